@@ -14,7 +14,6 @@ from typing import Literal
 from . import archive, strict_json
 from .errors import BundleInvalid, BundleTooNew
 
-FORMAT = "vae-edge-bundle"
 SCHEMA_VERSION = 1
 MEMBER = archive.FIRST
 
@@ -357,6 +356,7 @@ class Manifest:
             _check(named.keys() == self.variants.keys(), "golden vectors and variants differ")
         shapes: list[tuple[str, str, tuple[int, ...]]] = [(golden.input, self.input.dtype, self.input.shape)]
         for variant, members in golden.expected.items():
+            _check("encode.mean" in members, f"golden rows of {variant} lack encode.mean, which decode is fed")
             for output, member in members.items():
                 graph, _, name = output.partition(".")
                 known = {(g, t.name): t for g, s in self.variants[variant].graphs.items() for t in s.outputs}

@@ -75,6 +75,7 @@ def parse(raw: bytes, *, member: str) -> Any:
 
 # An unterminated string takes the rest: retrying at each quote in it would be quadratic.
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
+_NOT_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -106,8 +107,7 @@ def build(cls: type[T], value: Any, *, member: str, where: str = "") -> T:
         if keys:
             raise BundleInvalid(f"{problem} key {where + '.' if where else ''}{min(keys)}", member=member)
     built = {
-        name: _convert(kind, value[name], member, f"{where}.{name}" if where else name)
-        for name, kind in wanted.items()
+        name: _convert(kind, value[name], member, f"{where}.{name}" if where else name) for name, kind in wanted.items()
     }
     try:
         return cls(**built)
@@ -134,9 +134,17 @@ def _convert(kind: Any, value: Any, member: str, where: str) -> Any:
     if origin is dict:
         if not isinstance(value, dict):
             raise BundleInvalid(f"{where} is not an object", member=member)
-        return {key: _convert(arguments[1], item, member, f"{where}.{key}") for key, item in value.items()}
+        return {
+            _convert(str, key, member, f"a key of {where}"): _convert(arguments[1], item, member, f"{where}.{key:.80}")
+            for key, item in value.items()
+        }
     if kind is float and type(value) is int and abs(value) < 1 << 53:
         return float(value)
     if type(value) is not kind:
         raise BundleInvalid(f"{where} is {type(value).__name__}, not {kind.__name__}", member=member)
+    if kind is int and not -(1 << 63) <= value < 1 << 63:
+        raise BundleInvalid(f"{where} does not fit 64 bits", member=member)
+    if kind is str and (bad := _NOT_TEXT.search(value)):
+        # Names are printed: no escape sequence of a terminal, no half of a surrogate pair.
+        raise BundleInvalid(f"{where} holds the character {bad.group()!a}, which is not text", member=member)
     return value

@@ -1,0 +1,7 @@
+"""Turn a trained PyTorch VAE into one verified bundle file."""
+
+from .adapt import AdaptedVae, adapt
+from .config import ExportConfig, ExportReport
+from .pipeline import export
+
+__all__ = ["AdaptedVae", "ExportConfig", "ExportReport", "adapt", "export"]

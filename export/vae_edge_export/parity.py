@@ -1,0 +1,155 @@
+"""Every output of every graph against PyTorch in float64, on real rows and on probes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from vae_edge_runtime.backends.base import Backend
+from vae_edge_runtime.errors import ParityFailed
+from vae_edge_runtime.manifest import InputSpec, Parity
+from vae_edge_runtime.noise import standard_normal
+from vae_edge_runtime.verify import max_errors
+
+OUTPUTS = {
+    "encode": ("mean", "logvar"),
+    "decode": ("x_hat",),
+    "score": ("score", "reconstruction", "kl", "map"),
+}
+INPUT = {"encode": "x", "decode": "z", "score": "x"}
+
+_BATCHES = (1, 5)
+"""Batch sizes tried besides all rows at once; the graphs are traced with 3."""
+_PROBE_SLACK = 10.0
+"""A probe may differ by this many times float32 PyTorch's own difference from float64."""
+
+Run = Callable[[NDArray[Any]], dict[str, NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The torch graphs at float64 (float32 where the module cannot be converted) and at float32."""
+
+    modules: Mapping[str, nn.Module]
+    exact: Mapping[str, nn.Module]
+    precision: Literal["float64", "float32"]
+
+    @classmethod
+    def of(cls, modules: Mapping[str, nn.Module], examples: Mapping[str, NDArray[Any]]) -> Reference:
+        """Try float64 on example inputs; a module with float32 written into its code keeps float32."""
+        try:
+            exact = {name: copy.deepcopy(module).double() for name, module in modules.items()}
+            for name, module in exact.items():
+                run_torch(module, name, examples[name], dtype=torch.float64)
+        except Exception:  # whatever a foreign module raises; the report says "float32"
+            return cls(modules, modules, "float32")
+        return cls(modules, exact, "float64")
+
+    def run(self, graph: str, x: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Reference outputs by name."""
+        dtype = torch.float64 if self.precision == "float64" else torch.float32
+        return run_torch(self.exact[graph], graph, x, dtype=dtype)
+
+    def run_float32(self, graph: str, x: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """PyTorch's own float32 outputs by name."""
+        return run_torch(self.modules[graph], graph, x, dtype=torch.float32)
+
+
+def run_torch(
+    module: nn.Module, graph: str, x: NDArray[Any], *, dtype: torch.dtype, rows: int = 256
+) -> dict[str, NDArray[Any]]:
+    """Outputs of a torch graph by name, computed ``rows`` at a time."""
+    pieces = []
+    with torch.no_grad():
+        for start in range(0, len(x), rows):
+            part = torch.from_numpy(np.array(x[start : start + rows]))
+            out = module(part.to(dtype) if part.is_floating_point() else part)
+            pieces.append([t.numpy() for t in (out if isinstance(out, tuple) else (out,))])
+    return {name: np.concatenate([p[i] for p in pieces]) for i, name in enumerate(OUTPUTS[graph])}
+
+
+def run_backend(backend: Backend, graph: str, x: NDArray[Any], *, rows: int) -> dict[str, NDArray[Any]]:
+    """Outputs of an artefact's graph by name, ``rows`` at a time."""
+    names = OUTPUTS[graph]
+    pieces = [backend.run(graph, {INPUT[graph]: x[i : i + rows]}, names) for i in range(0, len(x), rows)]
+    return {name: np.concatenate([p[i] for p in pieces]) for i, name in enumerate(names)}
+
+
+def probes(spec: InputSpec) -> dict[str, NDArray[Any]]:
+    """Rows no data set holds and every camera sends: black, white, mid grey, noise, far too large."""
+    dtype = np.dtype(spec.dtype)
+    low, high = spec.low, max(spec.high, spec.low + 1e-3)
+    noise = standard_normal(int(np.prod(spec.shape)), seed=0).reshape(spec.shape).astype(np.float64)
+    levels = {"zero": 0.0, "low": low, "high": high, "middle": (low + high) / 2}
+    found = {name: np.full(spec.shape, value) for name, value in levels.items()}
+    found["noise"] = (low + high) / 2 + noise * (high - low) / 4
+    if dtype.kind == "f":
+        found["large"] = 100.0 * (high - low) * noise
+    else:
+        found = {name: np.clip(np.round(row), 0, 255) for name, row in found.items()}
+    return {name: row.astype(dtype) for name, row in found.items()}
+
+
+def check_parity(
+    backend: Backend, reference: Reference, rows: NDArray[Any], spec: InputSpec, *, rtol: float
+) -> dict[str, Parity]:
+    """Figures per "graph.output".
+
+    Real rows, at batch 1, 5 and all at once, must be within ``rtol``. Probes must be finite
+    wherever PyTorch is, and within ``rtol`` or 10 times what float32 costs PyTorch itself.
+
+    Raises:
+        ParityFailed: after everything was measured; ``report`` holds the figures.
+    """
+    probe_rows = probes(spec)
+    feeds = {"encode": rows, "score": rows}
+    means = reference.run("encode", rows)["mean"].astype(np.float32)
+    prior = standard_normal(8 * means[0].size, seed=1).reshape(8, *means.shape[1:])
+    feeds["decode"] = np.concatenate([means, prior, 3 * prior[:2], np.zeros_like(prior[:1])])
+    figures: dict[str, Parity] = {}
+    problems: list[str] = []
+    for graph, x in feeds.items():
+        wanted = reference.run(graph, x)
+        runs = [run_backend(backend, graph, x[: 4 * size], rows=size) for size in _BATCHES]
+        runs.append(run_backend(backend, graph, x, rows=len(x)))
+        for name, exact in wanted.items():
+            errors = [max_errors(run[name], exact[: len(run[name])]) for run in runs]
+            absolute, relative = max(e[0] for e in errors), max(e[1] for e in errors)
+            figures[f"{graph}.{name}"] = Parity(absolute, relative, rtol, reference.precision, len(x))
+            if not relative <= rtol:
+                problems.append(f"{graph}.{name} differs by {relative:.2g} (tolerance {rtol:g})")
+    for graph in ("encode", "score"):
+        for label, row in probe_rows.items():
+            problems += _probe_problems(backend, reference, graph, label, row[None], rtol)
+    if problems:
+        raise ParityFailed(
+            "the exported graphs do not match PyTorch: " + "; ".join(problems[:6]) + ". Nothing was written",
+            report=figures,
+        )
+    return figures
+
+
+def _probe_problems(
+    backend: Backend, reference: Reference, graph: str, label: str, x: NDArray[Any], rtol: float
+) -> list[str]:
+    found = run_backend(backend, graph, x, rows=1)
+    exact, single = reference.run(graph, x), reference.run_float32(graph, x)
+    problems = []
+    for name, value in found.items():
+        if not np.isfinite(exact[name]).all() or not np.isfinite(single[name]).all():
+            problems.append(f"PyTorch itself gives a non-finite {name} on a '{label}' row")
+        elif not np.isfinite(value).all():
+            problems.append(f"{graph}.{name} is not finite on a '{label}' row where PyTorch is")
+        else:
+            relative = max_errors(value, exact[name])[1]
+            allowed = max(rtol, _PROBE_SLACK * max_errors(single[name], exact[name])[1])
+            if not relative <= allowed:
+                problems.append(f"{graph}.{name} differs by {relative:.2g} on a '{label}' row (allowed {allowed:.2g})")
+    return problems

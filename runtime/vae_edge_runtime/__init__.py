@@ -1,0 +1,78 @@
+"""Run a VAE bundle with numpy and one inference engine.
+
+>>> from vae_edge_runtime import load
+>>> vae = load("pump.vaeb")                  # doctest: +SKIP
+>>> vae.score(frames).is_anomaly             # doctest: +SKIP
+"""
+
+from ._version import __version__
+from .bundle import Bundle
+from .calibration import ScoreSketch, samples_needed
+from .errors import (
+    AdaptError,
+    BackendError,
+    BundleCorrupt,
+    BundleError,
+    BundleInvalid,
+    BundleTooNew,
+    CalibrationError,
+    DataError,
+    ExportFailed,
+    GateFailed,
+    GraphRefused,
+    InputError,
+    MissingDependency,
+    OptionError,
+    PairMismatch,
+    ParityFailed,
+    ProviderUnavailable,
+    SessionClosed,
+    StorageError,
+    VaeEdgeError,
+    VerdictFailed,
+)
+from .inputs import Status
+from .manifest import Manifest
+from .noise import standard_normal
+from .results import Posterior, Scores, SessionInfo
+from .session import VAE, load
+from .verify import GoldenCheck, Verification, verify
+
+__all__ = [
+    "VAE",
+    "AdaptError",
+    "BackendError",
+    "Bundle",
+    "BundleCorrupt",
+    "BundleError",
+    "BundleInvalid",
+    "BundleTooNew",
+    "CalibrationError",
+    "DataError",
+    "ExportFailed",
+    "GateFailed",
+    "GoldenCheck",
+    "GraphRefused",
+    "InputError",
+    "Manifest",
+    "MissingDependency",
+    "OptionError",
+    "PairMismatch",
+    "ParityFailed",
+    "Posterior",
+    "ProviderUnavailable",
+    "ScoreSketch",
+    "Scores",
+    "SessionClosed",
+    "SessionInfo",
+    "Status",
+    "StorageError",
+    "VaeEdgeError",
+    "VerdictFailed",
+    "Verification",
+    "__version__",
+    "load",
+    "samples_needed",
+    "standard_normal",
+    "verify",
+]

@@ -1,0 +1,1 @@
+"""Inference engines behind one small protocol; an engine is imported only by its own file."""

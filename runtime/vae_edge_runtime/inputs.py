@@ -1,0 +1,75 @@
+"""The one place where arrays from outside are checked."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+
+
+class Status(enum.IntEnum):
+    """What became of one row."""
+
+    OK = 0
+    NON_FINITE_INPUT = 1
+    NON_FINITE_OUTPUT = 2
+
+
+def check_rows(x: Any, *, shape: tuple[int, ...], dtype: str, what: str = "x") -> NDArray[Any]:
+    """Return ``x`` as a C-contiguous native array (n, *shape) of exactly ``dtype``.
+
+    Nothing is cast except what loses nothing: none today. The caller's array is never written to.
+
+    Raises:
+        InputError: not an ndarray, masked, of another dtype or byte order, or another shape.
+    """
+    if not isinstance(x, np.ndarray):
+        raise InputError(f"{what} is {_kind(x)}, not a numpy array: pass np.asarray({what}, dtype=np.{dtype})")
+    if isinstance(x, np.ma.MaskedArray):
+        raise InputError(f"{what} is a masked array; fill or drop the masked values first")
+    if not x.dtype.isnative:
+        # onnxruntime takes such arrays and computes garbage from them.
+        raise InputError(f"{what} has byte order {x.dtype.byteorder!r}: pass {what}.astype(np.{dtype})")
+    if x.dtype != np.dtype(dtype):
+        raise InputError(
+            f"{what} is {x.dtype}, the model takes {dtype}: pass {what}.astype(np.{dtype}) if that is meant"
+        )
+    if x.shape[1:] != shape or x.ndim != len(shape) + 1:
+        hint = f"; pass {what}[None] for one row" if x.shape == shape else ""
+        raise InputError(f"{what} has shape {x.shape}, the model takes (n, {', '.join(map(str, shape))}){hint}")
+    return np.ascontiguousarray(x).view(np.ndarray)
+
+
+def finite_rows(x: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which rows hold finite values only, (n,) bool."""
+    if x.dtype.kind != "f":
+        return np.ones(len(x), dtype=bool)
+    # One pass without a temporary the size of x: a sum is finite only if every term is,
+    # and rows whose sum overflowed are looked at again.
+    if len(x) == 0:
+        return np.zeros(0, dtype=bool)
+    flat = x.reshape(len(x), -1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        finite: NDArray[np.bool_] = np.isfinite(flat.sum(axis=1))
+    suspects = np.flatnonzero(~finite)
+    finite[suspects] = np.isfinite(flat[suspects]).all(axis=1)
+    return finite
+
+
+def replace_bad_rows(x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Rows safe to run, and the status of each: bad rows are zeroed in a copy, the rest untouched."""
+    finite = finite_rows(x)
+    status = np.where(finite, Status.OK, Status.NON_FINITE_INPUT).astype(np.uint8)
+    if not finite.all():
+        x = x.copy()
+        x[~finite] = 0
+    return x, status
+
+
+def _kind(value: Any) -> str:
+    kind = type(value)
+    return f"a {kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else f"a {kind.__qualname__}"

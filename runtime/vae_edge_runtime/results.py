@@ -1,0 +1,131 @@
+"""What a session gives back: plain arrays with names, frozen."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import CalibrationError, OptionError
+from .inputs import Status
+from .noise import standard_normal
+
+F32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """What really runs.
+
+    Attributes:
+        degraded: True where something other than the wish runs; ``degraded_reason`` says what.
+        threads: asked for within one run; None where the engine chooses.
+    """
+
+    path: str
+    bundle_id: str
+    backend: str
+    engine_version: str
+    provider: str
+    device: str
+    variant: str
+    degraded: bool
+    degraded_reason: str | None
+    threads: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        text = f"{self.backend} {self.engine_version} · {self.provider} · {self.variant}"
+        return f"{text} · DEGRADED: {self.degraded_reason}" if self.degraded else text
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Scores of n rows; a row whose ``status`` is not 0 holds NaN and is no anomaly.
+
+    Attributes:
+        score: (n,) float32, nats, never clamped: the weighted sum of the next two.
+        reconstruction: (n,) float32, -log p(x | z = posterior mean) up to a constant, nats.
+        kl: (n,) float32, KL(q(z|x) || N(0, I)), nats.
+        status: (n,) uint8, values of ``Status``.
+        threshold: the one ``is_anomaly`` uses; None where the bundle carries no calibration.
+    """
+
+    score: F32
+    reconstruction: F32
+    kl: F32
+    status: NDArray[np.uint8]
+    threshold: float | None
+    _p_value: NDArray[np.float64] | None
+    _map: F32 | None
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    @property
+    def ok(self) -> NDArray[np.bool_]:
+        """(n,) bool: which rows were scored."""
+        return np.equal(self.status, Status.OK)
+
+    @property
+    def is_anomaly(self) -> NDArray[np.bool_]:
+        """(n,) bool: score > threshold; False where a row was not scored, see ``ok``.
+
+        Raises:
+            CalibrationError: the bundle has no calibration and no threshold was passed.
+        """
+        if self.threshold is None:
+            raise CalibrationError("this bundle carries no calibration: pass score(x, threshold=...)")
+        above: NDArray[np.bool_] = self.score > np.float64(self.threshold)  # a comparison with NaN is False
+        return above
+
+    @property
+    def p_value(self) -> NDArray[np.float64]:
+        """(n,) float64: split-conformal p-value against the calibration rows; NaN if not scored.
+
+        Raises:
+            CalibrationError: the bundle has no calibration.
+        """
+        if self._p_value is None:
+            raise CalibrationError("this bundle carries no calibration, so there are no p-values")
+        return self._p_value
+
+    @property
+    def map(self) -> F32:
+        """(n, *input_shape) float32: share of each element in ``reconstruction``; they add up to it.
+
+        Raises:
+            OptionError: maps were not asked for.
+        """
+        if self._map is None:
+            raise OptionError("maps were not asked for: call score(x, maps=True)")
+        return self._map
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """q(z|x) of n rows, a diagonal Gaussian; NaN where ``status`` is not 0.
+
+    Attributes:
+        mean, logvar: (n, *latent_shape) float32.
+        status: (n,) uint8, values of ``Status``.
+    """
+
+    mean: F32
+    logvar: F32
+    status: NDArray[np.uint8]
+
+    @property
+    def std(self) -> F32:
+        """(n, *latent_shape) float32: exp(logvar / 2)."""
+        return np.asarray(np.exp(np.float32(0.5) * self.logvar), dtype=np.float32)
+
+    def sample(self, *, seed: int, temperature: float = 1.0) -> F32:
+        """One latent per row, (n, *latent_shape) float32: mean + temperature * std * noise(seed)."""
+        noise = standard_normal(self.mean.size, seed=seed).reshape(self.mean.shape)
+        return np.asarray(self.mean + np.float32(temperature) * self.std * noise, dtype=np.float32)

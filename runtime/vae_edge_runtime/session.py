@@ -1,0 +1,313 @@
+"""``load`` and the session it returns."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .backends.base import open_backend
+from .bundle import Bundle
+from .calibration import ScoreSketch
+from .errors import CalibrationError, InputError, OptionError, SessionClosed
+from .inputs import Status, check_rows, replace_bad_rows
+from .manifest import Manifest, Variant
+from .noise import standard_normal
+from .results import F32, Posterior, Scores, SessionInfo
+
+ROWS_PER_RUN = 64
+"""Rows given to the engine at once; larger arrays are cut, so memory does not grow with n."""
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    variant: str = "auto",
+    allow_fallback: bool = False,
+    threads: int | None = None,
+) -> VAE:
+    """Open a bundle and get ready to run it.
+
+    Args:
+        path: the ``.vaeb`` file.
+        device: ``cpu``, ``cuda``, ``tensorrt``: that one or an error. ``auto``: CUDA where the
+            installed engine offers it, else the CPU; ``VAE.info`` says which, and why.
+        variant: a precision in the bundle; ``auto`` takes fp32 where there is one.
+        allow_fallback: run on the CPU, visibly degraded, where the device is not to be had.
+        threads: within one run; None leaves it to the engine.
+
+    Raises:
+        BundleError: the file is corrupt, breaks the format, or is too new.
+        GraphRefused: a graph holds what this runtime does not run.
+        ProviderUnavailable: the device is not to be had.
+        MissingDependency: no inference engine is installed.
+        OptionError: device, variant or threads is not a valid value.
+    """
+    bundle = Bundle.open(path)
+    try:
+        return VAE(bundle, device=device, variant=variant, allow_fallback=allow_fallback, threads=threads)
+    except BaseException:
+        bundle.close()
+        raise
+
+
+class VAE:
+    """A loaded bundle. ``score``, ``encode``, ``decode`` and the rest may be called from many
+    threads at once; ``close`` waits for the calls that run. Use ``load`` to make one.
+    """
+
+    def __init__(self, bundle: Bundle, *, device: str, variant: str, allow_fallback: bool, threads: int | None) -> None:
+        self._bundle, self.manifest = bundle, bundle.manifest
+        self._variant_name = _choose_variant(bundle.manifest, variant)
+        self._variant: Variant = bundle.manifest.variants[self._variant_name]
+        calibration = self._variant.calibration
+        self._sketch = ScoreSketch.from_bytes(bundle.read(calibration.member), n=calibration.n) if calibration else None
+        self._backend = open_backend(device, self._graph, allow_fallback=allow_fallback, threads=threads)
+        self._pid = os.getpid()
+        self._idle = threading.Condition()
+        self._running, self._closed = 0, False
+        if self._backend.describe().device != "cpu":
+            self._backend.prepare("score")  # whether an accelerator works is known only by trying
+
+    def _graph(self, name: str) -> bytes:
+        return self._bundle.graph(self._variant_name, name)
+
+    @property
+    def info(self) -> SessionInfo:
+        """What really runs: backend, provider, variant, degraded or not."""
+        d = self._backend.describe()
+        return SessionInfo(
+            path=str(self._bundle.path),
+            bundle_id=self._bundle.bundle_id,
+            backend=d.backend,
+            engine_version=d.engine_version,
+            provider=d.provider,
+            device=d.device,
+            variant=self._variant_name,
+            degraded=d.degraded_reason is not None,
+            degraded_reason=d.degraded_reason,
+            threads=d.threads,
+        )
+
+    def score(self, x: NDArray[Any], *, maps: bool = False, threshold: float | None = None) -> Scores:
+        """Anomaly score of raw rows.
+
+        Args:
+            x: (n, *input_shape), the dtype and layout of ``manifest.input``, data units.
+            maps: also compute what each element contributes (``Scores.map``).
+            threshold: instead of the calibrated one, for this call.
+
+        Raises:
+            InputError: ``x`` does not fit the model. A non-finite row is no error: it gets a status.
+            BackendError: the engine failed.
+            SessionClosed: after ``close``, or in a forked child.
+        """
+        if threshold is not None and not math.isfinite(threshold):
+            raise OptionError(f"threshold is {threshold}; it must be a finite number, in nats like the score")
+        x, status = self._rows(x)
+        names = ["score", "reconstruction", "kl", *(["map"] if maps else [])]
+        outputs = self._run("score", {"x": x}, names)
+        _blank_bad_rows(outputs, status)
+        score, reconstruction, kl = outputs[:3]
+        calibration = self._variant.calibration
+        if threshold is None and calibration:
+            threshold = calibration.threshold
+        return Scores(
+            score=score,
+            reconstruction=reconstruction,
+            kl=kl,
+            status=status,
+            threshold=threshold,
+            _p_value=self._sketch.p_values(score) if self._sketch else None,
+            _map=outputs[3] if maps else None,
+        )
+
+    def threshold_for(self, false_positive_rate: float) -> float:
+        """The threshold that stands for another false-positive rate, from the same calibration rows.
+
+        Raises:
+            CalibrationError: the bundle has no calibration, or too few rows for that rate.
+        """
+        if self._sketch is None:
+            raise CalibrationError("this bundle carries no calibration: pass score(x, threshold=...)")
+        return self._sketch.threshold(false_positive_rate)
+
+    def encode(self, x: NDArray[Any]) -> Posterior:
+        """Posterior q(z|x) of raw rows; ``x`` as in ``score``."""
+        x, status = self._rows(x)
+        mean, logvar = self._run("encode", {"x": x}, ["mean", "logvar"])
+        _blank_bad_rows([mean, logvar], status)
+        return Posterior(mean, logvar, status)
+
+    def decode(self, z: NDArray[Any]) -> NDArray[Any]:
+        """Rows for latents ``z`` (n, *latent_shape) float32: (n, *output_shape) in data units.
+
+        Raises:
+            InputError: ``z`` does not fit the model or is not finite.
+        """
+        z = check_rows(z, shape=self.manifest.latent.shape, dtype="float32", what="z")
+        if not np.isfinite(z).all():
+            raise InputError("z holds NaN or infinity")
+        (x_hat,) = self._run("decode", {"z": z}, ["x_hat"])
+        return x_hat
+
+    def reconstruct(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Decode the posterior mean of each raw row: (n, *output_shape) in data units.
+
+        Raises:
+            InputError: ``x`` does not fit the model, or a row is not finite.
+        """
+        posterior = self.encode(x)
+        if posterior.status.any():
+            bad = int(np.flatnonzero(posterior.status)[0])
+            raise InputError(
+                f"row {bad} of x is not finite or encodes to nothing finite; reconstruct has no status to say so"
+            )
+        return self.decode(posterior.mean)
+
+    def sample(self, n: int, *, seed: int, temperature: float = 1.0) -> NDArray[Any]:
+        """Draw ``n`` new rows from the prior: (n, *output_shape) in data units.
+
+        The same seed gives the same latents in every language and on every device, and the
+        first k rows of ``sample(n)`` are those of ``sample(k)``.
+
+        Raises:
+            OptionError: n, seed or temperature is not valid.
+        """
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
+            raise OptionError(f"n is {n!r}; pass a whole number from 0")
+        if not (math.isfinite(temperature) and temperature >= 0):
+            raise OptionError(f"temperature is {temperature}; pass a finite number from 0 (1 is the prior itself)")
+        shape = (int(n), *self.manifest.latent.shape)
+        noise = standard_normal(math.prod(shape), seed=seed).reshape(shape)
+        return self.decode(np.float32(temperature) * noise)
+
+    def interpolate(self, a: NDArray[Any], b: NDArray[Any], *, steps: int = 9) -> NDArray[Any]:
+        """Rows on the straight line between the posterior means of two raw rows.
+
+        Args:
+            a, b: one raw row each, *input_shape.
+            steps: rows to return, both ends included; at least 2.
+
+        Returns:
+            (steps, *output_shape) in data units.
+        """
+        if steps < 2:
+            raise OptionError(f"steps is {steps}; both ends count, so pass at least 2")
+        for name, row in (("a", a), ("b", b)):
+            check_rows(row[None] if isinstance(row, np.ndarray) else row, shape=self.manifest.input.shape,
+                       dtype=self.manifest.input.dtype, what=name)  # fmt: skip
+        posterior = self.encode(np.stack([a, b]))
+        if posterior.status.any():
+            raise InputError("a or b is not finite")
+        t = np.linspace(0, 1, steps, dtype=np.float32).reshape(-1, *[1] * len(self.manifest.latent.shape))
+        return self.decode(((1 - t) * posterior.mean[0] + t * posterior.mean[1]).astype(np.float32))
+
+    def run_graph(self, graph: str, feeds: dict[str, NDArray[Any]], outputs: list[str]) -> list[NDArray[Any]]:
+        """Run one graph of the bundle as it is: inputs are checked, rows get no status.
+
+        Args:
+            graph: ``encode``, ``decode`` or ``score``.
+            feeds: one array (n, *shape) per input of the graph.
+            outputs: names of the outputs to compute, in the order they come back.
+
+        Raises:
+            InputError, OptionError, BackendError, SessionClosed.
+        """
+        spec = self._variant.graphs.get(graph)
+        if spec is None:
+            raise OptionError(f"graph is {graph!r}; valid are {', '.join(self._variant.graphs)}")
+        if unknown := set(outputs) - {t.name for t in spec.outputs}:
+            raise OptionError(f"{graph} has no output {min(unknown)!r}")
+        if feeds.keys() != {t.name for t in spec.inputs} or len({len(x) for x in feeds.values()}) != 1:
+            raise InputError(
+                f"{graph} takes {', '.join(t.name for t in spec.inputs)}, each with the same number of rows"
+            )
+        checked = {t.name: check_rows(feeds[t.name], shape=t.shape, dtype=t.dtype, what=t.name) for t in spec.inputs}
+        return self._run(graph, checked, outputs)
+
+    def read_member(self, name: str) -> bytes:
+        """Verified bytes of one member of the bundle, such as a golden vector."""
+        with self._in_use():
+            return self._bundle.read(name)
+
+    def close(self) -> None:
+        """Free the engine and the file, after the calls that run now; twice is no error."""
+        if os.getpid() != self._pid:
+            return  # the engine's threads live in the parent; nothing of ours to free here
+        with self._idle:
+            self._closed = True
+            self._idle.wait_for(lambda: self._running == 0)
+        self._backend.close()
+        self._bundle.close()
+
+    def __enter__(self) -> VAE:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<VAE {self.manifest.model.name} {self.info}>"
+
+    def _rows(self, x: Any) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+        spec = self.manifest.input
+        return replace_bad_rows(check_rows(x, shape=spec.shape, dtype=spec.dtype))
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        if os.getpid() != self._pid:
+            raise SessionClosed("this session belongs to the parent process: call load() again after a fork")
+        with self._idle:
+            if self._closed:
+                raise SessionClosed("this session is closed: call load() again")
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._running -= 1
+                self._idle.notify_all()
+
+    def _run(self, graph: str, feeds: dict[str, NDArray[Any]], names: list[str]) -> list[NDArray[Any]]:
+        """Run in bounded pieces; 0 rows give empty arrays without the engine."""
+        spec = self._variant.graphs[graph]
+        n = len(next(iter(feeds.values())))
+        with self._in_use():
+            if 0 < n <= ROWS_PER_RUN:
+                return self._backend.run(graph, feeds, names)
+            found = [np.empty((n, *spec.output(name).shape), dtype=spec.output(name).dtype) for name in names]
+            for start in range(0, n, ROWS_PER_RUN):
+                rows = slice(start, start + ROWS_PER_RUN)
+                part = self._backend.run(graph, {name: x[rows] for name, x in feeds.items()}, names)
+                for whole, piece in zip(found, part, strict=True):
+                    whole[rows] = piece
+            return found
+
+
+def _choose_variant(manifest: Manifest, variant: str) -> str:
+    if variant == "auto":
+        return "fp32" if "fp32" in manifest.variants else next(iter(sorted(manifest.variants)))
+    if variant not in manifest.variants:
+        raise OptionError(f"variant is {variant!r}; this bundle has {', '.join(sorted(manifest.variants))}")
+    return variant
+
+
+def _blank_bad_rows(outputs: list[F32], status: NDArray[np.uint8]) -> None:
+    """Mark rows with a non-finite output, then set every output of every marked row to NaN."""
+    for output in outputs:
+        finite = np.isfinite(output).all(axis=tuple(range(1, output.ndim)))
+        status[~finite & (status == Status.OK)] = Status.NON_FINITE_OUTPUT
+    if status.any():
+        for output in outputs:
+            output[status != Status.OK] = np.nan
