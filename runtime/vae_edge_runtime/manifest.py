@@ -2,7 +2,7 @@
 
 ``Manifest.from_json`` accepts exactly what these classes say and nothing else, so code that
 holds a ``Manifest`` never checks it again. ``docs/manifest.schema.json`` is generated from
-the same classes (``python -m vae_edge_runtime schema``).
+the same classes (``python -m vae_edge_runtime.schema``).
 """
 
 from __future__ import annotations
