@@ -97,6 +97,7 @@ def adapt(
                 "encode gives other values on a second call, so it samples: return (mean, "
                 f"{scale}) before the reparameterisation, for instance encode=lambda m, x: m.encoder(x)"
             )
+        _check_rows_alone(encode, module, example, mean)
         decoded = _call("decode", decode, module, mean)
         x_hat = _decoded(decoded, learned_variance)[0]
         if x_hat.shape != example.shape:
@@ -140,6 +141,24 @@ def _call(what: str, function: Callable[[Any, Tensor], Any], module: nn.Module, 
         raise AdaptError(
             f"{what} failed on rows of shape {tuple(value.shape)}: {type(error).__name__}: {error}"
         ) from error
+
+
+def _check_rows_alone(encode: Encode, module: nn.Module, example: Tensor, mean: Tensor) -> None:
+    """A row must encode alone as it does among others, or no batch size but the traced one works."""
+    for rows in (1, len(example) + 1):
+        x = torch.cat([example, example[:1]])[:rows]
+        try:
+            found = _pair(encode(module, x))[0]
+        except Exception as error:
+            raise AdaptError(
+                f"encode takes a batch of {len(example)} and fails on a batch of {rows} ({error}): "
+                "use x.shape[0] or -1 where the batch size is written as a number"
+            ) from error
+        if found.shape[0] != rows or not torch.allclose(found[0], mean[0], rtol=1e-3, atol=1e-5):
+            raise AdaptError(
+                f"encode gives another mean for a row in a batch of {rows} than in one of {len(example)}: "
+                "rows must not influence each other (batch statistics, softmax over the batch axis)"
+            )
 
 
 def _pair(value: Any) -> tuple[Tensor, Tensor]:
