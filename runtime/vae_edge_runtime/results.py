@@ -114,11 +114,13 @@ class Posterior:
     Attributes:
         mean, logvar: (n, *latent_shape) float32.
         status: (n,) uint8, values of ``Status``.
+        pair_id: of the bundle that encoded; ``VAE.decode`` refuses a posterior of another model.
     """
 
     mean: F32
     logvar: F32
     status: NDArray[np.uint8]
+    pair_id: str
 
     @property
     def std(self) -> F32:

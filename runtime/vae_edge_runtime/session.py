@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .backends.base import open_backend
 from .bundle import Bundle
 from .calibration import ScoreSketch
-from .errors import CalibrationError, InputError, OptionError, SessionClosed
+from .errors import CalibrationError, InputError, OptionError, PairMismatch, SessionClosed
 from .inputs import Status, check_rows, replace_bad_rows
 from .manifest import Manifest, Variant
 from .noise import standard_normal
@@ -145,14 +145,25 @@ class VAE:
         x, status = self._rows(x)
         mean, logvar = self._run("encode", {"x": x}, ["mean", "logvar"])
         _blank_bad_rows([mean, logvar], status)
-        return Posterior(mean, logvar, status)
+        return Posterior(mean, logvar, status, self.manifest.pair_id)
 
-    def decode(self, z: NDArray[Any]) -> NDArray[Any]:
-        """Rows for latents ``z`` (n, *latent_shape) float32: (n, *output_shape) in data units.
+    def decode(self, z: NDArray[Any] | Posterior) -> NDArray[Any]:
+        """Rows for latents: (n, *output_shape) in data units.
+
+        Args:
+            z: (n, *latent_shape) float32, or a posterior, whose mean is decoded.
 
         Raises:
+            PairMismatch: the posterior comes from the encoder of another model.
             InputError: ``z`` does not fit the model or is not finite.
         """
+        if isinstance(z, Posterior):
+            if z.pair_id != self.manifest.pair_id:
+                raise PairMismatch(
+                    f"this posterior was encoded by model {z.pair_id}, this decoder belongs to "
+                    f"{self.manifest.pair_id}: decode it with the bundle that encoded it"
+                )
+            z = z.mean
         z = check_rows(z, shape=self.manifest.latent.shape, dtype="float32", what="z")
         if not np.isfinite(z).all():
             raise InputError("z holds NaN or infinity")
@@ -171,7 +182,7 @@ class VAE:
             raise InputError(
                 f"row {bad} of x is not finite or encodes to nothing finite; reconstruct has no status to say so"
             )
-        return self.decode(posterior.mean)
+        return self.decode(posterior)
 
     def sample(self, n: int, *, seed: int, temperature: float = 1.0) -> NDArray[Any]:
         """Draw ``n`` new rows from the prior: (n, *output_shape) in data units.

@@ -98,7 +98,7 @@ def test_noise_in_the_decoder_is_refused(rows: np.ndarray, tmp_path: Any) -> Non
         def decode(self, z: torch.Tensor) -> torch.Tensor:
             return super().decode(z) + torch.randn(1)
 
-    with pytest.raises((AdaptError, ExportFailed), match="samples|random"):
+    with pytest.raises((AdaptError, ExportFailed), match=r"samples|random"):
         export(Noisy(), tmp_path / "n.vaeb", calibration=rows)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import pickle
 import threading
@@ -18,6 +19,7 @@ from vae_edge_runtime import (
     CalibrationError,
     InputError,
     OptionError,
+    PairMismatch,
     ProviderUnavailable,
     SessionClosed,
     Status,
@@ -50,6 +52,14 @@ def test_encode_decode_reconstruct_are_the_models(vae: VAE) -> None:
     np.testing.assert_allclose(posterior.std, np.exp(expected["logvar"] / 2), rtol=1e-5)
     np.testing.assert_allclose(vae.decode(posterior.mean), expected["x_hat"], rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(vae.reconstruct(ROWS), vae.decode(posterior.mean))
+
+
+def test_a_posterior_of_another_model_is_refused(vae: VAE) -> None:
+    posterior = vae.encode(ROWS)
+    np.testing.assert_array_equal(vae.decode(posterior), vae.decode(posterior.mean))
+    foreign = dataclasses.replace(posterior, pair_id="0" * 32)
+    with pytest.raises(PairMismatch, match="0" * 32):
+        vae.decode(foreign)
 
 
 def test_a_bad_row_gets_a_status_and_changes_nothing_beside_it(vae: VAE) -> None:
@@ -192,7 +202,7 @@ def test_a_device_that_is_not_there_is_an_error_or_a_visible_fallback(tiny_path:
 
     if len(onnxruntime.get_available_providers()) > 2:
         pytest.skip("this onnxruntime has GPU providers")
-    with pytest.raises(ProviderUnavailable, match=f"'{device}' is not in this onnxruntime.*device=\"cpu\""):
+    with pytest.raises(ProviderUnavailable, match=rf"'{device}' is not in this onnxruntime.*device=\"cpu\""):
         load(tiny_path, device=device)
     with load(tiny_path, device=device, allow_fallback=True) as vae:
         assert vae.info.degraded
