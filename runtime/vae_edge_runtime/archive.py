@@ -142,15 +142,8 @@ class Archive:
     def __init__(self, path: str, fd: int) -> None:
         self.path, self._fd = path, fd
         self._lock, self._readers, self._closed = threading.Lock(), 0, False
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise BundleInvalid("is not a regular file", path=path)
-        self.size_bytes = status.st_size
-        if self.size_bytes == 0:
-            raise BundleCorrupt("is empty", path=path)
-        if self.size_bytes > MAX_BYTES:
-            raise BundleInvalid(f"holds {self.size_bytes} bytes; a bundle stays below 2 GiB", path=path)
-        self.entries = {entry.name: entry for entry in self._checked_entries()}
+        self.size_bytes = 0
+        self.entries: dict[str, Entry] = {}
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Archive:
@@ -168,11 +161,13 @@ class Archive:
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise BundleError(f"cannot be opened: {reason}", path=named) from None
+        archive = cls(named, fd)
         try:
-            return cls(named, fd)
+            archive._check()
         except BaseException:
-            os.close(fd)
+            archive.close()
             raise
+        return archive
 
     def read(self, name: str) -> bytes:
         """All bytes of one member, checked against their CRC-32.
@@ -205,6 +200,20 @@ class Archive:
             if not done and self._readers == 0:
                 os.close(self._fd)
 
+    def __del__(self) -> None:
+        self.close()
+
+    def _check(self) -> None:
+        status = os.fstat(self._fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise BundleInvalid("is not a regular file", path=self.path)
+        self.size_bytes = status.st_size
+        if self.size_bytes == 0:
+            raise BundleCorrupt("is empty: copy the file again", path=self.path)
+        if self.size_bytes > MAX_BYTES:
+            raise BundleInvalid(f"holds {self.size_bytes} bytes; a bundle stays below 2 GiB", path=self.path)
+        self.entries = {entry.name: entry for entry in self._checked_entries()}
+
     def _entry(self, name: str) -> Entry:
         if name not in self.entries:
             raise BundleInvalid("there is no such member", path=self.path, member=name)
@@ -232,11 +241,10 @@ class Archive:
 
     def _checked_entries(self) -> list[Entry]:
         tail = self._read_directory()
-        sizes = self._parse_directory(tail)
         try:
-            entries = layout(sizes)
+            entries = layout(self._parse_directory(tail))
         except BundleInvalid as error:
-            raise BundleInvalid(error.problem, path=self.path) from None
+            raise BundleInvalid(error.problem, path=self.path, member=error.member) from None
         # The end record says where the directory starts and was held against the file's size, so
         # from here on every member is known to lie inside the file.
         if directory(entries) != tail:
@@ -275,7 +283,7 @@ class Archive:
             position += _CENTRAL.size + name_bytes
             name = tail[position - name_bytes : min(position, stop)].decode("latin-1")
             if name in found:
-                raise BundleInvalid("occurs twice", path=self.path, member=name)
+                raise BundleInvalid("occurs twice", member=name)
             found[name] = size, crc
         return found
 

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_bundle import TinyBundle
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> TinyBundle:
+    """A bundle that is not written yet: change members or manifest, then ``write()``."""
+    return TinyBundle(tmp_path / "tiny.vaeb")
+
+
+@pytest.fixture
+def tiny_path(tiny: TinyBundle) -> Path:
+    """The file of a bundle in which nothing is wrong."""
+    return tiny.write()
