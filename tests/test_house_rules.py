@@ -1,0 +1,67 @@
+"""What holds for the whole tree: size of modules, no loose ends, links that lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted(
+    path
+    for folder in ("vae_edge", "export/vae_edge_export", "runtime/vae_edge_runtime", "tests", "examples", "benchmarks")
+    for path in (ROOT / folder).rglob("*.py")
+)
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+LOOSE_ENDS = re.compile("TO" + "DO|FIX" + "ME|XX" + "X")
+VAGUE = re.compile(r"(utils?|helpers?|misc|common)\.py")
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(SOURCES) > 40
+    assert len(DOCUMENTS) > 5
+
+
+def test_no_module_is_longer_than_400_lines() -> None:
+    lengths = {_name(path): len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
+    assert {name: n for name, n in lengths.items() if n > 400} == {}
+
+
+def test_no_loose_ends_and_no_vague_file_names() -> None:
+    found = [_name(path) for path in SOURCES if LOOSE_ENDS.search(path.read_text(encoding="utf-8"))]
+    assert found == []
+    assert [_name(path) for path in SOURCES if VAGUE.fullmatch(path.name)] == []
+
+
+def test_text_files_are_plain_utf8_with_one_final_newline() -> None:
+    for path in [*SOURCES, *DOCUMENTS]:
+        text = path.read_bytes().decode("utf-8")
+        assert "\r" not in text, path
+        assert not text or (text.endswith("\n") and not text.endswith("\n\n")), path
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=_name)
+def test_relative_links_lead_somewhere(path: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'src="([^"]+)"', text)
+    relative = [target.split("#")[0] for target in targets if not re.match(r"[a-z]+:|#", target)]
+    assert [target for target in relative if not (path.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=_name)
+def test_links_to_headings_have_their_heading(path: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)\s#:]*)#([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        text = ((path.parent / target) if target else path).read_text(encoding="utf-8")
+        headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+        slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+        assert anchor in slugs, f"{_name(path)}: {target}#{anchor}"
+
+
+def test_pictures_in_the_repository_are_small() -> None:
+    sizes = {_name(path): path.stat().st_size for path in (ROOT / "docs").rglob("*.png")}
+    assert {name: size for name, size in sizes.items() if size > 80_000} == {}
