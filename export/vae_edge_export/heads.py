@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vae_edge_runtime.errors import OptionError
 
 from .adapt import AdaptedVae, posterior, reconstruction
-from .config import ExportConfig, Layout
+from .config import ExportConfig, Layout, Likelihood
 
 _SMALLEST_PROBABILITY = 1e-6
 _LOG_2_PI = math.log(2 * math.pi)
@@ -96,27 +96,29 @@ class ScoreGraph(nn.Module):
         x = self.units.to_model(x)
         mean, logvar = posterior(self.halves, self.vae, x)
         x_hat, x_logvar = reconstruction(self.halves, self.vae, mean)
-        share = negative_log_likelihood(x, x_hat, x_logvar, self.config)
+        share = negative_log_likelihood(x, x_hat, x_logvar, self.config.likelihood, self.config.variance)
         reconstructed = share.flatten(1).sum(1)
         kl = kl_to_standard_normal(mean, logvar)
         score = self.config.reconstruction_weight * reconstructed + self.config.kl_weight * kl
         return score, reconstructed, kl, self.units.to_raw_layout(share)
 
 
-def negative_log_likelihood(x: Tensor, x_hat: Tensor, x_logvar: Tensor | None, config: ExportConfig) -> Tensor:
+def negative_log_likelihood(
+    x: Tensor, x_hat: Tensor, x_logvar: Tensor | None, likelihood: Likelihood, variance: float | None
+) -> Tensor:
     """-log p(x|z) per element in nats, the shape of ``x`` (Kingma & Welling 2013, appendix C).
 
     mse: (x - x_hat)^2, a Gaussian of variance 1/2 without its constant. bernoulli: binary
     cross-entropy with p held in [1e-6, 1 - 1e-6]. gaussian: ((x - x_hat)^2 / v + log v + log 2 pi) / 2.
     """
-    if config.likelihood == "bernoulli":
+    if likelihood == "bernoulli":
         p = x_hat.clamp(_SMALLEST_PROBABILITY, 1.0 - _SMALLEST_PROBABILITY)
         return -(x * torch.log(p) + (1.0 - x) * torch.log(1.0 - p))
     squared = torch.square(x - x_hat)
-    if config.likelihood == "mse":
+    if likelihood == "mse":
         return squared
-    if config.variance is not None:
-        return 0.5 * (squared / config.variance + (math.log(config.variance) + _LOG_2_PI))
+    if variance is not None:
+        return 0.5 * (squared / variance + (math.log(variance) + _LOG_2_PI))
     assert x_logvar is not None  # adapt() has checked the decoder
     return 0.5 * (squared * torch.exp(-x_logvar) + x_logvar + _LOG_2_PI)
 

@@ -1,0 +1,74 @@
+"""Rows with their names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_edge_runtime.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """What a reader gives.
+
+    Attributes:
+        x: (n, *row_shape) uint8 or float32; may be memory-mapped.
+        layout: what the axes are, as in ``ExportConfig``; ``any`` where the file does not say.
+        names: of the features, where the file names them.
+        row_ids: one per row: a file name, a row number, or the first and last row of a window.
+        labels: (n,) bool, True for anomalies; None without a label column, file or folder.
+    """
+
+    x: NDArray[Any]
+    layout: str
+    names: tuple[str, ...]
+    row_ids: tuple[str, ...]
+    labels: NDArray[np.bool_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def as_rows(x: NDArray[Any], where: str) -> NDArray[Any]:
+    """uint8 and float32 as they are, float64 rounded to float32; anything else is refused.
+
+    Raises:
+        DataError: another dtype, or fewer than two axes.
+    """
+    if x.ndim < 2:
+        raise DataError(f"{where} has shape {x.shape}; rows need at least two axes (n, features)")
+    if x.dtype == np.float64:
+        return x.astype(np.float32)
+    if x.dtype not in (np.uint8, np.float32):
+        raise DataError(f"{where} is {x.dtype}; save it as uint8, float32 or float64")
+    return x
+
+
+def as_labels(y: NDArray[Any], n: int, where: str) -> NDArray[np.bool_]:
+    """Labels 0 and 1, one per row.
+
+    Raises:
+        DataError: other values, or another number of them.
+    """
+    y = np.asarray(y).reshape(-1)
+    if len(y) != n or not np.isin(y, (0, 1)).all():
+        raise DataError(f"{where}: labels must be {n} values 0 (normal) or 1 (anomaly)")
+    return y.astype(bool)
+
+
+def windows(x: NDArray[Any], ids: tuple[str, ...], window: int, stride: int) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Overlapping windows (m, window, features) over rows (n, features), without copying.
+
+    Raises:
+        DataError: fewer rows than one window, or a window or stride below 1.
+    """
+    if window < 1 or stride < 1:
+        raise DataError(f"window {window} and stride {stride} must be at least 1")
+    if x.ndim != 2 or len(x) < window:
+        raise DataError(f"a window of {window} rows does not fit into data of shape {x.shape}")
+    view = np.lib.stride_tricks.sliding_window_view(x, window, axis=0)[::stride].transpose(0, 2, 1)
+    return view, tuple(f"{ids[i]}..{ids[i + window - 1]}" for i in range(0, len(x) - window + 1, stride))

@@ -1,0 +1,53 @@
+"""Images in folders, as uint8 NHWC."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_edge_runtime._require import require
+from vae_edge_runtime.errors import DataError
+
+from .dataset import Dataset
+
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
+
+
+def read_images(folder: Path, shape: tuple[int, int] | None) -> Dataset:
+    """All images below a folder, sorted by name: x (n, height, width, 1 or 3) uint8.
+
+    Grey files stay grey where all are; one colour file makes all colour. Nothing is resized
+    unless ``shape`` (height, width) says so.
+
+    Raises:
+        DataError: no image, a damaged one, or images of different sizes.
+        MissingDependency: Pillow is not installed.
+    """
+    require("PIL", extra="images", why="reading images")
+    from PIL import Image, UnidentifiedImageError
+
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
+    if not files:
+        raise DataError(f"{folder} holds no image ({', '.join(sorted(_SUFFIXES))})")
+    rows: list[NDArray[Any]] = []
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                picture = image.convert("L" if image.mode in ("L", "1", "LA") else "RGB")
+        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+            raise DataError(f"{file} is not a readable image: {error}") from error
+        if shape is not None:
+            picture = picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+        pixels = np.asarray(picture)
+        rows.append(pixels if pixels.ndim == 3 else pixels[:, :, None])
+        if rows[-1].shape[:2] != rows[0].shape[:2]:
+            raise DataError(
+                f"{files[0]} is {rows[0].shape[1]}x{rows[0].shape[0]}, {file} is {rows[-1].shape[1]}x{rows[-1].shape[0]}: "
+                "give a size to resize to, or cut them to one size"
+            )
+    if any(row.shape[2] == 3 for row in rows):
+        rows = [np.broadcast_to(row, (*row.shape[:2], 3)) for row in rows]
+    return Dataset(np.stack(rows), "nhwc", (), tuple(str(f.relative_to(folder)) for f in files))

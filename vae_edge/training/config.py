@@ -1,0 +1,79 @@
+"""What a training may be told, and what it tells back; no torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vae_edge.models.config import ModelConfig
+from vae_edge_runtime.errors import OptionError
+
+Layout = Literal["any", "nchw", "nhwc", "features", "time_features"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that decides the weights; the same config, rows and machine give the same bytes.
+
+    Attributes:
+        model: the architecture; its ``input_shape`` is in model layout.
+        layout, offset, scale, names: raw rows to model units, as in ``ExportConfig``.
+        beta: weight of the KL term (Higgins et al. 2017); 1 is the ELBO.
+        anneal_epochs: beta grows linearly from 0 over this many epochs.
+        free_bits: nats of KL per latent dimension that cost nothing (Kingma et al. 2016).
+        patience: epochs without a better validation loss before stopping; 0 never stops.
+        validation: fraction of rows kept out for that.
+    """
+
+    model: ModelConfig
+    layout: Layout = "any"
+    offset: tuple[float, ...] = (0.0,)
+    scale: tuple[float, ...] = (1.0,)
+    names: tuple[str, ...] = ()
+    epochs: int = 30
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    beta: float = 1.0
+    anneal_epochs: int = 0
+    free_bits: float = 0.0
+    patience: int = 0
+    validation: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low in (("epochs", 1), ("batch_size", 1), ("anneal_epochs", 0), ("patience", 0), ("seed", 0)):
+            if getattr(self, name) < low:
+                raise OptionError(f"{name} is {getattr(self, name)}; it starts at {low}")
+        if not self.learning_rate > 0 or not self.beta >= 0 or not self.free_bits >= 0:
+            raise OptionError("learning_rate must be positive, beta and free_bits not negative")
+        if not 0 < self.validation < 1:
+            raise OptionError(f"validation is {self.validation}; it is a fraction between 0 and 1")
+        if len(self.offset) != len(self.scale) or min(self.scale) <= 0:
+            raise OptionError("offset and scale need one length, and scale is positive")
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """Means per row over one epoch, in nats; ``train_loss`` holds beta and free bits, the rest do not.
+
+    ``validation_loss`` is the negative ELBO at one noise sample per row, the same in every epoch.
+    """
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    reconstruction: float
+    kl: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Where the run lies, and the epoch whose weights were kept."""
+
+    folder: Path
+    best_epoch: int
+    best_validation_loss: float
+    epochs: tuple[EpochReport, ...]
+    stopped_early: bool

@@ -1,0 +1,165 @@
+"""A run folder: config.json, weights.safetensors, metrics.jsonl, checkpoint.safetensors. No pickle."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from vae_edge.models import ModelConfig, build
+from vae_edge_runtime._fs import write_atomic
+from vae_edge_runtime.errors import DataError
+
+from .config import EpochReport, TrainConfig
+
+SCHEMA_VERSION = 1
+CONFIG, WEIGHTS, METRICS, CHECKPOINT = "config.json", "weights.safetensors", "metrics.jsonl", "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model, and how to export it.
+
+    Attributes:
+        model: in eval mode, with the best epoch's weights.
+        export_options: keyword arguments of ``ExportConfig``.
+    """
+
+    model: nn.Module
+    config: TrainConfig
+    export_options: dict[str, Any]
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read a run folder that ``train`` has written.
+
+    Raises:
+        DataError: it is no run folder, or its files do not fit together.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    model = build(config.model)
+    try:
+        model.load_state_dict(load((folder / WEIGHTS).read_bytes()))
+    except FileNotFoundError:
+        raise DataError(f"{folder} holds no {WEIGHTS}: the training did not finish its first epoch") from None
+    except (SafetensorError, RuntimeError) as error:
+        raise DataError(f"{folder / WEIGHTS} does not fit {CONFIG}: {error}") from error
+    return Run(model.eval(), config, export_options(config))
+
+
+def export_options(config: TrainConfig) -> dict[str, Any]:
+    """What ``ExportConfig`` needs to know of a training."""
+    return {
+        "likelihood": config.model.likelihood,
+        "variance": config.model.variance,
+        "layout": config.layout,
+        "offset": config.offset,
+        "scale": config.scale,
+        "names": config.names,
+    }
+
+
+def read_config(folder: Path) -> TrainConfig:
+    """Parse ``config.json``.
+
+    Raises:
+        DataError: it is absent, not JSON, of another schema version, or has other keys.
+    """
+    path = folder / CONFIG
+    try:
+        plain = json.loads(path.read_text("utf-8"))
+        if plain.pop("schema_version") != SCHEMA_VERSION:
+            raise DataError(f"{path} was written by another version of vae-edge: train again")
+        model = plain.pop("model")
+        model["input_shape"] = tuple(model["input_shape"])
+        tuples = {name: tuple(plain[name]) for name in ("offset", "scale", "names")}
+        return TrainConfig(model=ModelConfig(**model), **(plain | tuples))
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"{folder} is no run folder: it has no {CONFIG}; make one with 'vae-edge train'") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} is not a training config: {error}") from error
+
+
+def write_config(folder: Path, config: TrainConfig) -> None:
+    """Write ``config.json``."""
+    plain = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(config)}
+    write_atomic(folder / CONFIG, [json.dumps(plain, indent=1, sort_keys=True).encode() + b"\n"])
+
+
+def write_weights(folder: Path, model: nn.Module) -> None:
+    """Write ``weights.safetensors``."""
+    write_atomic(folder / WEIGHTS, [save(_contiguous(model.state_dict()))])
+
+
+def write_metrics(folder: Path, epochs: list[EpochReport]) -> None:
+    """Write ``metrics.jsonl``, a line per epoch."""
+    lines = [json.dumps(dataclasses.asdict(epoch)) + "\n" for epoch in epochs]
+    write_atomic(folder / METRICS, ["".join(lines).encode()])
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """State after whole epochs; with the config it decides everything that follows."""
+
+    tensors: dict[str, Tensor]
+    epochs: list[EpochReport]
+
+
+def write_checkpoint(folder: Path, model: nn.Module, optimiser: torch.optim.Adam, epochs: list[EpochReport]) -> None:
+    """Write weights, Adam's moments and the history in one atomic step."""
+    names = [name for name, _ in model.named_parameters()]
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"adam.{names[index]}.{key}": torch.as_tensor(value) for key, value in state.items()}
+    metadata = {"epochs": json.dumps([dataclasses.asdict(epoch) for epoch in epochs])}
+    write_atomic(folder / CHECKPOINT, [save(_contiguous(tensors), metadata=metadata)])
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read what ``write_checkpoint`` wrote.
+
+    Raises:
+        DataError: there is none, or it is damaged.
+    """
+    path = folder / CHECKPOINT
+    if not path.is_file():
+        raise DataError(f"{folder} holds no {CHECKPOINT} to resume from: train without --resume")
+    try:
+        with safe_open(path, framework="pt") as file:
+            epochs = [EpochReport(**e) for e in json.loads(file.metadata()["epochs"])]
+            return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, epochs)  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is damaged ({error}): train again without --resume") from error
+
+
+def restore(checkpoint: Checkpoint, model: nn.Module, optimiser: torch.optim.Adam) -> None:
+    """Put a checkpoint's state into a model and its optimiser.
+
+    Raises:
+        DataError: it belongs to another architecture.
+    """
+    try:
+        prefix = "model."
+        weights = {k[len(prefix) :]: v for k, v in checkpoint.tensors.items() if k.startswith(prefix)}
+        model.load_state_dict(weights)
+        state = {}
+        for index, (name, _) in enumerate(model.named_parameters()):
+            prefix = f"adam.{name}."
+            state[index] = {k[len(prefix) :]: v for k, v in checkpoint.tensors.items() if k.startswith(prefix)}
+        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise DataError(f"the checkpoint does not fit this model: {error}") from error
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().contiguous().clone() for name, value in tensors.items()}
