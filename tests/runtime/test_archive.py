@@ -317,6 +317,7 @@ def test_close_twice_is_fine_and_reading_then_is_refused(path: Path) -> None:
 
 def test_close_waits_for_a_running_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_bytes(encode(MEMBERS))
+    before = len(os.listdir("/dev/fd"))  # noqa: PTH208
     archive = Archive.open(path)
     entered, go_on, pread, found = threading.Event(), threading.Event(), os.pread, []
 
@@ -333,15 +334,16 @@ def test_close_waits_for_a_running_read(path: Path, monkeypatch: pytest.MonkeyPa
     go_on.set()
     reader.join(5)
     assert found == [MEMBERS["b/c"]]
+    assert len(os.listdir("/dev/fd")) == before  # noqa: PTH208
     with pytest.raises(SessionClosed):
         archive.read("b/c")
 
 
 def test_refused_files_leave_no_descriptor_open(path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0  # noqa: PTH208
-    for data in (b"", b"x", encode(MEMBERS)[:-1], encode(MEMBERS) + b"x"):
-        refused(path, data)
-    assert (len(os.listdir("/proc/self/fd")) if before else 0) == before  # noqa: PTH208
+    before = len(os.listdir("/dev/fd"))  # noqa: PTH208
+    kept = [refused(path, data) for data in (b"", b"x", encode(MEMBERS)[:-1], encode(MEMBERS) + b"x")]
+    assert len(kept) == 4
+    assert len(os.listdir("/dev/fd")) == before  # noqa: PTH208
 
 
 def test_sixteen_threads_read_what_one_reads(path: Path) -> None:

@@ -208,10 +208,11 @@ def test_reading_after_close_is_refused_and_close_twice_is_fine(tiny_path: Path)
 
 
 def test_a_refused_bundle_leaves_no_descriptor_open(tiny: TinyBundle) -> None:
-    before = sorted(os.listdir("/dev/fd"))  # noqa: PTH208
+    before, kept = sorted(os.listdir("/dev/fd")), []  # noqa: PTH208
     for raw in (b"", b"[]", b"{", b'{"schema_version": 9}'):
-        with pytest.raises(BundleError):
+        with pytest.raises(BundleError) as caught:
             Bundle.open(tiny.write(raw))
+        kept.append(caught)  # a kept traceback keeps the open file's object alive, not the file open
     assert sorted(os.listdir("/dev/fd")) == before  # noqa: PTH208
 
 
