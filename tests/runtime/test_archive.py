@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_bundle import open_descriptors
 
 from vae_edge_runtime import BundleCorrupt, BundleError, BundleInvalid, SessionClosed
 from vae_edge_runtime.archive import Archive, directory, encode, is_member_name, layout, local_header, pieces
@@ -317,7 +318,7 @@ def test_close_twice_is_fine_and_reading_then_is_refused(path: Path) -> None:
 
 def test_close_waits_for_a_running_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_bytes(encode(MEMBERS))
-    before = len(os.listdir("/dev/fd"))  # noqa: PTH208
+    before = open_descriptors()
     archive = Archive.open(path)
     entered, go_on, pread, found = threading.Event(), threading.Event(), os.pread, []
 
@@ -334,16 +335,16 @@ def test_close_waits_for_a_running_read(path: Path, monkeypatch: pytest.MonkeyPa
     go_on.set()
     reader.join(5)
     assert found == [MEMBERS["b/c"]]
-    assert len(os.listdir("/dev/fd")) == before  # noqa: PTH208
+    assert open_descriptors() == before
     with pytest.raises(SessionClosed):
         archive.read("b/c")
 
 
 def test_refused_files_leave_no_descriptor_open(path: Path) -> None:
-    before = len(os.listdir("/dev/fd"))  # noqa: PTH208
+    before = open_descriptors()
     kept = [refused(path, data) for data in (b"", b"x", encode(MEMBERS)[:-1], encode(MEMBERS) + b"x")]
     assert len(kept) == 4
-    assert len(os.listdir("/dev/fd")) == before  # noqa: PTH208
+    assert open_descriptors() == before
 
 
 def test_sixteen_threads_read_what_one_reads(path: Path) -> None:

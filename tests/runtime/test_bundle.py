@@ -13,7 +13,18 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tiny_bundle import DECODE_WEIGHTS, FEATURES, GRAPHS, WEIGHTS, X_HAT, TinyBundle, Z, forward, model
+from tiny_bundle import (
+    DECODE_WEIGHTS,
+    FEATURES,
+    GRAPHS,
+    WEIGHTS,
+    X_HAT,
+    TinyBundle,
+    Z,
+    forward,
+    model,
+    open_descriptors,
+)
 
 from vae_edge_runtime import (
     Bundle,
@@ -208,12 +219,12 @@ def test_reading_after_close_is_refused_and_close_twice_is_fine(tiny_path: Path)
 
 
 def test_a_refused_bundle_leaves_no_descriptor_open(tiny: TinyBundle) -> None:
-    before, kept = sorted(os.listdir("/dev/fd")), []  # noqa: PTH208
+    before, kept = open_descriptors(), []
     for raw in (b"", b"[]", b"{", b'{"schema_version": 9}'):
         with pytest.raises(BundleError) as caught:
             Bundle.open(tiny.write(raw))
         kept.append(caught)  # a kept traceback keeps the open file's object alive, not the file open
-    assert sorted(os.listdir("/dev/fd")) == before  # noqa: PTH208
+    assert open_descriptors() == before
 
 
 def test_eight_threads_get_what_one_gets(tiny_path: Path) -> None:
