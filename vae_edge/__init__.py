@@ -1,1 +1,28 @@
-"""."""
+"""vae-edge: a trained VAE goes in, one verified bundle comes out, and a light runtime runs it.
+
+Importing this module imports neither torch nor an inference engine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vae_edge_runtime import __version__, load, verify
+
+if TYPE_CHECKING:
+    from vae_edge_export import ExportConfig, ExportReport, export
+
+__all__ = ["ExportConfig", "ExportReport", "__version__", "export", "load", "verify"]
+
+_FROM_EXPORT = {"ExportConfig", "ExportReport", "export"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FROM_EXPORT:
+        raise AttributeError(f"module 'vae_edge' has no attribute {name!r}")
+    from vae_edge_runtime._require import require
+
+    require("torch", extra="export", why="exporting")
+    import vae_edge_export
+
+    return getattr(vae_edge_export, name)

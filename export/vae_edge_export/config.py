@@ -30,6 +30,8 @@ class ExportConfig:
         likelihood: what the decoder's output means: ``mse``, ``bernoulli`` (probabilities of
             values in [0, 1]), ``gaussian``.
         variance: of ``gaussian``; None: the decoder gives (mean, logvar).
+        logits: of ``bernoulli``: the decoder gives logits, and ``decode`` turns them into
+            probabilities. Better than probabilities, which have no digits left near 0 and 1.
         reconstruction_weight, kl_weight: of the score; 1 and 1 is the negative ELBO.
         offset, scale: x_model = (x - offset) / scale; one value, or one per channel or feature.
         layout: of raw rows; images in ``nhwc`` are turned to NCHW inside the graph.
@@ -50,6 +52,7 @@ class ExportConfig:
     release: int = 1
     likelihood: Likelihood = "mse"
     variance: float | None = None
+    logits: bool = False
     reconstruction_weight: float = 1.0
     kl_weight: float = 1.0
     offset: tuple[float, ...] = (0.0,)
@@ -70,6 +73,8 @@ class ExportConfig:
                 raise OptionError(f"{name} is {getattr(self, name)!r}; valid are {', '.join(valid)}")
         if self.variance is not None and (self.likelihood != "gaussian" or self.variance <= 0):
             raise OptionError("variance is for likelihood='gaussian', and positive")
+        if self.logits and self.likelihood != "bernoulli":
+            raise OptionError("logits is for likelihood='bernoulli'")
         if min(self.scale) <= 0 or len(self.offset) != len(self.scale):
             raise OptionError(f"offset {self.offset} and scale {self.scale} need one length, and scale is positive")
         if min(self.reconstruction_weight, self.kl_weight) < 0 or self.reconstruction_weight + self.kl_weight == 0:

@@ -75,13 +75,14 @@ class EncodeGraph(nn.Module):
 class DecodeGraph(nn.Module):
     """Latents to rows in data units: z -> x_hat."""
 
-    def __init__(self, vae: AdaptedVae, units: DataUnits) -> None:
+    def __init__(self, vae: AdaptedVae, units: DataUnits, *, logits: bool = False) -> None:
         super().__init__()
-        self.vae, self.units, self.halves = vae.module, units, vae
+        self.vae, self.units, self.halves, self.logits = vae.module, units, vae, logits
 
     def forward(self, z: Tensor) -> Tensor:
         """Z (n, *latent_shape) to (n, *row_shape)."""
-        return self.units.to_data(reconstruction(self.halves, self.vae, z)[0])
+        x_hat = reconstruction(self.halves, self.vae, z)[0]
+        return self.units.to_data(torch.sigmoid(x_hat) if self.logits else x_hat)
 
 
 class ScoreGraph(nn.Module):
@@ -96,7 +97,8 @@ class ScoreGraph(nn.Module):
         x = self.units.to_model(x)
         mean, logvar = posterior(self.halves, self.vae, x)
         x_hat, x_logvar = reconstruction(self.halves, self.vae, mean)
-        share = negative_log_likelihood(x, x_hat, x_logvar, self.config.likelihood, self.config.variance)
+        config = self.config
+        share = negative_log_likelihood(x, x_hat, x_logvar, config.likelihood, config.variance, logits=config.logits)
         reconstructed = share.flatten(1).sum(1)
         kl = kl_to_standard_normal(mean, logvar)
         score = self.config.reconstruction_weight * reconstructed + self.config.kl_weight * kl
@@ -104,13 +106,22 @@ class ScoreGraph(nn.Module):
 
 
 def negative_log_likelihood(
-    x: Tensor, x_hat: Tensor, x_logvar: Tensor | None, likelihood: Likelihood, variance: float | None
+    x: Tensor,
+    x_hat: Tensor,
+    x_logvar: Tensor | None,
+    likelihood: Likelihood,
+    variance: float | None,
+    *,
+    logits: bool = False,
 ) -> Tensor:
     """-log p(x|z) per element in nats, the shape of ``x`` (Kingma & Welling 2013, appendix C).
 
     mse: (x - x_hat)^2, a Gaussian of variance 1/2 without its constant. bernoulli: binary
-    cross-entropy with p held in [1e-6, 1 - 1e-6]. gaussian: ((x - x_hat)^2 / v + log v + log 2 pi) / 2.
+    cross-entropy, softplus(l) - x l on logits l, or with p held in [1e-6, 1 - 1e-6]. gaussian: ((x - x_hat)^2 / v + log v + log 2 pi) / 2.
     """
+    if likelihood == "bernoulli" and logits:
+        # log(1 + e^l) without overflow, in operations every engine has.
+        return torch.relu(x_hat) - x * x_hat + torch.log(1.0 + torch.exp(-torch.abs(x_hat)))
     if likelihood == "bernoulli":
         p = x_hat.clamp(_SMALLEST_PROBABILITY, 1.0 - _SMALLEST_PROBABILITY)
         return -(x * torch.log(p) + (1.0 - x) * torch.log(1.0 - p))

@@ -231,7 +231,7 @@ def _graph_modules(
     vae = adapt(model, x, encode=encode, decode=decode, scale=scale, learned_variance=learned)
     modules: dict[str, nn.Module] = {
         "encode": EncodeGraph(vae, units),
-        "decode": DecodeGraph(vae, units),
+        "decode": DecodeGraph(vae, units, logits=config.logits),
         "score": ScoreGraph(vae, units, config),
     }
     return {name: module.eval() for name, module in modules.items()}, vae

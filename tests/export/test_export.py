@@ -128,6 +128,25 @@ def test_learned_variance_scores_by_its_own_likelihood(tmp_path: Path, rows: np.
         assert (found.kl > 0).all()  # reported, though its weight is 0
 
 
+def test_a_bernoulli_decoder_of_logits_scores_exactly_where_probabilities_saturate(
+    tmp_path: Path, rows: np.ndarray, make: Any
+) -> None:
+    model, path = make(Plain), tmp_path / "logits.vaeb"
+    with torch.no_grad():
+        model.outer[-1].weight *= 60  # logits of +-30: 1 - p has no digit left in float32
+    x = (rows - rows.min()) / (rows.max() - rows.min())
+    export(model, path, calibration=x, config=ExportConfig(likelihood="bernoulli", logits=True, kl_weight=0.0))
+    with torch.no_grad():
+        double = model.eval().double()
+        logits = double.decode(double.encode(torch.from_numpy(x).double())[0])
+        targets = torch.from_numpy(x).double()
+        expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(1)
+    assert float(logits.abs().max()) > 20
+    with load(path, device="cpu") as vae:
+        np.testing.assert_allclose(vae.score(x).score, expected, rtol=1e-5)
+        np.testing.assert_allclose(vae.reconstruct(x), torch.sigmoid(logits), rtol=1e-4, atol=1e-6)
+
+
 def test_an_addition_of_1e_minus_8_survives(tmp_path: Path, rows: np.ndarray, make: Any) -> None:
     path = tmp_path / "eps.vaeb"
     export(make(TinyEpsilon), path, calibration=rows)

@@ -1,1 +1,59 @@
-"""."""
+"""The command line. This module imports without typer, to be able to say that it is missing."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from vae_edge_runtime.errors import MissingDependency, VaeEdgeError
+
+INTERNAL_ERROR = 70
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit: 0 fine, 1 a gate failed, 2 bad usage or input, 3 something is
+    missing on this machine, 4 the engine failed, 70 a bug of ours, 130 Ctrl-C.
+    """
+    try:
+        sys.exit(_run(arguments))
+    except BrokenPipeError:  # the reader of our stdout went away, as "| head" does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        import click
+        import typer  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name not in ("typer", "click"):
+            raise
+        return _say(MissingDependency("typer", extra="cli", why="the command line"))
+    from ._app import app
+
+    try:
+        code = app(args=None if arguments is None else list(arguments), standalone_mode=False, prog_name="vae-edge")
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Abort:
+        print("interrupted; nothing half-written is left", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except VaeEdgeError as error:
+        return _say(error)
+    except BrokenPipeError:
+        raise
+    except Exception:
+        traceback.print_exc()
+        print("this is a bug of vae-edge: please report it with the lines above", file=sys.stderr)  # noqa: T201
+        return INTERNAL_ERROR
+
+
+def _say(error: VaeEdgeError) -> int:
+    print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+    return error.exit_code

@@ -33,11 +33,14 @@ class ReferenceVae(nn.Module):
         return self.mean_head(features), self.logvar_head(features)
 
     def decode(self, z: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Rows for latents (n, latent_dim): x_hat, or (x_hat, x_logvar), (n, *input_shape) each."""
+        """Rows for latents (n, latent_dim): x_hat, or (x_hat, x_logvar), (n, *input_shape) each.
+
+        With a bernoulli likelihood x_hat holds logits.
+        """
         raw = self._raw_output(z)
         if self.config.learned_variance:
             return raw[:, 0], raw[:, 1].clamp(*_LOGVAR_RANGE)
-        return torch.sigmoid(raw[:, 0]) if self.config.likelihood == "bernoulli" else raw[:, 0]
+        return raw[:, 0]
 
     def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         """Training pass with standard normal ``noise`` (n, latent_dim): mean, logvar, x_logvar, x_hat."""

@@ -25,7 +25,7 @@ class ModelConfig:
         latent_dim: size of the latent vector.
         width: channels of the first stage (conv, sequence) or hidden units (mlp).
         depth: halvings of the spatial or time axis, or hidden layers.
-        likelihood: ``mse``, ``bernoulli`` (the decoder gives probabilities), ``gaussian``.
+        likelihood: ``mse``, ``bernoulli`` (the decoder gives logits), ``gaussian``.
         variance: of ``gaussian``; None: learned, the decoder gives (mean, logvar).
     """
 

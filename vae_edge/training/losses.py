@@ -12,7 +12,10 @@ from .config import TrainConfig
 def reconstruction_nats(x: Tensor, x_hat: Tensor, x_logvar: Tensor | None, config: TrainConfig) -> Tensor:
     """-log p(x|z) per row up to the likelihood's constant, (n,) nats."""
     model = config.model
-    return negative_log_likelihood(x, x_hat, x_logvar, model.likelihood, model.variance).flatten(1).sum(1)
+    logits = model.likelihood == "bernoulli"
+    return (
+        negative_log_likelihood(x, x_hat, x_logvar, model.likelihood, model.variance, logits=logits).flatten(1).sum(1)
+    )
 
 
 def kl_nats(mean: Tensor, logvar: Tensor) -> Tensor:

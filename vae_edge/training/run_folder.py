@@ -60,6 +60,7 @@ def export_options(config: TrainConfig) -> dict[str, Any]:
     return {
         "likelihood": config.model.likelihood,
         "variance": config.model.variance,
+        "logits": config.model.likelihood == "bernoulli",
         "layout": config.layout,
         "offset": config.offset,
         "scale": config.scale,

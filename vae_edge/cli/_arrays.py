@@ -1,0 +1,48 @@
+"""Rows to .npy or to one PNG grid."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_edge_runtime._fs import write_atomic
+from vae_edge_runtime.manifest import Manifest
+
+from . import _pictures
+
+SUFFIXES = (".npy", ".png")
+_MOST_PICTURES = 400
+
+
+def write_rows(path: Path, rows: NDArray[Any], manifest: Manifest, beside: NDArray[Any] | None = None) -> None:
+    """Write rows in data units; in a PNG each follows its partner in ``beside``, and 400 are shown at most.
+
+    Raises:
+        OptionError: PNG was asked for and the rows are no pictures.
+        MissingDependency: Pillow is needed. StorageError: the disk refused.
+    """
+    if path.suffix.lower() == ".npy":
+        write_atomic(path, [npy_bytes(rows)])
+        return
+    # Decoded rows live on the scale of the input; only their dtype may be another.
+    spec = manifest.input
+    decoded = (
+        dataclasses.replace(spec, dtype=manifest.output.dtype, low=0.0, high=255.0) if spec.dtype == "uint8" else spec
+    )
+    pictures = [_pictures.as_pixels(row, decoded) for row in rows[:_MOST_PICTURES]]
+    if beside is not None:
+        pairs = zip((_pictures.as_pixels(row, spec) for row in beside[:_MOST_PICTURES]), pictures, strict=True)
+        pictures = [np.concatenate(pair, axis=1) for pair in pairs]
+    write_atomic(path, [_pictures.to_png(_pictures.grid(pictures), smallest_side=512)])
+
+
+def npy_bytes(array: NDArray[Any]) -> bytes:
+    """An array as the bytes of an .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()

@@ -1,0 +1,67 @@
+"""``vae-edge encode``."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from vae_edge_runtime import Posterior, Status, load
+from vae_edge_runtime._fs import refuse_existing, write_atomic
+
+from . import _console, _options, _rows, _tables
+
+NAME = "encode"
+EXAMPLE = "vae-edge encode pump.vaeb today.csv -o latents.npz"
+
+_SUFFIXES = (".npz", *_tables.SUFFIXES)
+
+
+def run(
+    bundle: _options.Bundle,
+    path: _options.Source,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help=".npz (mean, logvar, status) or .csv, .jsonl, .parquet.", show_default=False
+        ),
+    ],
+    device: _options.Device = "auto",
+    variant: _options.Variant = "auto",
+    allow_fallback: _options.AllowFallback = False,
+    window: _options.Window = None,
+    stride: _options.Stride = None,
+    columns: _options.Columns = None,
+    image_size: _options.ImageSize = None,
+    json: _options.Json = False,
+    force: _options.Force = False,
+) -> None:
+    """Write the posterior of each row: mean and log variance of every latent."""
+    _tables.check_suffix(output, _SUFFIXES)
+    refuse_existing(output, force=force)
+    with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback) as vae:
+        found = _rows.read_for(vae.manifest.input, path, window=window, stride=stride, columns=columns, size=image_size)
+        posterior = vae.encode(np.ascontiguousarray(found.x))
+        _console.header(vae.info)
+        if output.suffix.lower() == ".npz":
+            buffer = io.BytesIO()
+            np.savez(buffer, mean=posterior.mean, logvar=posterior.logvar, status=posterior.status)
+            write_atomic(output, [buffer.getvalue()])
+        else:
+            _tables.write_table(output, _columns(found.row_ids, posterior))
+        if json:
+            shape = list(posterior.mean.shape)
+            _console.print_json(NAME, {"info": vae.info.to_dict(), "output": output, "shape": shape})
+
+
+def _columns(ids: tuple[str, ...], posterior: Posterior) -> dict[str, Any]:
+    n = len(posterior.mean)
+    columns: dict[str, Any] = {"row_id": ids}
+    for name, values in (("mean", posterior.mean), ("logvar", posterior.logvar)):
+        flat = values.reshape(n, -1)
+        columns |= {f"{name}_{i}": flat[:, i].tolist() for i in range(flat.shape[1])}
+    columns["status"] = [Status(int(s)).name.lower() for s in posterior.status]
+    return columns

@@ -1,0 +1,221 @@
+"""``vae-edge export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from vae_edge.data import Dataset, read
+from vae_edge_runtime._fs import refuse_existing
+from vae_edge_runtime.errors import DataError, OptionError, ParityFailed, VerdictFailed
+from vae_edge_runtime.manifest import Parity, Verdict
+
+from . import _console, _options, _rows
+from ._source import import_object, open_source
+
+if TYPE_CHECKING:
+    from vae_edge_export import ExportReport
+
+NAME = "export"
+EXAMPLE = "vae-edge export run --calibration good_parts/ --name pump --licence MIT -o pump.vaeb"
+
+_STAGES = 9
+_WEIGHTS = {"elbo": (1.0, 1.0), "reconstruction": (1.0, 0.0)}
+
+
+def run(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="A run folder, or pkg.module:factory of a torch module.", show_default=False
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .vaeb file to write.", show_default=False)],
+    calibration: Annotated[
+        Path, typer.Option(help="Normal rows the model was not trained on; they set the threshold.", show_default=False)
+    ],
+    evaluation: Annotated[
+        Path | None, typer.Option(help="Held-out rows with labels for the verdict gate.", show_default=False)
+    ] = None,
+    label_column: Annotated[
+        str | None,
+        typer.Option(help="Labels in --evaluation: a column, or a key of an .npz (default y).", show_default=False),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Of a factory's module, .safetensors.", show_default=False)
+    ] = None,
+    encode: Annotated[
+        str | None, typer.Option(help="pkg.module:function (model, x) -> (mean, scale parameter).", show_default=False)
+    ] = None,
+    decode: Annotated[
+        str | None, typer.Option(help="pkg.module:function (model, z) -> x_hat.", show_default=False)
+    ] = None,
+    scale_form: Annotated[
+        str, typer.Option(help="What encode's second value is: logvar, log_std, std, var.")
+    ] = "logvar",
+    likelihood: Annotated[str | None, typer.Option(help="mse, bernoulli or gaussian.", show_default=False)] = None,
+    variance: Annotated[float | None, typer.Option(help="Of gaussian; without it the decoder gives one.")] = None,
+    logits: Annotated[bool, typer.Option("--logits", help="The bernoulli decoder gives logits.")] = False,
+    offset: Annotated[str | None, typer.Option(help="x_model = (x - offset) / scale; comma separated.")] = None,
+    scale: Annotated[str | None, typer.Option(help="See --offset.", show_default=False)] = None,
+    layout: Annotated[str | None, typer.Option(help="nchw or nhwc, for arrays of images.", show_default=False)] = None,
+    score: Annotated[str, typer.Option(help="elbo (reconstruction + KL) or reconstruction.")] = "elbo",
+    false_positive_rate: Annotated[float, typer.Option(help="What the threshold stands for.")] = 0.01,
+    output_dtype: Annotated[str, typer.Option(help="Of decode: float32, or uint8.")] = "float32",
+    name: Annotated[str | None, typer.Option(help="Default: the output's name.", show_default=False)] = None,
+    model_version: Annotated[str, typer.Option(help="Of the model card.")] = "1",
+    release: Annotated[int, typer.Option(min=1, help="Counts up with every bundle that replaces another.")] = 1,
+    licence: Annotated[str, typer.Option(help="Of the weights.")] = "unspecified",
+    origin: Annotated[str, typer.Option(help="Where the model comes from, for the card.")] = "",
+    description: Annotated[str, typer.Option(help="For the card.")] = "",
+    window: _options.Window = None,
+    stride: _options.Stride = None,
+    columns: _options.Columns = None,
+    image_size: _options.ImageSize = None,
+    json: _options.Json = False,
+    force: _options.Force = False,
+) -> None:
+    """Export a trained VAE into one verified bundle.
+
+    Every graph is compared with PyTorch, and final scores and decisions too; a miss prints the
+    table, exits with 1 and writes nothing.
+    """
+    refuse_existing(output, force=force)
+    if score not in _WEIGHTS:
+        raise OptionError(f"score is {score!r}; valid are {', '.join(_WEIGHTS)}")
+    opened = open_source(source, weights)
+    from vae_edge_export import ExportConfig, export
+
+    options: dict[str, Any] = opened.export_options | _given(
+        likelihood=likelihood, variance=variance, logits=logits or None, offset=_numbers(offset), scale=_numbers(scale),
+        layout=layout,
+    )  # fmt: skip
+    reader: dict[str, Any] = {"window": window, "stride": stride, "image_shape": _rows.image_size(image_size)}
+    names = _rows.split_columns(columns) or options.get("names") or None
+    rows, options = _rows_and_layout(calibration, reader, names, options)
+    reconstruction_weight, kl_weight = _WEIGHTS[score]
+    config = ExportConfig(
+        name=name or output.stem,
+        version=model_version,
+        licence=licence,
+        source=origin,
+        description=description,
+        release=release,
+        reconstruction_weight=reconstruction_weight,
+        kl_weight=kl_weight,
+        false_positive_rate=false_positive_rate,
+        output_dtype=output_dtype,  # type: ignore[arg-type]
+        **options,
+    )
+    halves: dict[str, Any] = {
+        key: import_object(text, "of the form pkg.module:function")
+        for key, text in (("encode", encode), ("decode", decode))
+        if text is not None
+    }
+    labelled = None
+    if evaluation is not None:
+        labelled = _labelled(evaluation, reader, names, label_column, config.layout)
+    try:
+        with _console.progress("exporting", _STAGES) as step:
+            report = export(
+                opened.model,
+                output,
+                calibration=rows,
+                evaluation=labelled,
+                scale=scale_form,  # type: ignore[arg-type]
+                config=config,
+                force=force,
+                progress=lambda stage: step(label=stage),
+                **halves,
+            )
+    except ParityFailed as missed:
+        _parity_table(missed.report, err=True)
+        raise
+    except VerdictFailed as missed:
+        _verdict_line(missed.report, err=True)
+        raise
+    if json:
+        _console.print_json(NAME, {"report": report.to_dict()})
+    else:
+        _show(report)
+
+
+def _show(report: ExportReport) -> None:
+    _parity_table(report.parity)
+    _verdict_line(report.verdict)
+    c = report.calibration
+    typer.echo(f"threshold {c.threshold:.6g} nats for {c.false_positive_rate:.3g} false alarms, from {c.n} normal rows")
+    times = report.stored_weight_bytes / report.weight_bytes
+    typer.echo(
+        f"{report.path}: {report.size_bytes:,} bytes, {report.weight_bytes:,} of them weights, each stored "
+        f"{times:.3f} times; {sum(report.seconds.values()):.1f} s"
+    )
+    _console.note(f"next: vae-edge verify {report.path}\n      vae-edge score {report.path} ROWS")
+
+
+def _parity_table(parity: dict[str, Parity], *, err: bool = False) -> None:
+    rows = [
+        (
+            name,
+            f"{p.max_absolute:.2g}",
+            f"{p.max_relative:.2g}",
+            f"{p.tolerance_relative:g}",
+            p.reference,
+            "ok" if p.max_relative <= p.tolerance_relative else "FAILED",
+        )
+        for name, p in parity.items()
+    ]
+    _console.table(("parity with PyTorch", "max abs", "max rel", "tolerance", "against", ""), rows, err=err)
+
+
+def _verdict_line(v: Verdict, *, err: bool = False) -> None:
+    text = (
+        f"verdict on {v.rows} held-out rows: {v.flipped} decisions flipped, rank correlation {v.rank_correlation:.6f}, "
+        f"score error max {v.score_error_max:.2g}, p99 {v.score_error_p99:.2g}"
+    )
+    if v.auroc is not None and v.auroc_torch is not None:
+        text += f", AUROC {v.auroc:.4f} (PyTorch {v.auroc_torch:.4f})"
+    typer.echo(text, err=err)
+
+
+def _rows_and_layout(
+    path: Path, reader: dict[str, Any], names: tuple[str, ...] | None, options: dict[str, Any]
+) -> tuple[NDArray[Any], dict[str, Any]]:
+    """Calibration rows, and the options completed with what the file says of its axes and columns."""
+    found = _read(path, reader, names)
+    layout = options.get("layout") or found.layout
+    x = np.ascontiguousarray(_rows.to_layout(found.x, found.layout, layout))
+    return x, options | {"layout": layout, "names": tuple(options.get("names") or found.names)}
+
+
+def _labelled(
+    path: Path, reader: dict[str, Any], names: tuple[str, ...] | None, label_column: str | None, layout: str
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    found = _read(path, reader, names, label_column)
+    if found.labels is None:
+        raise DataError(f"{path} holds no labels: an .npz with x and y, or a table with --label-column")
+    return np.ascontiguousarray(_rows.to_layout(found.x, found.layout, layout)), found.labels
+
+
+def _read(
+    path: Path, reader: dict[str, Any], names: tuple[str, ...] | None, label_column: str | None = None
+) -> Dataset:
+    is_table = path.suffix.lower() in (".csv", ".parquet")
+    return read(path, columns=names if is_table else None, label_column=label_column, **reader)
+
+
+def _numbers(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise OptionError(f"{text!r} is not a comma separated list of numbers") from None
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if value is not None}

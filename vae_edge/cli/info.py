@@ -1,0 +1,59 @@
+"""``vae-edge info``."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import typer
+
+from vae_edge_runtime import Bundle
+from vae_edge_runtime.manifest import Manifest
+
+from . import _console, _options
+
+NAME = "info"
+EXAMPLE = "vae-edge info pump.vaeb --json | jq .manifest.model"
+
+
+def run(bundle: _options.Bundle, json: _options.Json = False) -> None:
+    """Show what a bundle holds: card, shapes, variants, sizes, parity, calibration. Needs no engine."""
+    with Bundle.open(bundle) as opened:
+        if json:
+            document = {"path": str(bundle), "size_bytes": opened.size_bytes, "bundle_id": opened.bundle_id}
+            _console.print_json(NAME, document | {"manifest": dataclasses.asdict(opened.manifest)})
+            return
+        _show(opened.manifest, opened.size_bytes, opened.bundle_id)
+
+
+def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:
+    model, row, score = manifest.model, manifest.input, manifest.score
+    weights = f"{score.reconstruction_weight:g} reconstruction + {score.kl_weight:g} KL"
+    facts = {
+        "model": f"{model.name} {model.version}, release {manifest.release}",
+        "licence": model.licence,
+        "source": model.source or "-",
+        "description": model.description or "-",
+        "metrics": ", ".join(f"{k} {v:g}" for k, v in model.metrics.items()) or "-",
+        "bundle id": bundle_id,
+        "pair id": manifest.pair_id,
+        "size": f"{size_bytes:,} bytes",
+        "input": f"{row.dtype} {list(row.shape)} {row.layout}, calibrated on [{row.low:g}, {row.high:g}]",
+        "latent": f"{manifest.latent.kind} {list(manifest.latent.shape)}",
+        "output": f"{manifest.output.dtype} {list(manifest.output.shape)}",
+        "score": f"{weights}, likelihood {score.likelihood}, in nats",
+        "made with": ", ".join(f"{k} {v}" for k, v in manifest.made_with.items()),
+    }
+    for key, value in facts.items():
+        typer.echo(f"{key:<12} {value}")
+    for name, variant in manifest.variants.items():
+        typer.echo(f"\nvariant {name}")
+        rows = [
+            (key, f"{p.max_absolute:.2g}", f"{p.max_relative:.2g}", f"{p.tolerance_relative:g}", p.reference)
+            for key, p in variant.parity.items()
+        ]
+        _console.table(("output", "max abs", "max rel", "tolerance", "against"), rows)
+        if variant.calibration:
+            c = variant.calibration
+            typer.echo(
+                f"threshold {c.threshold:.6g} for {c.false_positive_rate:.3g} false alarms, from {c.n} normal rows"
+            )

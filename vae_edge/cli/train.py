@@ -1,0 +1,156 @@
+"""``vae-edge train``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import typer
+
+from vae_edge.data import Dataset, read
+from vae_edge_runtime._require import require
+from vae_edge_runtime.errors import OptionError
+
+from . import _console, _options, _rows
+
+if TYPE_CHECKING:
+    from vae_edge.training import EpochReport
+
+NAME = "train"
+EXAMPLE = "vae-edge train conv --data good_parts/ --latent 16 --epochs 40 -o run"
+
+_LOSSES: dict[str, dict[str, Any]] = {
+    "mse": {"likelihood": "mse"},
+    "bce": {"likelihood": "bernoulli"},
+    "gaussian": {"likelihood": "gaussian"},
+    "gaussian-learned": {"likelihood": "gaussian", "variance": None},
+}
+
+
+def run(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="conv (images), mlp (tables) or sequence (windows).")],
+    data: Annotated[
+        Path, typer.Option(help="Folder of images, .npy, .npz, .csv or .parquet: normal rows.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.", show_default=False)],
+    epochs: Annotated[int, typer.Option(min=1)] = 30,
+    latent: Annotated[int, typer.Option(min=1, help="Size of the latent vector.")] = 16,
+    width: Annotated[int, typer.Option(min=1, help="Channels of the first stage, or hidden units.")] = 32,
+    depth: Annotated[int, typer.Option(min=1, help="Halvings, or hidden layers.")] = 2,
+    loss: Annotated[
+        str, typer.Option(help="mse, bce, gaussian or gaussian-learned (variance by the decoder).")
+    ] = "mse",
+    variance: Annotated[float, typer.Option(help="Of --loss gaussian, in squared model units.")] = 1.0,
+    beta: Annotated[float, typer.Option(min=0.0, help="Weight of the KL term; 1 is the ELBO.")] = 1.0,
+    anneal_epochs: Annotated[int, typer.Option(min=0, help="beta grows from 0 over these epochs.")] = 0,
+    free_bits: Annotated[float, typer.Option(min=0.0, help="Nats of KL per latent that cost nothing.")] = 0.0,
+    patience: Annotated[int, typer.Option(min=0, help="Stop after this many epochs without gain; 0: never.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr")] = 1e-3,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, data and machine: same weights, bit for bit.")] = 0,
+    layout: Annotated[
+        str | None, typer.Option(help="nchw or nhwc, for arrays of images, which do not say.", show_default=False)
+    ] = None,
+    window: _options.Window = None,
+    stride: _options.Stride = None,
+    columns: _options.Columns = None,
+    image_size: _options.ImageSize = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's checkpoint.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Start over in a folder that holds a run.")] = False,
+    json: _options.Json = False,
+) -> None:
+    """Train a reference VAE on normal rows; Ctrl-C keeps the last whole epoch, --resume goes on from it.
+
+    uint8 rows are divided by 255; float rows are standardised per feature or channel (not for bce).
+    """
+    if loss not in _LOSSES:
+        raise OptionError(f"loss is {loss!r}; valid are {', '.join(_LOSSES)}")
+    require("torch", extra="export", why="training")
+    from vae_edge.models import ModelConfig
+    from vae_edge.training import TrainConfig, train
+
+    rows = read(
+        data,
+        window=window,
+        stride=stride,
+        columns=_rows.split_columns(columns),
+        image_shape=_rows.image_size(image_size),
+    )
+    layout = _layout(kind, rows, layout)
+    x = np.ascontiguousarray(rows.x)
+    shape = (x.shape[3], *x.shape[1:3]) if layout == "nhwc" else x.shape[1:]
+    likelihood = dict(_LOSSES[loss]) | ({"variance": variance} if loss == "gaussian" else {})
+    model = ModelConfig(
+        kind=kind,  # type: ignore[arg-type]
+        input_shape=shape,
+        latent_dim=latent,
+        width=width,
+        depth=depth,
+        **likelihood,
+    )
+    offset, scale = _units(x, layout, loss)
+    config = TrainConfig(
+        model=model,
+        layout=layout,
+        offset=offset,
+        scale=scale,
+        names=rows.names,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        beta=beta,
+        anneal_epochs=anneal_epochs,
+        free_bits=free_bits,
+        patience=patience,
+        seed=seed,
+    )
+    _console.note(f"{len(x)} rows of {list(x.shape[1:])} {x.dtype}, {layout}; {kind} VAE with {latent} latents")
+    with _console.progress("training", epochs) as step:
+
+        def report(epoch: EpochReport) -> None:
+            step(label=f"epoch {epoch.epoch}")
+            _console.note(
+                f"epoch {epoch.epoch:>3}  train {epoch.train_loss:10.3f}  validation {epoch.validation_loss:10.3f}  "
+                f"= reconstruction {epoch.reconstruction:.3f} + KL {epoch.kl:.3f} nats  {epoch.seconds:.1f} s"
+            )
+
+        result = train(config, x, out=output, resume=resume, force=force, progress=report)
+    _console.note(f"kept epoch {result.best_epoch} ({result.best_validation_loss:.3f} nats) in {output}")
+    _console.note(f"next: vae-edge export {output} --calibration NORMAL_ROWS -o model.vaeb")
+    if json:
+        document = {
+            "folder": output,
+            "best_epoch": result.best_epoch,
+            "best_validation_loss": result.best_validation_loss,
+            "stopped_early": result.stopped_early,
+            "epochs": [dataclasses.asdict(epoch) for epoch in result.epochs],
+        }
+        _console.print_json(NAME, document)
+
+
+def _layout(kind: str, rows: Dataset, wish: str | None) -> Literal["any", "nchw", "nhwc", "features", "time_features"]:
+    """What the axes of the rows are, from the option, the file or the kind of model; never from their sizes."""
+    if wish is not None and wish not in ("nchw", "nhwc"):
+        raise OptionError(f"layout is {wish!r}; valid are nchw and nhwc")
+    if wish is not None and rows.x.ndim != 4:
+        raise OptionError(f"layout {wish} is for images (n, 3 axes), these rows have {rows.x.ndim - 1} axes")
+    if kind == "conv" and rows.layout != "nhwc" and wish is None:
+        raise OptionError("an array of images does not say where its channels are: pass --layout nchw or --layout nhwc")
+    known = {2: "features", 3: "time_features"}.get(rows.x.ndim, "any")
+    return wish or (rows.layout if rows.layout == "nhwc" else known)  # type: ignore[return-value]
+
+
+def _units(x: np.ndarray, layout: str, loss: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Offset and scale that bring raw rows to model units."""
+    if x.dtype == np.uint8:
+        return (0.0,), (255.0,)
+    if loss == "bce":
+        return (0.0,), (1.0,)
+    channel_axis = {"nchw": 1, "any": None}.get(layout, x.ndim - 1)
+    axes = tuple(a for a in range(x.ndim) if a != channel_axis)
+    mean, std = x.mean(axes, dtype=np.float64), x.std(axes, dtype=np.float64)
+    # A constant feature has no scale of its own; 1 keeps it at 0 in model units.
+    std = np.where(std > 0, std, 1.0)
+    return tuple(np.atleast_1d(mean).tolist()), tuple(np.atleast_1d(std).tolist())
