@@ -117,7 +117,8 @@ def negative_log_likelihood(
     """-log p(x|z) per element in nats, the shape of ``x`` (Kingma & Welling 2013, appendix C).
 
     mse: (x - x_hat)^2, a Gaussian of variance 1/2 without its constant. bernoulli: binary
-    cross-entropy, softplus(l) - x l on logits l, or with p held in [1e-6, 1 - 1e-6]. gaussian: ((x - x_hat)^2 / v + log v + log 2 pi) / 2.
+    cross-entropy, softplus(l) - x l on logits l, or with p held in [1e-6, 1 - 1e-6].
+    gaussian: ((x - x_hat)^2 / v + log v + log 2 pi) / 2.
     """
     if likelihood == "bernoulli" and logits:
         # log(1 + e^l) without overflow, in operations every engine has.

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from vae_edge.models import ModelConfig, build
 from vae_edge_export import ExportConfig, export

@@ -218,7 +218,7 @@ def test_auto_takes_the_cpu_where_there_is_no_gpu_engine(tiny_path: Path) -> Non
 
 @pytest.mark.parametrize("option", [{"device": "gpu"}, {"variant": "fp61"}, {"threads": 0}, {"threads": True}])
 def test_unknown_options_list_the_valid_ones(tiny_path: Path, option: dict[str, object]) -> None:
-    with pytest.raises(OptionError, match="valid are|has fp32|whole number"):
+    with pytest.raises(OptionError, match=r"valid are|has fp32|whole number"):
         load(tiny_path, **option)  # type: ignore[arg-type]
 
 

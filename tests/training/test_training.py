@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from vae_edge.models import ModelConfig
 from vae_edge.training import EpochReport, TrainConfig, load_run, train

@@ -29,11 +29,10 @@ def write_rows(path: Path, rows: NDArray[Any], manifest: Manifest, beside: NDArr
     if path.suffix.lower() == ".npy":
         write_atomic(path, [npy_bytes(rows)])
         return
-    # Decoded rows live on the scale of the input; only their dtype may be another.
-    spec = manifest.input
-    decoded = (
-        dataclasses.replace(spec, dtype=manifest.output.dtype, low=0.0, high=255.0) if spec.dtype == "uint8" else spec
-    )
+    # Decoded rows lie on the scale of the input; only their dtype may be another.
+    spec = decoded = manifest.input
+    if spec.dtype == "uint8" and manifest.output.dtype == "float32":
+        decoded = dataclasses.replace(spec, dtype="float32", low=0.0, high=255.0)
     pictures = [_pictures.as_pixels(row, decoded) for row in rows[:_MOST_PICTURES]]
     if beside is not None:
         pairs = zip((_pictures.as_pixels(row, spec) for row in beside[:_MOST_PICTURES]), pictures, strict=True)

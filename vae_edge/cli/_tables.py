@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vae_edge_runtime._fs import write_atomic
 from vae_edge_runtime._require import require
 from vae_edge_runtime.errors import OptionError
@@ -65,5 +67,7 @@ def to_rows(columns: Columns) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, np.float32):
+        value = float(str(value))  # the shortest decimals that give the same float32 back
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not math.isfinite(value) else value

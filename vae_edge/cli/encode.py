@@ -62,6 +62,6 @@ def _columns(ids: tuple[str, ...], posterior: Posterior) -> dict[str, Any]:
     columns: dict[str, Any] = {"row_id": ids}
     for name, values in (("mean", posterior.mean), ("logvar", posterior.logvar)):
         flat = values.reshape(n, -1)
-        columns |= {f"{name}_{i}": flat[:, i].tolist() for i in range(flat.shape[1])}
+        columns |= {f"{name}_{i}": flat[:, i] for i in range(flat.shape[1])}
     columns["status"] = [Status(int(s)).name.lower() for s in posterior.status]
     return columns

@@ -97,9 +97,9 @@ def _columns(ids: list[str], scores: Scores) -> dict[str, list[Any]]:
         p_values = [None] * len(ids)
     return {
         "row_id": ids,
-        "score": scores.score.tolist(),
-        "reconstruction": scores.reconstruction.tolist(),
-        "kl": scores.kl.tolist(),
+        "score": list(scores.score),
+        "reconstruction": list(scores.reconstruction),
+        "kl": list(scores.kl),
         "p_value": p_values,
         "is_anomaly": [d if ok else None for d, ok in zip(decided, scores.ok, strict=True)],
         "status": [Status(int(s)).name.lower() for s in scores.status],

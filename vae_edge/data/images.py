@@ -45,7 +45,8 @@ def read_images(folder: Path, shape: tuple[int, int] | None) -> Dataset:
         rows.append(pixels if pixels.ndim == 3 else pixels[:, :, None])
         if rows[-1].shape[:2] != rows[0].shape[:2]:
             raise DataError(
-                f"{files[0]} is {rows[0].shape[1]}x{rows[0].shape[0]}, {file} is {rows[-1].shape[1]}x{rows[-1].shape[0]}: "
+                f"{files[0]} is {rows[0].shape[1]}x{rows[0].shape[0]}, "
+                f"{file} is {rows[-1].shape[1]}x{rows[-1].shape[0]}: "
                 "give a size to resize to, or cut them to one size"
             )
     if any(row.shape[2] == 3 for row in rows):

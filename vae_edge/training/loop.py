@@ -144,8 +144,8 @@ def _epoch(
         loss = loss + beta * kl_with_free_bits(mean, logvar, config.free_bits)
         if not math.isfinite(loss.item()):
             raise DataError(
-                f"the loss became {loss.item()} in epoch {epoch}: lower the learning rate (now {config.learning_rate:g}), "
-                "check offset and scale, or anneal the KL term"
+                f"the loss became {loss.item()} in epoch {epoch}: lower the learning rate "
+                f"(now {config.learning_rate:g}), check offset and scale, or anneal the KL term"
             )
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
