@@ -26,29 +26,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        import click
-        import typer  # noqa: F401
+        import typer
     except ModuleNotFoundError as error:
-        if error.name not in ("typer", "click"):
+        if error.name != "typer":
             raise
         return _say(MissingDependency("typer", extra="cli", why="the command line"))
     from ._app import app
+
+    # click's base class, or that of the copy of click inside newer typers.
+    click_exception = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
     try:
         code = app(args=None if arguments is None else list(arguments), standalone_mode=False, prog_name="vae-edge")
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
-    except click.exceptions.Abort:
+    except typer.Abort:
         print("interrupted; nothing half-written is left", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
     except VaeEdgeError as error:
         return _say(error)
     except BrokenPipeError:
         raise
-    except Exception:
+    except Exception as error:
+        if isinstance(error, click_exception):
+            error.show()  # type: ignore[attr-defined]
+            return int(error.exit_code)  # type: ignore[attr-defined]
         traceback.print_exc()
         print("this is a bug of vae-edge: please report it with the lines above", file=sys.stderr)  # noqa: T201
         return INTERNAL_ERROR

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vae_edge.cli import main
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> dict[str, Any]:
+        """stdout, which must be one JSON document and nothing else."""
+        return json.loads(self.out)  # type: ignore[no-any-return]
+
+
+Cli = Callable[..., Outcome]
+
+
+def run(*arguments: object) -> Outcome:
+    """Run a command in this process, as a shell would see it."""
+    out, err = io.StringIO(), io.StringIO()
+    code: object = 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main([str(a) for a in arguments])
+        except SystemExit as exit:
+            code = exit.code
+    assert isinstance(code, int)
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="session")
+def cli() -> Cli:
+    return run
+
+
+@dataclass(frozen=True)
+class World:
+    """A small trained and exported model with its data, made by the commands themselves."""
+
+    folder: Path
+    rows: np.ndarray
+    exported: Outcome
+
+    @property
+    def bundle(self) -> Path:
+        return self.folder / "table.vaeb"
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "rows.npy"
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory, cli: Cli) -> World:
+    """300 rows of 5 features; the last 100 are three times as wide."""
+    folder = tmp_path_factory.mktemp("cli")
+    rng = np.random.default_rng(0)
+    rows = (rng.normal(size=(300, 2)) @ rng.normal(size=(2, 5)) + 0.05 * rng.normal(size=(300, 5))).astype(np.float32)
+    rows[200:] *= 3
+    header = "a,b,c,d,e\n"
+    text = header + "\n".join(",".join(map(repr, row.tolist())) for row in rows[:200])
+    (folder / "normal.csv").write_text(text)
+    np.save(folder / "rows.npy", rows)
+    np.savez(folder / "labelled.npz", x=rows[100:], y=np.repeat([0, 1], 100))
+    options = ["--latent", 2, "--width", 16, "--depth", 1, "--epochs", 3]
+    trained = cli("train", "mlp", "--data", folder / "normal.csv", *options, "-o", folder / "run")
+    assert trained.code == 0, trained.err
+    exported = cli(
+        "export", folder / "run", "--calibration", folder / "normal.csv", "--evaluation", folder / "labelled.npz",
+        "--licence", "CC0-1.0", "-o", folder / "table.vaeb",
+    )  # fmt: skip
+    assert exported.code == 0, exported.err
+    return World(folder, rows, exported)
