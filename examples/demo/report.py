@@ -49,8 +49,8 @@ def measure(folder: Path) -> dict[str, Any]:
         "anomalies_found": float(device["is_anomaly"][labels].mean()),
         "size_bytes": {
             "bundle": size,
-            "weights": figures["export"]["weight_bytes"],
-            "stored_weights": figures["export"]["stored_weight_bytes"],
+            "weights": figures["export"]["report"]["weight_bytes"],
+            "stored_weights": figures["export"]["report"]["stored_weight_bytes"],
             "safetensors": (folder / "run" / "weights.safetensors").stat().st_size,
         },
         "latency_ms": {"bundle": figures["device"]["latency_ms"], "pytorch": figures["pytorch"]["latency_ms"]},

