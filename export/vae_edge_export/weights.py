@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import onnx
 
+from vae_edge_runtime.bundle import PAIR_ID
+
 _SHARED_FROM_BYTES = 64
 """Smaller constants stay in each skeleton: a name and a header would cost more than they save."""
 
@@ -65,7 +67,7 @@ def split(models: Mapping[str, onnx.ModelProto], *, prefix: str, pair: str) -> S
         skeleton.CopyFrom(model)
         del skeleton.graph.initializer[:]
         skeleton.graph.initializer.extend(t for t in model.graph.initializer if t.name not in shared)
-        skeleton.metadata_props.add(key="vae_edge.pair_id", value=pair)
+        skeleton.metadata_props.add(key=PAIR_ID, value=pair)
         members[f"{prefix}/{graph}.onnx"] = skeleton.SerializeToString(deterministic=True)
         parts[graph] = (f"{prefix}/{graph}.onnx",)
     for group in sorted({users[name] for name in shared}):

@@ -10,8 +10,11 @@ from types import TracebackType
 from . import manifest as manifest_module
 from . import onnx_scan, strict_json
 from .archive import Archive
-from .errors import BundleCorrupt, BundleError, BundleInvalid, BundleTooNew, GraphRefused, OptionError
+from .errors import BundleCorrupt, BundleError, BundleInvalid, BundleTooNew, GraphRefused, OptionError, PairMismatch
 from .manifest import GraphSpec, Manifest, TensorSpec
+
+PAIR_ID = "vae_edge.pair_id"
+"""Metadata key under which each graph names the trained weights it belongs to."""
 
 
 class Bundle:
@@ -81,10 +84,15 @@ class Bundle:
             OptionError: the bundle has no such variant or graph.
             BundleCorrupt: a part, or the joined file, is not the one the manifest names.
             GraphRefused: it holds what this runtime does not run, or differs from the manifest.
+            PairMismatch: it was exported from other weights than the bundle's other graphs.
         """
         spec = self._graph_spec(variant, graph)
-        joined = b"".join([self.read(part) for part in spec.parts])
+        parts = [self._archive.read(part) for part in spec.parts]
+        joined = b"".join(parts)
+        # The hash of the whole covers every part; the parts' own say which one is to blame.
         if hashlib.sha256(joined).hexdigest() != spec.sha256:
+            for part, data in zip(spec.parts, parts, strict=True):
+                self._check_hash(part, [data])
             raise BundleCorrupt(
                 "its joined parts are not the graph the manifest names", path=self.path, member=spec.parts[0]
             )
@@ -93,6 +101,12 @@ class Bundle:
             self._check_facts(facts, spec)
         except GraphRefused as refused:
             raise GraphRefused(f"{self.path} [{variant} {graph}]: {refused}") from None
+        pair = facts.metadata.get(PAIR_ID)
+        if pair != self.manifest.pair_id:
+            raise PairMismatch(
+                f"{self.path} [{variant} {graph}] belongs to model {pair}, the bundle to {self.manifest.pair_id}: "
+                "its graphs were put together from two exports"
+            )
         return joined
 
     def verify_members(self) -> None:

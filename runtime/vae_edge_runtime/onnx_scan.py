@@ -27,6 +27,7 @@ _LITERAL_SHAPE_INPUT = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1, "Resize": 
 # (d: fixed64); an upper-case name is one value, "*" before it is any number of them.
 _MODEL = {1: "I", 2: "S", 3: "S", 4: "S", 5: "I", 6: "S", 7: "*B", 8: "*B", 14: "*B"}
 _OPSET = {1: "S", 2: "I"}
+_ENTRY = {1: "S", 2: "S"}
 _GRAPH = {1: "*B", 2: "S", 5: "*B", 10: "S", 11: "*B", 12: "*B", 13: "*B", 16: "*B"}
 _NODE = {1: "*S", 2: "*S", 3: "S", 4: "S", 5: "*B", 6: "S", 7: "S", 9: "*B"}
 _ATTRIBUTE = {1: "S", 2: "F", 3: "I", 4: "B", 5: "B", 7: "f", 8: "i", 9: "*B", 10: "*B", 13: "S", 20: "I"}
@@ -75,6 +76,7 @@ class GraphFacts:
     nodes: int
     initializers: int
     initializer_bytes: int
+    metadata: dict[str, str]
 
 
 def scan(raw: bytes) -> GraphFacts:
@@ -218,6 +220,7 @@ class _Scanner:
             nodes=self.nodes,
             initializers=len(self.initializers),
             initializer_bytes=self.initializer_bytes,
+            metadata=_metadata(model),
         )
 
     def _opset(self, model: _Message) -> int:
@@ -285,6 +288,14 @@ class _Scanner:
                 count *= max(abs(n), 1)
             if count > MAX_LITERAL_ELEMENTS:
                 raise GraphRefused(f"{where}: asks for {count} elements; the limit is {MAX_LITERAL_ELEMENTS}")
+
+
+def _metadata(model: _Message) -> dict[str, str]:
+    entries = [_parse(data, _ENTRY, "metadata", "metadata") for data in model.blobs(14)]
+    found = {entry.text(1): entry.text(2) for entry in entries}
+    if len(found) != len(entries):
+        raise GraphRefused("a metadata key occurs twice")
+    return found
 
 
 def _value_info(data: memoryview) -> ValueFacts:

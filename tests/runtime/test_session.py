@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from tiny_bundle import FEATURES, LATENT, TinyBundle, forward
 
@@ -52,6 +53,19 @@ def test_encode_decode_reconstruct_are_the_models(vae: VAE) -> None:
     np.testing.assert_allclose(posterior.std, np.exp(expected["logvar"] / 2), rtol=1e-5)
     np.testing.assert_allclose(vae.decode(posterior.mean), expected["x_hat"], rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(vae.reconstruct(ROWS), vae.decode(posterior.mean))
+
+
+@pytest.mark.parametrize("stranger", ["0" * 32, None])
+def test_a_graph_of_another_export_is_refused(tiny: TinyBundle, stranger: str | None) -> None:
+    graph = onnx.load_from_string(tiny.members["fp32/decode.onnx"])
+    del graph.metadata_props[:]
+    if stranger:
+        graph.metadata_props.add(key="vae_edge.pair_id", value=stranger)
+    plain = tiny.replace_member("fp32/decode.onnx", graph.SerializeToString())
+    with load(tiny.write(plain), device="cpu") as vae:
+        assert np.isfinite(vae.encode(ROWS).mean).all()
+        with pytest.raises(PairMismatch, match=f"belongs to model {stranger}"):
+            vae.sample(1, seed=0)
 
 
 def test_a_posterior_of_another_model_is_refused(vae: VAE) -> None:

@@ -41,6 +41,7 @@ WEIGHTS = {
     "w_out": _RNG.normal(size=(LATENT, FEATURES)).astype(np.float32),
     "b_out": _RNG.normal(size=FEATURES).astype(np.float32),
 }
+PAIR = hashlib.sha256(b"".join(WEIGHTS[name].tobytes() for name in sorted(WEIGHTS))).hexdigest()[:32]
 ENCODE_WEIGHTS, DECODE_WEIGHTS = ("w_mean", "w_logvar"), ("w_out", "b_out")
 
 X = TensorSpec("x", "float32", (FEATURES,))
@@ -89,7 +90,9 @@ def model(nodes: list[onnx.NodeProto], inputs: Any, outputs: Any, initializers: 
     graph = helper.make_graph(
         nodes, "g", [value_info(t) for t in inputs], [value_info(t) for t in outputs], initializers
     )
-    return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 18)])
+    made = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 18)])
+    made.metadata_props.add(key="vae_edge.pair_id", value=PAIR)
+    return made
 
 
 def weights(names: tuple[str, ...]) -> bytes:
@@ -186,7 +189,7 @@ def _members_and_manifest() -> tuple[dict[str, bytes], Manifest]:
         schema_version=SCHEMA_VERSION,
         model=ModelCard("tiny", "1", "CC0-1.0", "", "linear, for tests", {"auroc": 0.5}),
         release=1,
-        pair_id=hashlib.sha256(b"".join(WEIGHTS[name].tobytes() for name in sorted(WEIGHTS))).hexdigest()[:32],
+        pair_id=PAIR,
         made_with={"onnx": onnx.__version__},
         input=InputSpec((FEATURES,), "float32", "features", -4.0, 4.0, ("a", "b", "c", "d")),
         preprocessing=Preprocessing((0.0,), (1.0,)),
