@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -87,3 +88,13 @@ else:
     raise SystemExit("load() worked without an engine")
 """
     )
+
+
+def test_the_runtime_folder_alone_is_enough(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "runtime" / "vae_edge_runtime", tmp_path / "vae_edge_runtime")
+    program = "import vae_edge_runtime as r; print(r.__file__, r.standard_normal(2, seed=7).tolist())"
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {program}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(tmp_path))
+    assert "[1.13624" in done.stdout

@@ -137,7 +137,7 @@ def _reconstructions(x: Images, rebuilt: Images, y: Images, digit: Images) -> Fi
     _group_labels(axes[0], n)
     _title(
         figure,
-        "Normal digits come back, the others do not",
+        "Normal digits come back clean, the others do not",
         "held-out digits and what the model makes of them; it was trained on 1, 4, 7 and 9",
     )
     return figure
@@ -190,7 +190,7 @@ def _scores(score: Images, y: Images, threshold: float) -> Figure:
         axes.hist(values, edges, color=colour, alpha=0.75, label=f"{name}, {chosen.sum()} digits")
     axes.axvline(threshold, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
     axes.text(threshold, axes.get_ylim()[1], f" threshold {threshold:.0f}", va="top", ha="left")
-    axes.set_xlabel("score: negative ELBO at the posterior mean, nats")
+    axes.set_xlabel("score: negative ELBO at the posterior mean, nats (the last bar: and above)")
     axes.set_ylabel("digits")
     axes.legend(frameon=False, loc="upper right")
     _title(

@@ -1,0 +1,147 @@
+"""What the README and the documents show is run, or checked against the real commands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from importlib.metadata import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
+
+
+def _blocks(path: Path, language: str) -> list[str]:
+    return [body for kind, body in FENCE.findall(path.read_text(encoding="utf-8")) if kind == language]
+
+
+def _commands() -> list[tuple[str, list[str]]]:
+    """(document, command) for each line of a bash block and each command of a step of the demo."""
+    found = []
+    for path in DOCUMENTS:
+        for body in _blocks(path, "bash"):
+            lines = [line.split(" #")[0].strip() for line in body.splitlines()]
+            found += [(path.name, shlex.split(line)) for line in lines if line]
+    return found
+
+
+def _cli() -> Any:
+    typer = pytest.importorskip("typer")
+    from vae_edge.cli._app import app
+
+    return typer.main.get_command(app)
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len(_commands()) >= 9
+
+
+@pytest.mark.parametrize(("document", "command"), _commands(), ids=lambda value: str(value)[:60])
+def test_every_command_shown_is_one_that_exists(document: str, command: list[str]) -> None:
+    program, *arguments = command
+    if program == "make":
+        targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+        assert set(arguments) <= set(targets)
+    elif program == "vae-edge":
+        name, *options = arguments
+        with _cli().commands[name].make_context(name, options) as context:  # parses, and runs nothing
+            assert context.params
+    else:
+        pytest.fail(f"{document} shows {shlex.join(command)}: teach this test to check it")
+
+
+def test_every_install_line_names_an_extra_that_exists() -> None:
+    extras = set(metadata("vae-edge").get_all("Provides-Extra") or [])
+    for path in DOCUMENTS:
+        for listed in re.findall(r"vae-edge\[([\w,]+)\]", path.read_text(encoding="utf-8")):
+            assert set(listed.split(",")) <= extras, path
+
+
+def test_the_table_of_commands_is_complete() -> None:
+    listed = re.findall(r"^\| `vae-edge (\w+)` \|", README.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert sorted(listed) == sorted(_cli().commands)
+
+
+def test_every_option_named_in_prose_exists() -> None:
+    known = {option for command in _cli().commands.values() for p in command.params for option in p.opts}
+    known |= {"--help", "--strict"}
+    for path in DOCUMENTS:
+        prose = FENCE.sub("", path.read_text(encoding="utf-8"))
+        assert set(re.findall(r"`(--[a-z-]+)", prose)) <= known, path
+
+
+def test_every_file_named_in_prose_exists() -> None:
+    for path in DOCUMENTS:
+        for name in re.findall(r"`([\w./]+/[\w.]+\.(?:py|md))`", path.read_text(encoding="utf-8")):
+            places = [ROOT / name, ROOT / "runtime" / name, ROOT / "export" / name]
+            if not name.startswith("build/"):
+                assert any(place.exists() for place in places), f"{path.name}: {name}"
+
+
+def test_noise_vectors_of_the_document_are_what_the_runtime_gives() -> None:
+    from vae_edge_runtime import standard_normal
+
+    text = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (\d+) \| `([0-9a-f]{16})` \| `([0-9a-f ]+)` \|", text, flags=re.MULTILINE)
+    assert len(rows) == 4
+    for seed, stream, word, values in rows:
+        key = np.array([int(seed), int(stream)], dtype=np.uint64)
+        assert f"{int(np.random.Philox(key=key).random_raw(1)[0]):016x}" == word
+        found = standard_normal(4, seed=int(seed), stream=int(stream)).view(np.uint32)
+        assert " ".join(f"{int(bits):08x}" for bits in found) == values
+
+
+def test_exit_codes_of_the_document_are_those_of_the_errors() -> None:
+    from vae_edge import cli
+    from vae_edge_runtime import errors
+
+    text = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \| \w", text.split("## Exit codes")[1], flags=re.MULTILINE)}
+    classes = [value for value in vars(errors).values() if isinstance(value, type)]
+    raised = {value.exit_code for value in classes if issubclass(value, errors.VaeEdgeError)}
+    assert listed == {0, *raised, cli.INTERNAL_ERROR, cli.INTERRUPTED}
+
+
+@pytest.fixture
+def demo_files(tmp_path: Path) -> Path:
+    """A folder with small files of the names that the documents use."""
+    pytest.importorskip("torch")
+    from vae_edge.models import ModelConfig
+    from vae_edge.training import TrainConfig, load_run, train
+    from vae_edge_export import ExportConfig, export
+
+    x = np.random.default_rng(0).integers(0, 256, size=(160, 28, 28, 1), dtype=np.uint8)
+    np.savez(tmp_path / "held_out.npz", x=x[:8])
+    np.save(tmp_path / "calibration.npy", x)
+    model = ModelConfig(kind="conv", input_shape=(1, 28, 28), latent_dim=4, width=4, likelihood="bernoulli")
+    train(TrainConfig(model=model, layout="nhwc", scale=(255.0,), epochs=1), x, out=tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    export(run.model, tmp_path / "digits.vaeb", calibration=x, config=ExportConfig(**run.export_options))
+    return tmp_path
+
+
+def _run_blocks(path: Path, folder: Path) -> str:
+    program = "\n".join(_blocks(path, "python"))
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_python_of_the_readme_runs(demo_files: Path) -> None:
+    said = _run_blocks(README, demo_files)
+    assert "(8, 28, 28, 1)" in said
+    assert (demo_files / "model.vaeb").exists()
+
+
+def test_python_of_bring_your_own_vae_runs(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    said = _run_blocks(ROOT / "docs" / "bring-your-own-vae.md", tmp_path)
+    assert "(4, 2, 4, 4)" in said
