@@ -7,6 +7,7 @@ import hashlib
 import onnx
 from onnx import numpy_helper
 
+from vae_edge_export.trace import IR_VERSION
 from vae_edge_runtime.errors import ExportFailed
 
 
@@ -40,7 +41,7 @@ def strip_and_name(model: onnx.ModelProto, *, graph: str) -> onnx.ModelProto:
             copied.CopyFrom(attribute)
             copied.ClearField("doc_string")
         nodes.append(kept)
-    clean = onnx.ModelProto(ir_version=model.ir_version, producer_name="vae-edge")
+    clean = onnx.ModelProto(ir_version=IR_VERSION, producer_name="vae-edge")
     clean.opset_import.extend(o for o in model.opset_import if o.domain in ("", "ai.onnx"))
     clean.graph.name = graph
     clean.graph.node.extend(nodes)
