@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,14 @@ def test_damaged_images_and_empty_folders_are_named(pictures: Path, tmp_path: Pa
         read(pictures)
 
 
+def test_sixteen_bit_images_are_refused_not_cut_to_eight(pictures: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.full((4, 6), 60_000, np.uint16)).save(pictures / "deep.png")
+    with pytest.raises(DataError, match=r"deep\.png has more than 8 bits"):
+        read(pictures)
+
+
 def test_npy_is_mapped_and_float64_is_rounded(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", TABLE)
     np.save(tmp_path / "d.npy", TABLE.astype(np.float64))
@@ -89,6 +98,55 @@ def test_pickles_and_damaged_files_are_refused(tmp_path: Path) -> None:
             read(tmp_path / name)
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_an_npz_with_any_byte_flipped_is_refused_or_gives_the_same_rows(tmp_path: Path, save: Any) -> None:
+    path = tmp_path / "a.npz"
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    save(path, x=x)
+    whole = path.read_bytes()
+    refused = 0
+    for i in range(len(whole)):
+        path.write_bytes(whole[:i] + bytes([whole[i] ^ 0xFF]) + whole[i + 1 :])
+        try:
+            found = read(path)
+        except DataError:
+            refused += 1
+        else:
+            np.testing.assert_array_equal(found.x, x)
+    assert refused > len(whole) // 2
+    for size in range(0, len(whole), 7):
+        path.write_bytes(whole[:size])
+        with pytest.raises(DataError, match=r"a\.npz"):
+            read(path)
+
+
+def test_a_flipped_npy_header_is_refused_or_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, TABLE)
+    whole = path.read_bytes()
+    for i in range(128):
+        for flip in (0x01, 0x08, 0xFF):
+            path.write_bytes(whole[:i] + bytes([whole[i] ^ flip]) + whole[i + 1 :])
+            with contextlib.suppress(DataError):
+                assert read(path).x.ndim >= 2
+
+
+def test_files_named_as_another_kind_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", TABLE)
+    np.savez(tmp_path / "b.npz", x=TABLE)
+    (tmp_path / "a.npy").rename(tmp_path / "a.npz")
+    (tmp_path / "b.npz").rename(tmp_path / "b.npy")
+    for name in ("a.npz", "b.npy"):
+        with pytest.raises(DataError, match=name):
+            read(tmp_path / name)
+
+
+def test_what_float32_cannot_hold_becomes_infinity(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([[1e300, 1.0]]))
+    for path in (tmp_path / "a.npy", csv(tmp_path / "a.csv", "a,b\n1e300,1\n")):
+        np.testing.assert_array_equal(read(path).x, [[np.inf, 1.0]])
+
+
 @pytest.mark.parametrize("dtype", ["int64", "complex64", "bool", "float16"])
 def test_other_dtypes_are_refused(tmp_path: Path, dtype: str) -> None:
     np.save(tmp_path / "a.npy", TABLE.astype(dtype))
@@ -112,7 +170,7 @@ def test_csv_columns_labels_and_empty_cells(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.x, [[np.nan, 1], [5, 2]])
     assert found.labels is not None
     assert found.labels.tolist() == [False, True]
-    with pytest.raises(DataError, match=r"'time' holds '2020-01-01' in data row 1.*time, a, b, bad"):
+    with pytest.raises(DataError, match=r"'time' holds '2020-01-01'.*time, a, b, bad"):
         read(path)
 
 
@@ -121,9 +179,11 @@ def test_csv_columns_labels_and_empty_cells(tmp_path: Path) -> None:
     [
         ("", "empty"),
         ("a,b\n", "no rows"),
-        ("a,b\n1,2\n3\n", "row 3 has 1 cells"),
+        ("a,b\n1,2\n3\n", "line 3 has 1 cells"),
         ("a,a\n1,2\n", "twice"),
-        ("a,b\n1,x\n", "'b' holds 'x'"),
+        ("a,b\n1,1_000\n", "'1_000', which is no number"),
+        ("a,b\n\n1,2\n\n3\n", "line 5 has 1 cells"),
+        ("a,b\n1,x\n", "line 2, column 'b' holds 'x'"),
     ],
 )
 def test_csv_that_is_no_table_is_refused_with_the_place(tmp_path: Path, text: str, said: str) -> None:
@@ -160,6 +220,8 @@ def test_windows_overlap_and_say_which_rows_they_hold(tmp_path: Path) -> None:
         ({"window": 0}, "at least 1"),
         ({"stride": 2}, "give a window"),
         ({"columns": ["a"]}, "for CSV and Parquet"),
+        ({"image_shape": (2, 2)}, "for folders of images"),
+        ({"label_column": "y"}, "for .npz, CSV and Parquet"),
     ],
 )
 def test_options_that_do_not_fit_the_file_are_refused(tmp_path: Path, options: dict[str, Any], said: str) -> None:

@@ -42,10 +42,16 @@ def as_rows(x: NDArray[Any], where: str) -> NDArray[Any]:
     if x.ndim < 2:
         raise DataError(f"{where} has shape {x.shape}; rows need at least two axes (n, features)")
     if x.dtype == np.float64:
-        return x.astype(np.float32)
+        return to_float32(x)
     if x.dtype not in (np.uint8, np.float32):
         raise DataError(f"{where} is {x.dtype}; save it as uint8, float32 or float64")
     return x
+
+
+def to_float32(x: NDArray[Any]) -> NDArray[np.float32]:
+    """Round float64; what float32 cannot hold becomes infinity, which scoring marks as non-finite."""
+    with np.errstate(over="ignore"):
+        return x.astype(np.float32)
 
 
 def as_labels(y: NDArray[Any], n: int, where: str) -> NDArray[np.bool_]:

@@ -23,7 +23,7 @@ def read_images(folder: Path, shape: tuple[int, int] | None) -> Dataset:
     unless ``shape`` (height, width) says so.
 
     Raises:
-        DataError: no image, a damaged one, or images of different sizes.
+        DataError: no image, a damaged one, one of more than 8 bits, or images of different sizes.
         MissingDependency: Pillow is not installed.
     """
     require("PIL", extra="images", why="reading images")
@@ -36,7 +36,14 @@ def read_images(folder: Path, shape: tuple[int, int] | None) -> Dataset:
     for file in files:
         try:
             with Image.open(file) as image:
+                if image.mode[:1] in ("I", "F"):
+                    raise DataError(
+                        f"{file} has more than 8 bits per pixel (mode {image.mode}), which would be cut to 255: "
+                        "save such images as one .npy array of float32"
+                    )
                 picture = image.convert("L" if image.mode in ("L", "1", "LA") else "RGB")
+        except DataError:
+            raise
         except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(f"{file} is not a readable image: {error}") from error
         if shape is not None:
@@ -51,4 +58,4 @@ def read_images(folder: Path, shape: tuple[int, int] | None) -> Dataset:
             )
     if any(row.shape[2] == 3 for row in rows):
         rows = [np.broadcast_to(row, (*row.shape[:2], 3)) for row in rows]
-    return Dataset(np.stack(rows), "nhwc", (), tuple(str(f.relative_to(folder)) for f in files))
+    return Dataset(np.stack(rows), "nhwc", (), tuple(f.relative_to(folder).as_posix() for f in files))

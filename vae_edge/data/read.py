@@ -54,6 +54,10 @@ def read(
         raise DataError(f"{path} is no folder and ends with none of {', '.join(SUFFIXES)}")
     if columns is not None and path.suffix.lower() not in (".csv", ".parquet"):
         raise DataError(f"columns are for CSV and Parquet; {path} has none")
+    if image_shape is not None and not path.is_dir():
+        raise DataError(f"an image size is for folders of images; {path} is a file")
+    if label_column is not None and found.labels is None:
+        raise DataError(f"a label column is for .npz, CSV and Parquet; {path} has none")
     if window is None:
         if stride is not None:
             raise DataError("stride is the step of a window: give a window too")
