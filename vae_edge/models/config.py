@@ -53,7 +53,7 @@ class ModelConfig:
             )
         if self.likelihood not in ("mse", "bernoulli", "gaussian"):
             raise OptionError(f"likelihood is {self.likelihood!r}; valid are mse, bernoulli, gaussian")
-        if self.variance is not None and (self.likelihood != "gaussian" or not self.variance > 0):
+        if self.variance is not None and (self.likelihood != "gaussian" or not 0 < self.variance < math.inf):
             raise OptionError("variance is for likelihood 'gaussian', and positive")
 
     @property

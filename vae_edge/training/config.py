@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,11 +15,13 @@ Layout = Literal["any", "nchw", "nhwc", "features", "time_features"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Everything that decides the weights; the same config, rows and machine give the same bytes.
+    """Everything that decides the weights; with the same rows, machine and number of threads, every bit of them.
 
     Attributes:
         model: the architecture; its ``input_shape`` is in model layout.
-        layout, offset, scale, names: raw rows to model units, as in ``ExportConfig``.
+        layout, names: of the raw rows, as in ``ExportConfig``.
+        offset, scale: raw rows to model units, (x - offset) / scale; one of them alone leaves the
+            other neutral. Both None: ``train`` chooses (see ``default_units``) and writes its choice down.
         beta: weight of the KL term (Higgins et al. 2017); 1 is the ELBO.
         anneal_epochs: beta grows linearly from 0 over this many epochs.
         free_bits: nats of KL per latent dimension that cost nothing (Kingma et al. 2016).
@@ -28,8 +31,8 @@ class TrainConfig:
 
     model: ModelConfig
     layout: Layout = "any"
-    offset: tuple[float, ...] = (0.0,)
-    scale: tuple[float, ...] = (1.0,)
+    offset: tuple[float, ...] | None = None
+    scale: tuple[float, ...] | None = None
     names: tuple[str, ...] = ()
     epochs: int = 30
     batch_size: int = 64
@@ -45,12 +48,19 @@ class TrainConfig:
         for name, low in (("epochs", 1), ("batch_size", 1), ("anneal_epochs", 0), ("patience", 0), ("seed", 0)):
             if getattr(self, name) < low:
                 raise OptionError(f"{name} is {getattr(self, name)}; it starts at {low}")
-        if not self.learning_rate > 0 or not self.beta >= 0 or not self.free_bits >= 0:
-            raise OptionError("learning_rate must be positive, beta and free_bits not negative")
+        if not (0 < self.learning_rate < math.inf and 0 <= self.beta < math.inf and 0 <= self.free_bits < math.inf):
+            raise OptionError("learning_rate must be positive, beta and free_bits not negative, all finite")
         if not 0 < self.validation < 1:
             raise OptionError(f"validation is {self.validation}; it is a fraction between 0 and 1")
-        if len(self.offset) != len(self.scale) or min(self.scale) <= 0:
-            raise OptionError("offset and scale need one length, and scale is positive")
+        if self.model.kind == "conv" and self.batch_size < 2:
+            raise OptionError("a conv model normalises over the batch: batch_size must be at least 2")
+        if self.offset is None and self.scale is not None:
+            object.__setattr__(self, "offset", (0.0,) * len(self.scale))
+        elif self.scale is None and self.offset is not None:
+            object.__setattr__(self, "scale", (1.0,) * len(self.offset))
+        offset, scale = self.offset or (0.0,), self.scale or (1.0,)
+        if len(offset) != len(scale) or not all(map(math.isfinite, (*offset, *scale))) or min(scale) <= 0:
+            raise OptionError("offset and scale need one length and finite values, and scale is positive")
 
 
 @dataclass(frozen=True)

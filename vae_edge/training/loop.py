@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from vae_edge_runtime.inputs import finite_rows
 from . import run_folder
 from .config import EpochReport, TrainConfig, TrainResult
 from .losses import annealed_beta, kl_nats, kl_with_free_bits, reconstruction_nats
+from .units import default_units
 
 _MAX_GRADIENT_NORM = 100.0
 """In nats per row; only a runaway step is longer."""
@@ -41,46 +44,55 @@ def train(
 
     After every epoch the folder holds a complete checkpoint, the best weights so far and the
     metrics, so Ctrl-C or a power cut costs the running epoch only; a resumed run gives the
-    weights of one that was never stopped.
+    weights of one that was never stopped. Nothing is written before the first epoch is
+    complete: until then a run that ``force`` replaces is whole.
 
     Args:
         config: see ``TrainConfig``.
         x: (n, *row_shape) uint8 or float32 raw rows, normal ones for anomaly detection.
         out: the run folder; made if absent.
-        resume: go on from the folder's checkpoint; the config must be the same but for ``epochs``.
+        resume: go on from the folder's checkpoint; rows and config must be the same but for ``epochs``.
         force: start over in a folder that holds a run.
         progress: called after every epoch.
 
     Raises:
         InputError: rows do not fit the config, or hold NaN.
-        OptionError: the folder holds a run and neither ``resume`` nor ``force`` is given.
-        DataError: nothing to resume, or the loss became NaN.
+        OptionError: the folder holds a run and neither ``resume`` nor ``force`` is given, or both are.
+        DataError: nothing to resume, or the loss became NaN or infinite.
+        StorageError: the folder cannot be written to.
     """
     folder = Path(out)
-    started = (folder / run_folder.CONFIG).exists()
-    if started and not (resume or force):
+    if resume and force:
+        raise OptionError("resume goes on with a run, force starts over: pass one of them")
+    if run_folder.holds_run(folder) and not (resume or force):
         raise OptionError(
             f"{folder} holds a run; pass resume=True (--resume) or force=True (--force), or another folder"
         )
-    rows = _model_rows(config, x)
-    training, validation = _split(len(rows), config)
+    _check_rows(config, x)
+    training, validation = _split(len(x), config)
+    config, rows = _model_rows(config, x)
+    digest = _digest(x)
     with _deterministic(config.seed):
         model = build(config.model)
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     epochs: list[EpochReport] = []
     if resume:
-        _same_training(run_folder.read_config(folder), config, folder)
-        checkpoint = run_folder.read_checkpoint(folder)
+        old, checkpoint = run_folder.read_config(folder), run_folder.read_checkpoint(folder)
+        if checkpoint.rows_sha256 != digest:
+            raise DataError(f"{folder} was trained on other rows: resume with the same ones, or start another run")
+        _same_training(old, config, folder)
         run_folder.restore(checkpoint, model, optimiser)
         epochs = list(checkpoint.epochs)
-    folder.mkdir(parents=True, exist_ok=True)
-    run_folder.write_config(folder, config)
+        run_folder.write_config(folder, config)
+    run_folder.make(folder)
     stopped_early = _out_of_patience(epochs, config)
     while len(epochs) < config.epochs and not stopped_early:
         epochs.append(_epoch(model, optimiser, rows, training, validation, config, len(epochs) + 1))
+        if len(epochs) == 1:
+            run_folder.replace_run(folder, config)
         if epochs[-1] is _best(epochs):
             run_folder.write_weights(folder, model)
-        run_folder.write_checkpoint(folder, model, optimiser, epochs)
+        run_folder.write_checkpoint(folder, model, optimiser, epochs, digest)
         run_folder.write_metrics(folder, epochs)
         if progress:
             progress(epochs[-1])
@@ -89,7 +101,7 @@ def train(
     return TrainResult(folder, best.epoch, best.validation_loss, tuple(epochs), stopped_early)
 
 
-def _model_rows(config: TrainConfig, x: NDArray[Any]) -> Tensor:
+def _check_rows(config: TrainConfig, x: NDArray[Any]) -> None:
     if not isinstance(x, np.ndarray) or x.dtype not in (np.uint8, np.float32) or x.ndim < 2:
         have = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
         raise InputError(f"the training rows are {have}; pass (n, *row_shape) of uint8 or float32")
@@ -101,14 +113,25 @@ def _model_rows(config: TrainConfig, x: NDArray[Any]) -> Tensor:
     raw_shape = (*shape[1:], shape[0]) if config.layout == "nhwc" else shape
     if x.shape[1:] != raw_shape:
         raise InputError(f"a row has shape {x.shape[1:]}, the model takes {raw_shape} in layout '{config.layout}'")
-    units = DataUnits(ExportConfig(layout=config.layout, offset=config.offset, scale=config.scale), shape)
+
+
+def _model_rows(config: TrainConfig, x: NDArray[Any]) -> tuple[TrainConfig, Tensor]:
+    """The config with its offset and scale settled, and the rows in model units."""
+    offset, scale = config.offset, config.scale
+    if offset is None or scale is None:
+        offset, scale = default_units(x, config.layout, config.model.likelihood)
+    units = DataUnits(ExportConfig(layout=config.layout, offset=offset, scale=scale), config.model.input_shape)
     rows = units.to_model(torch.from_numpy(np.array(x)))
     if config.model.likelihood == "bernoulli" and not 0 <= float(rows.min()) <= float(rows.max()) <= 1:
         raise InputError(
             f"a bernoulli likelihood needs values in [0, 1], these reach from {float(rows.min()):g} to "
             f"{float(rows.max()):g}: set offset and scale, or take the mse or gaussian likelihood"
         )
-    return rows.contiguous()
+    return replace(config, offset=offset, scale=scale), rows.contiguous()
+
+
+def _digest(x: NDArray[Any]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(x).data).hexdigest()
 
 
 def _split(n: int, config: TrainConfig) -> tuple[Tensor, Tensor]:
@@ -136,31 +159,37 @@ def _epoch(
     beta = annealed_beta(config, epoch)
     order = training[torch.randperm(len(training), generator=generator)]
     model.train()
-    total = 0.0
+    total, seen = 0.0, 0
     for chosen in _batches(order, config.batch_size):
         x = rows[chosen]
         mean, logvar, x_logvar, x_hat = model(x, _noise(len(x), config, generator))
         loss = reconstruction_nats(x, x_hat, x_logvar, config).mean()
         loss = loss + beta * kl_with_free_bits(mean, logvar, config.free_bits)
-        if not math.isfinite(loss.item()):
-            raise DataError(
-                f"the loss became {loss.item()} in epoch {epoch}: lower the learning rate "
-                f"(now {config.learning_rate:g}), check offset and scale, or anneal the KL term"
-            )
+        _refuse_non_finite(loss.item(), "loss", epoch, config)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), _MAX_GRADIENT_NORM * math.sqrt(config.model.elements))
         optimiser.step()
-        total += loss.item() * len(x)
+        total, seen = total + loss.item() * len(x), seen + len(x)
     reconstruction, kl = _validate(model, rows, validation, config)
+    # The last step of an epoch can break the weights after its own loss was taken.
+    _refuse_non_finite(reconstruction + kl, "validation loss", epoch, config)
     return EpochReport(
         epoch=epoch,
-        train_loss=total / len(order),
+        train_loss=total / seen,
         validation_loss=reconstruction + kl,
         reconstruction=reconstruction,
         kl=kl,
         seconds=time.perf_counter() - start,
     )
+
+
+def _refuse_non_finite(loss: float, what: str, epoch: int, config: TrainConfig) -> None:
+    if not math.isfinite(loss):
+        raise DataError(
+            f"the {what} became {loss} in epoch {epoch}: lower the learning rate "
+            f"(now {config.learning_rate:g}), check offset and scale, or anneal the KL term"
+        )
 
 
 def _batches(order: Tensor, size: int) -> Iterator[Tensor]:
@@ -202,8 +231,6 @@ def _out_of_patience(epochs: list[EpochReport], config: TrainConfig) -> bool:
 
 
 def _same_training(old: TrainConfig, new: TrainConfig, folder: Path) -> None:
-    from dataclasses import fields
-
     changed = [f.name for f in fields(new) if f.name != "epochs" and getattr(old, f.name) != getattr(new, f.name)]
     if changed:
         raise OptionError(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vae_edge.models import ModelConfig, build
 from vae_edge_runtime._fs import write_atomic
-from vae_edge_runtime.errors import DataError
+from vae_edge_runtime.errors import DataError, StorageError
 
 from .config import EpochReport, TrainConfig
 
@@ -45,7 +45,8 @@ def load_run(folder: str | Path) -> Run:
     """
     folder = Path(folder)
     config = read_config(folder)
-    model = build(config.model)
+    with torch.random.fork_rng(devices=[]):  # build draws weights that are replaced at once
+        model = build(config.model)
     try:
         model.load_state_dict(load((folder / WEIGHTS).read_bytes()))
     except FileNotFoundError:
@@ -53,6 +54,30 @@ def load_run(folder: str | Path) -> Run:
     except (SafetensorError, RuntimeError) as error:
         raise DataError(f"{folder / WEIGHTS} does not fit {CONFIG}: {error}") from error
     return Run(model.eval(), config, export_options(config))
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether any file of a run lies there."""
+    return any((folder / name).exists() for name in (CONFIG, WEIGHTS, METRICS, CHECKPOINT))
+
+
+def make(folder: Path) -> None:
+    """Make the folder if it is absent.
+
+    Raises:
+        StorageError: it is a file, or may not be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"the run folder {folder} cannot be made ({error.strerror}): name another") from error
+
+
+def replace_run(folder: Path, config: TrainConfig) -> None:
+    """Drop the files of an older run, then write the config: no file stands beside another run's."""
+    for name in (CHECKPOINT, WEIGHTS, METRICS):
+        (folder / name).unlink(missing_ok=True)
+    write_config(folder, config)
 
 
 def export_options(config: TrainConfig) -> dict[str, Any]:
@@ -114,15 +139,18 @@ class Checkpoint:
 
     tensors: dict[str, Tensor]
     epochs: list[EpochReport]
+    rows_sha256: str
 
 
-def write_checkpoint(folder: Path, model: nn.Module, optimiser: torch.optim.Adam, epochs: list[EpochReport]) -> None:
-    """Write weights, Adam's moments and the history in one atomic step."""
+def write_checkpoint(
+    folder: Path, model: nn.Module, optimiser: torch.optim.Adam, epochs: list[EpochReport], rows_sha256: str
+) -> None:
+    """Write weights, Adam's moments, the history and which rows they are of, in one atomic step."""
     names = [name for name, _ in model.named_parameters()]
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"adam.{names[index]}.{key}": torch.as_tensor(value) for key, value in state.items()}
-    metadata = {"epochs": json.dumps([dataclasses.asdict(epoch) for epoch in epochs])}
+    metadata = {"epochs": json.dumps([dataclasses.asdict(epoch) for epoch in epochs]), "rows_sha256": rows_sha256}
     write_atomic(folder / CHECKPOINT, [save(_contiguous(tensors), metadata=metadata)])
 
 
@@ -134,13 +162,15 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     """
     path = folder / CHECKPOINT
     if not path.is_file():
-        raise DataError(f"{folder} holds no {CHECKPOINT} to resume from: train without --resume")
+        raise DataError(f"{folder} holds no {CHECKPOINT} to resume from: start over with --force")
     try:
         with safe_open(path, framework="pt") as file:
-            epochs = [EpochReport(**e) for e in json.loads(file.metadata()["epochs"])]
-            return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, epochs)  # noqa: SIM118
+            metadata = file.metadata()
+            epochs = [EpochReport(**e) for e in json.loads(metadata["epochs"])]
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return Checkpoint(tensors, epochs, metadata["rows_sha256"])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is damaged ({error}): train again without --resume") from error
+        raise DataError(f"{path} is damaged ({error}): start over with --force") from error
 
 
 def restore(checkpoint: Checkpoint, model: nn.Module, optimiser: torch.optim.Adam) -> None:
