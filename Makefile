@@ -6,7 +6,7 @@ TORCH := torch==2.13.0
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 STAMP := $(VENV)/.installed
 # OpenMP threads that spin while they wait make a busy machine ten times slower (measured); results are the same.
 export OMP_WAIT_POLICY ?= PASSIVE
