@@ -1,6 +1,8 @@
 """``python -m vae_edge_runtime``: info, verify and score on a device without typer.
 
-Prints JSON (one document, or one line per row) on stdout; exit codes are those of ``vae-edge``.
+Results go to stdout: one JSON document, or one line per row; the rest goes to stderr. Exit codes
+are those of ``vae-edge``: 0 fine, 1 not verified, 2 bad usage or input, 3 something is missing on
+this machine, 4 the engine failed, 70 a bug, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -8,86 +10,121 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import traceback
+import zipfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from . import Bundle, DataError, Status, VaeEdgeError, __version__, load, verify
-from .manifest import Manifest
+from . import Bundle, DataError, VaeEdgeError, __version__, load, verify
+from ._stdio import write
+from .schema import schema_text
+from .score_table import score_columns, to_csv, to_rows
 
 SCHEMA_VERSION = 1
+INTERNAL_ERROR, INTERRUPTED = 70, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m vae_edge_runtime", description=__doc__)
-    parser.add_argument("--version", action="version", version=f"vae-edge {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (
-        ("info", "what a bundle holds; needs no engine"),
-        ("verify", "hashes and golden vectors on this device"),
-        ("score", "a line per row of an .npy file"),
-    ):
-        command = commands.add_parser(name, help=text)
-        command.add_argument("bundle", help="a .vaeb file")
-        if name != "info":
-            command.add_argument("--device", default="cpu" if name == "verify" else "auto")
-        if name == "score":
-            command.add_argument("rows", help="an .npy file: (n, *row_shape) of the model's dtype")
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
         return int(_COMMANDS[options.command](options))
     except VaeEdgeError as error:
-        _print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        write(sys.stderr, f"{type(error).__name__}: {error}\n")
         return error.exit_code
-    except BrokenPipeError:
-        return 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception:
+        write(sys.stderr, traceback.format_exc() + "this is a bug of vae-edge: please report it with the lines above\n")
+        return INTERNAL_ERROR
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m vae_edge_runtime", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"vae-edge {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text, example in (
+        ("info", "what a bundle holds; needs no engine", "info pump.vaeb"),
+        ("verify", "hashes and golden vectors on this device", "verify pump.vaeb --device cpu"),
+        ("score", "a line per row", "score pump.vaeb rows.npy --format csv > scores.csv"),
+        ("schema", "the JSON Schema of a bundle's manifest", "schema"),
+    ):
+        command = commands.add_parser(name, help=text, epilog=f"example: {parser.prog} {example}")
+        if name != "schema":
+            command.add_argument("bundle", help="a .vaeb file")
+        if name in ("verify", "score"):
+            command.add_argument("--device", default="cpu" if name == "verify" else "auto", help="default: %(default)s")
+            command.add_argument("--allow-fallback", action="store_true", help="run on the CPU if it is absent")
+            command.add_argument("--threads", type=int, help="of one run; default: the engine's choice")
+        if name == "score":
+            command.add_argument("rows", help="(n, *row_shape) of the model's dtype: .npy, or x of an .npz")
+            command.add_argument("--threshold", type=float, help="instead of the calibrated one, in nats")
+            command.add_argument("--format", choices=("jsonl", "csv"), default="jsonl", help="default: %(default)s")
+    return parser
 
 
 def _info(options: argparse.Namespace) -> int:
     with Bundle.open(options.bundle) as bundle:
-        document = {"bundle_id": bundle.bundle_id, "size_bytes": bundle.size_bytes, "manifest": _plain(bundle.manifest)}
-    _document("info", document)
+        manifest = json.loads(bundle.manifest.to_json())
+        document = {"bundle_id": bundle.bundle_id, "size_bytes": bundle.size_bytes, "manifest": manifest}
+    _document("info", {"path": options.bundle, **document})
     return 0
 
 
 def _verify(options: argparse.Namespace) -> int:
-    found = verify(options.bundle, device=options.device)
+    found = verify(
+        options.bundle, device=options.device, allow_fallback=options.allow_fallback, threads=options.threads
+    )
     _document("verify", found.to_dict())
     return 0 if found.ok else 1
 
 
 def _score(options: argparse.Namespace) -> int:
-    try:
-        x = np.load(options.rows, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{options.rows} cannot be read as an .npy file: {error}") from error
-    with load(options.bundle, device=options.device) as vae:
-        scores = vae.score(x)
-        _print(f"{options.bundle}: {vae.info}", file=sys.stderr)
-    for i in range(len(scores)):
-        ok = scores.status[i] == Status.OK
-        row: dict[str, Any] = {"row": i, "score": float(scores.score[i]) if ok else None}
-        if scores.threshold is not None:
-            row["is_anomaly"] = bool(scores.is_anomaly[i]) if ok else None
-        _print(json.dumps(row | {"status": Status(int(scores.status[i])).name.lower()}, allow_nan=False))
+    x = _rows(Path(options.rows))
+    with load(
+        options.bundle, device=options.device, allow_fallback=options.allow_fallback, threads=options.threads
+    ) as vae:
+        write(sys.stderr, f"{options.bundle}: {vae.info}\n")
+        scores = vae.score(x, threshold=options.threshold)
+    columns = score_columns([str(i) for i in range(len(scores))], scores)
+    if options.format == "csv":
+        write(sys.stdout, to_csv(columns))
+    else:
+        write(sys.stdout, "".join(json.dumps(row, allow_nan=False) + "\n" for row in to_rows(columns)))
     return 0
 
 
-def _plain(manifest: Manifest) -> Any:
-    return json.loads(manifest.to_json())
+def _rows(path: Path) -> NDArray[Any]:
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return found
+        with found:
+            names = [name for name in ("x", "X") if name in found.files] or found.files
+            if len(names) == 1:
+                return np.asarray(found[names[0]])
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read as a numpy file: {error}") from error
+    raise DataError(f"{path} holds {', '.join(names) or 'nothing'}: name the rows 'x'")
+
+
+def _schema(_: argparse.Namespace) -> int:
+    write(sys.stdout, schema_text())
+    return 0
 
 
 def _document(command: str, document: dict[str, Any]) -> None:
-    _print(json.dumps({"schema_version": SCHEMA_VERSION, "command": command, **document}, allow_nan=False))
+    text = json.dumps({"schema_version": SCHEMA_VERSION, "command": command, **document}, allow_nan=False)
+    write(sys.stdout, text + "\n")
 
 
-def _print(text: str, *, file: Any = None) -> None:
-    print(text, file=file)
-
-
-_COMMANDS = {"info": _info, "verify": _verify, "score": _score}
+_COMMANDS = {"info": _info, "verify": _verify, "score": _score, "schema": _schema}
 
 if __name__ == "__main__":
     sys.exit(main())

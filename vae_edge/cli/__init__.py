@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Sequence
 
 from vae_edge_runtime.errors import MissingDependency, VaeEdgeError
+
+from . import _console
 
 INTERNAL_ERROR = 70
 INTERRUPTED = 130
@@ -17,11 +18,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit: 0 fine, 1 a gate failed, 2 bad usage or input, 3 something is
     missing on this machine, 4 the engine failed, 70 a bug of ours, 130 Ctrl-C.
     """
+    _console.loudness.set(_console.NORMAL)
     try:
-        sys.exit(_run(arguments))
-    except BrokenPipeError:  # the reader of our stdout went away, as "| head" does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        code = _run(arguments)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        print("interrupted; nothing half-written is left", file=sys.stderr)  # noqa: T201
+    sys.exit(code)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -38,15 +42,11 @@ def _run(arguments: Sequence[str] | None) -> int:
 
     try:
         code = app(args=None if arguments is None else list(arguments), standalone_mode=False, prog_name="vae-edge")
-        sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except typer.Abort:
-        print("interrupted; nothing half-written is left", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
     except VaeEdgeError as error:
         return _say(error)
-    except BrokenPipeError:
-        raise
     except Exception as error:
         if isinstance(error, click_exception):
             error.show()  # type: ignore[attr-defined]
@@ -57,5 +57,8 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _say(error: VaeEdgeError) -> int:
-    print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+    if _console.loudness.get() >= _console.VERBOSE:
+        traceback.print_exception(error)
+    else:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
     return error.exit_code

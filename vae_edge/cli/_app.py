@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import functools
+import inspect
+import platform
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from vae_edge_runtime import __version__
+from vae_edge_runtime.errors import OptionError
 
-from . import encode, export, info, reconstruct, sample, score, train, verify
+from . import _console, _options, encode, export, info, reconstruct, sample, score, train, verify
+
+# "\b" keeps the lines of a paragraph as they are.
+_EPILOG = """\b
+Exit codes:
+  0    fine
+  1    a gate or a verification failed
+  2    bad usage or input
+  3    something is missing on this machine
+  4    the engine failed
+  70   a bug of vae-edge
+  130  Ctrl-C
+
+\b
+Example:
+  vae-edge train conv --data pictures/ -o run
+  vae-edge export run --calibration good/ -o model.vaeb
+  vae-edge score model.vaeb today/
+"""
 
 app = typer.Typer(
     name="vae-edge",
@@ -17,15 +42,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 fine, 1 a gate or a verification failed, 2 bad usage or input, 3 something is missing "
-    "on this machine, 4 the engine failed, 70 a bug, 130 Ctrl-C.  "
-    "Example: vae-edge train conv --data pictures/ -o run && vae-edge export run --calibration good/ -o model.vaeb",
+    epilog=_EPILOG,
 )
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"vae-edge {__version__}")
+        _console.say(f"vae-edge {__version__}")
         raise typer.Exit
 
 
@@ -38,5 +61,29 @@ def _root(
     """Export, verify and run Variational Autoencoders on edge devices."""
 
 
-for command in (train, export, info, verify, score, sample, reconstruct, encode):
-    app.command(command.NAME, epilog=f"Example: {command.EXAMPLE}")(command.run)
+def _with_loudness(run: Callable[..., None]) -> Callable[..., None]:
+    """The command with ``-v`` and ``-q``, which all have."""
+
+    @functools.wraps(run)
+    def command(*, verbose: bool, quiet: bool, **options: Any) -> None:
+        if verbose and quiet:
+            raise OptionError("--verbose and --quiet contradict each other: pass one")
+        _console.loudness.set(_console.VERBOSE if verbose else _console.QUIET if quiet else _console.NORMAL)
+        start = time.perf_counter()
+        _console.detail(f"vae-edge {__version__}, Python {platform.python_version()}, numpy {np.__version__}")
+        run(**options)
+        _console.detail(f"{time.perf_counter() - start:.2f} s")
+
+    own = inspect.signature(run, eval_str=True)
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+        for name, kind in (("verbose", _options.Verbose), ("quiet", _options.Quiet))
+    ]
+    signature = own.replace(parameters=[*own.parameters.values(), *added])
+    command.__signature__ = signature  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+    return command
+
+
+for module in (train, export, info, verify, score, sample, reconstruct, encode):
+    app.command(module.NAME, epilog=f"\b\nExample:\n  {module.EXAMPLE}")(_with_loudness(module.run))

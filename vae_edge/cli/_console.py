@@ -1,23 +1,49 @@
-"""Data goes to stdout, everything else to stderr through here; rich only on a terminal."""
+"""Data goes to stdout, everything else to stderr, both through here; rich only on a terminal."""
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
 
-import typer
-
 from vae_edge_runtime import SessionInfo
+from vae_edge_runtime._stdio import write
 
 SCHEMA_VERSION = 1
 
+QUIET, NORMAL, VERBOSE = range(3)
+loudness = ContextVar("loudness", default=NORMAL)
+"""Of what goes to stderr, for the command that runs."""
+
+
+def say(text: str, *, end: str = "\n") -> None:
+    """Data, on stdout.
+
+    Raises:
+        StorageError: stdout is a file, and its disk is full.
+    """
+    write(sys.stdout, text + end)
+
 
 def note(text: str) -> None:
-    """One line for a person, on stderr."""
-    typer.echo(text, err=True)
+    """One line for a person, on stderr; not with ``-q``."""
+    if loudness.get() >= NORMAL:
+        write(sys.stderr, text + "\n")
+
+
+def complain(text: str) -> None:
+    """One line on stderr that explains a failure, whatever the loudness."""
+    write(sys.stderr, text + "\n")
+
+
+def detail(text: str) -> None:
+    """One line on stderr that only ``-v`` asks for."""
+    if loudness.get() >= VERBOSE:
+        note(text)
 
 
 def header(info: SessionInfo) -> None:
@@ -26,14 +52,17 @@ def header(info: SessionInfo) -> None:
 
 
 def print_json(command: str, document: dict[str, Any]) -> None:
-    """The one JSON document of a command, on stdout."""
-    text = json.dumps({"schema_version": SCHEMA_VERSION, "command": command, **document}, allow_nan=False, default=str)
-    typer.echo(text)
+    """The one JSON document of a command, on stdout; NaN and infinity, which JSON lacks, become null."""
+    plain = _finite({"schema_version": SCHEMA_VERSION, "command": command, **document})
+    say(json.dumps(plain, allow_nan=False, default=str))
 
 
-def number(value: float) -> float | None:
-    """A float for JSON, where NaN and infinity have no name."""
-    return float(value) if abs(value) < float("inf") else None
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, err: bool = False) -> None:
@@ -42,7 +71,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, err: bool
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     for row in cells:
         first, *rest = (c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-        typer.echo("  ".join([first, *rest]).rstrip(), err=err)
+        (complain if err else say)("  ".join([first, *rest]).rstrip())
 
 
 class Step(Protocol):
@@ -55,8 +84,8 @@ class Step(Protocol):
 
 @contextmanager
 def progress(label: str, total: int | None) -> Iterator[Step]:
-    """A progress bar on stderr where that is a terminal, and nothing elsewhere."""
-    if not sys.stderr.isatty():
+    """A progress bar on stderr where that is a terminal, and nothing elsewhere or with ``-q``."""
+    if loudness.get() < NORMAL or not sys.stderr.isatty():
 
         def silent(steps: int = 1, *, label: str | None = None) -> None:
             pass

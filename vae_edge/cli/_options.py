@@ -20,6 +20,10 @@ Threads = Annotated[
     int | None, typer.Option(help="Threads of one run; default: the engine's choice.", show_default=False)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Say more on stderr: versions, time, the traceback of an error.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 Window = Annotated[int | None, typer.Option(help="Rows per window of a table.", show_default=False)]
 Stride = Annotated[int | None, typer.Option(help="Step between windows; default 1.", show_default=False)]

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from vae_edge_runtime._fs import write_atomic
 from vae_edge_runtime._require import require
 from vae_edge_runtime.errors import OptionError
-
-Columns = Mapping[str, Sequence[Any]]
+from vae_edge_runtime.score_table import Columns, to_csv, to_rows
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 
 
 def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
-    """Refuse an output whose ending names no known format, before any work is done.
+    """Refuse an output that could not be written in the format of its ending, before any work is done.
 
     Raises:
         OptionError: the ending is another; the message lists the valid ones.
+        MissingDependency: the format needs a package that is not installed.
     """
-    if path.suffix.lower() not in suffixes:
+    suffix = path.suffix.lower()
+    if suffix not in suffixes:
         raise OptionError(f"{path} ends with none of {', '.join(suffixes)}: the ending chooses the format")
+    if suffix == ".parquet":
+        require("pyarrow", extra="parquet", why="writing Parquet")
+    elif suffix == ".png":
+        require("PIL", extra="images", why="writing pictures")
 
 
 def write_table(path: Path, columns: Columns) -> None:
@@ -48,26 +48,3 @@ def write_table(path: Path, columns: Columns) -> None:
         buffer = io.BytesIO()
         parquet.write_table(arrow.table({name: arrow.array(list(values)) for name, values in columns.items()}), buffer)
         write_atomic(path, [buffer.getvalue()])
-
-
-def to_csv(columns: Columns) -> str:
-    """One header line, then a line per row; a value that is absent or not finite is an empty cell."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in to_rows(columns):
-        writer.writerow(["" if v is None else str(v).lower() if isinstance(v, bool) else v for v in row.values()])
-    return text.getvalue()
-
-
-def to_rows(columns: Columns) -> list[dict[str, Any]]:
-    """Rows as plain dicts for JSON; NaN and infinity become None."""
-    plain = {name: [_plain(value) for value in values] for name, values in columns.items()}
-    return [dict(zip(plain, row, strict=True)) for row in zip(*plain.values(), strict=True)]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.float32):
-        value = float(str(value))  # the shortest decimals that give the same float32 back
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -43,9 +43,9 @@ def run(
     _tables.check_suffix(output, _SUFFIXES)
     refuse_existing(output, force=force)
     with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback) as vae:
+        _console.header(vae.info)
         found = _rows.read_for(vae.manifest.input, path, window=window, stride=stride, columns=columns, size=image_size)
         posterior = vae.encode(np.ascontiguousarray(found.x))
-        _console.header(vae.info)
         if output.suffix.lower() == ".npz":
             buffer = io.BytesIO()
             np.savez(buffer, mean=posterior.mean, logvar=posterior.logvar, status=posterior.status)

@@ -148,9 +148,11 @@ def _show(report: ExportReport) -> None:
     _parity_table(report.parity)
     _verdict_line(report.verdict)
     c = report.calibration
-    typer.echo(f"threshold {c.threshold:.6g} nats for {c.false_positive_rate:.3g} false alarms, from {c.n} normal rows")
+    _console.say(
+        f"threshold {c.threshold:.6g} nats for {c.false_positive_rate:.3g} false alarms, from {c.n} normal rows"
+    )
     times = report.stored_weight_bytes / report.weight_bytes
-    typer.echo(
+    _console.say(
         f"{report.path}: {report.size_bytes:,} bytes, {report.weight_bytes:,} of them weights, each stored "
         f"{times:.3f} times; {sum(report.seconds.values()):.1f} s"
     )
@@ -179,7 +181,7 @@ def _verdict_line(v: Verdict, *, err: bool = False) -> None:
     )
     if v.auroc is not None and v.auroc_torch is not None:
         text += f", AUROC {v.auroc:.4f} (PyTorch {v.auroc_torch:.4f})"
-    typer.echo(text, err=err)
+    (_console.complain if err else _console.say)(text)
 
 
 def _rows_and_layout(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import typer
-
 from vae_edge_runtime import Bundle
 from vae_edge_runtime.manifest import Manifest
 
@@ -44,9 +42,9 @@ def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:
         "made with": ", ".join(f"{k} {v}" for k, v in manifest.made_with.items()),
     }
     for key, value in facts.items():
-        typer.echo(f"{key:<12} {value}")
+        _console.say(f"{key:<12} {value}")
     for name, variant in manifest.variants.items():
-        typer.echo(f"\nvariant {name}")
+        _console.say(f"\nvariant {name}")
         rows = [
             (key, f"{p.max_absolute:.2g}", f"{p.max_relative:.2g}", f"{p.tolerance_relative:g}", p.reference)
             for key, p in variant.parity.items()
@@ -54,6 +52,6 @@ def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:
         _console.table(("output", "max abs", "max rel", "tolerance", "against"), rows)
         if variant.calibration:
             c = variant.calibration
-            typer.echo(
+            _console.say(
                 f"threshold {c.threshold:.6g} for {c.false_positive_rate:.3g} false alarms, from {c.n} normal rows"
             )

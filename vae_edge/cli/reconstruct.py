@@ -39,10 +39,10 @@ def run(
     _tables.check_suffix(output, SUFFIXES)
     refuse_existing(output, force=force)
     with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback) as vae:
+        _console.header(vae.info)
         found = _rows.read_for(vae.manifest.input, path, window=window, stride=stride, columns=columns, size=image_size)
         x = np.ascontiguousarray(found.x)
         rows = vae.reconstruct(x)
         write_rows(output, rows, vae.manifest, beside=x)
-        _console.header(vae.info)
         if json:
             _console.print_json(NAME, {"info": vae.info.to_dict(), "output": output, "shape": list(rows.shape)})

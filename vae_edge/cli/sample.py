@@ -35,9 +35,9 @@ def run(
     _tables.check_suffix(output, SUFFIXES)
     refuse_existing(output, force=force)
     with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback) as vae:
+        _console.header(vae.info)
         rows = vae.sample(number, seed=seed, temperature=temperature)
         write_rows(output, rows, vae.manifest)
-        _console.header(vae.info)
         if json:
             drawn = {"seed": seed, "temperature": temperature, "shape": list(rows.shape)}
             _console.print_json(NAME, {"info": vae.info.to_dict(), "output": output, **drawn})

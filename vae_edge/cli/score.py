@@ -8,11 +8,13 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
-from vae_edge.data import Dataset
-from vae_edge_runtime import VAE, CalibrationError, Scores, Status, load
+from vae_edge_runtime import VAE, Scores, Status, load
 from vae_edge_runtime._fs import refuse_existing, write_atomic
-from vae_edge_runtime.errors import OptionError
+from vae_edge_runtime._require import require
+from vae_edge_runtime.errors import OptionError, StorageError
+from vae_edge_runtime.score_table import score_columns, to_csv, to_rows
 
 from . import _console, _options, _pictures, _rows, _tables
 
@@ -51,13 +53,15 @@ def run(
     if output is not None:
         _tables.check_suffix(output, _tables.SUFFIXES)
         refuse_existing(output, force=force)
-    if maps is not None and maps.exists() and any(maps.iterdir()) and not force:
-        raise OptionError(f"{maps} is not empty; pass --force to write into it, or name another folder")
+    if maps is not None:
+        _check_maps_folder(maps, force)
     with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback, threads=threads) as vae:
+        _console.header(vae.info)
         spec = vae.manifest.input
         options: dict[str, Any] = {"window": window, "stride": stride, "columns": columns, "size": image_size}
         sources = [(path, _rows.read_for(spec, path, **options)) for path in paths]
         found: dict[str, list[Any]] = {}
+        pictures: set[str] = set()
         with _console.progress("scoring", sum(len(rows) for _, rows in sources)) as step:
             for path, rows in sources:
                 prefix = f"{path}:" if len(paths) > 1 else ""
@@ -65,14 +69,13 @@ def run(
                     part = slice(start, start + _ROWS_AT_ONCE)
                     scores = vae.score(np.ascontiguousarray(rows.x[part]), maps=maps is not None, threshold=threshold)
                     ids = [prefix + row_id for row_id in rows.row_ids[part]]
-                    for name, values in _columns(ids, scores).items():
+                    for name, values in score_columns(ids, scores).items():
                         found.setdefault(name, []).extend(values)
                     if maps is not None:
-                        _write_maps(maps, rows, part, ids, scores, vae)
+                        _write_maps(maps, pictures, rows.x[part], ids, scores, vae)
                     step(len(scores))
-        found = found or {name: [] for name in _columns([], vae.score(np.empty((0, *spec.shape), spec.dtype)))}
+        found = found or {name: [] for name in score_columns([], vae.score(np.empty((0, *spec.shape), spec.dtype)))}
         info, used = vae.info, _threshold(vae, threshold)
-    _console.header(info)
     anomalies, unscored = sum(v is True for v in found["is_anomaly"]), sum(s != "ok" for s in found["status"])
     decided = "no threshold" if used is None else f"{anomalies} anomalies above {used:.6g} nats"
     _console.note(f"{len(found['score'])} rows, {decided}, {unscored} not scored")
@@ -80,30 +83,10 @@ def run(
         _tables.write_table(output, found)
     if json:
         summary = {"rows": len(found["score"]), "anomalies": anomalies, "not_scored": unscored, "threshold": used}
-        listed = {} if output is not None else {"scores": _tables.to_rows(found)}
+        listed = {} if output is not None else {"scores": to_rows(found)}
         _console.print_json(NAME, {"info": info.to_dict(), "output": output, **summary, **listed})
     elif output is None:
-        typer.echo(_tables.to_csv(found), nl=False)
-
-
-def _columns(ids: list[str], scores: Scores) -> dict[str, list[Any]]:
-    try:
-        decided: list[Any] = [bool(v) for v in scores.is_anomaly]
-    except CalibrationError:
-        decided = [None] * len(ids)
-    try:
-        p_values: list[Any] = scores.p_value.tolist()
-    except CalibrationError:
-        p_values = [None] * len(ids)
-    return {
-        "row_id": ids,
-        "score": list(scores.score),
-        "reconstruction": list(scores.reconstruction),
-        "kl": list(scores.kl),
-        "p_value": p_values,
-        "is_anomaly": [d if ok else None for d, ok in zip(decided, scores.ok, strict=True)],
-        "status": [Status(int(s)).name.lower() for s in scores.status],
-    }
+        _console.say(to_csv(found), end="")
 
 
 def _threshold(vae: VAE, override: float | None) -> float | None:
@@ -111,18 +94,39 @@ def _threshold(vae: VAE, override: float | None) -> float | None:
     return override if override is not None else calibration.threshold if calibration else None
 
 
-def _write_maps(folder: Path, rows: Dataset, part: slice, ids: list[str], scores: Scores, vae: VAE) -> None:
+def _check_maps_folder(folder: Path, force: bool) -> None:
+    require("PIL", extra="images", why="writing maps")
+    if folder.exists() and not folder.is_dir():
+        raise OptionError(f"{folder} is a file; --maps takes a folder")
+    if folder.exists() and any(folder.iterdir()) and not force:
+        raise OptionError(f"{folder} is not empty; pass --force to write into it, or name another folder")
+
+
+def _write_maps(folder: Path, taken: set[str], x: NDArray[Any], ids: list[str], scores: Scores, vae: VAE) -> None:
     """A PNG per scored row; the colour scale is one for all: the threshold spread over a tenth of the row."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"the folder {folder} could not be made: {error.strerror}") from error
     spec, elements = vae.manifest.input, scores.map[0].size if len(scores) else 1
     calibration = vae.manifest.variants[vae.info.variant].calibration
     top = (
         10.0 * calibration.threshold / elements
         if calibration and calibration.threshold > 0
-        else float(np.nanmax(scores.map))
+        else float(np.nanmax(scores.map, initial=0))
     )
     for i, row_id in enumerate(ids):
         if scores.status[i] == Status.OK:
-            name = re.sub(r"[^A-Za-z0-9._-]+", "_", row_id)
-            pixels = _pictures.overlay(rows.x[part][i], scores.map[i], spec, top)
-            write_atomic(folder / f"{name}.png", [_pictures.to_png(pixels)])
+            pixels = _pictures.overlay(x[i], scores.map[i], spec, top)
+            write_atomic(folder / f"{_picture_name(row_id, taken)}.png", [_pictures.to_png(pixels)])
+
+
+def _picture_name(row_id: str, taken: set[str]) -> str:
+    """A file name for a row that no other row has got, whatever the file system thinks of case."""
+    plain = name = re.sub(r"[^A-Za-z0-9._-]+", "_", row_id)[-200:]
+    count = 1
+    while name.lower() in taken:
+        count += 1
+        name = f"{plain}~{count}"
+    taken.add(name.lower())
+    return name

@@ -42,7 +42,9 @@ def run(
     loss: Annotated[
         str, typer.Option(help="mse, bce, gaussian or gaussian-learned (variance by the decoder).")
     ] = "mse",
-    variance: Annotated[float, typer.Option(help="Of --loss gaussian, in squared model units.")] = 1.0,
+    variance: Annotated[
+        float | None, typer.Option(help="Of --loss gaussian, in squared model units; default 1.", show_default=False)
+    ] = None,
     beta: Annotated[float, typer.Option(min=0.0, help="Weight of the KL term; 1 is the ELBO.")] = 1.0,
     anneal_epochs: Annotated[int, typer.Option(min=0, help="beta grows from 0 over these epochs.")] = 0,
     free_bits: Annotated[float, typer.Option(min=0.0, help="Nats of KL per latent that cost nothing.")] = 0.0,
@@ -67,6 +69,8 @@ def run(
     """
     if loss not in _LOSSES:
         raise OptionError(f"loss is {loss!r}; valid are {', '.join(_LOSSES)}")
+    if variance is not None and loss != "gaussian":
+        raise OptionError(f"--variance is for --loss gaussian; the loss is {loss}")
     require("torch", extra="export", why="training")
     from vae_edge.models import ModelConfig
     from vae_edge.training import TrainConfig, train
@@ -81,7 +85,9 @@ def run(
     layout = _layout(kind, rows, layout)
     x = np.ascontiguousarray(rows.x)
     shape = (x.shape[3], *x.shape[1:3]) if layout == "nhwc" else x.shape[1:]
-    likelihood = dict(_LOSSES[loss]) | ({"variance": variance} if loss == "gaussian" else {})
+    likelihood = dict(_LOSSES[loss]) | (
+        {"variance": 1.0 if variance is None else variance} if loss == "gaussian" else {}
+    )
     model = ModelConfig(
         kind=kind,  # type: ignore[arg-type]
         input_shape=shape,
@@ -90,12 +96,9 @@ def run(
         depth=depth,
         **likelihood,
     )
-    offset, scale = _units(x, layout, loss)
     config = TrainConfig(
         model=model,
         layout=layout,
-        offset=offset,
-        scale=scale,
         names=rows.names,
         epochs=epochs,
         batch_size=batch_size,
@@ -140,17 +143,3 @@ def _layout(kind: str, rows: Dataset, wish: str | None) -> Literal["any", "nchw"
         raise OptionError("an array of images does not say where its channels are: pass --layout nchw or --layout nhwc")
     known = {2: "features", 3: "time_features"}.get(rows.x.ndim, "any")
     return wish or (rows.layout if rows.layout == "nhwc" else known)  # type: ignore[return-value]
-
-
-def _units(x: np.ndarray, layout: str, loss: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Offset and scale that bring raw rows to model units."""
-    if x.dtype == np.uint8:
-        return (0.0,), (255.0,)
-    if loss == "bce":
-        return (0.0,), (1.0,)
-    channel_axis = {"nchw": 1, "any": None}.get(layout, x.ndim - 1)
-    axes = tuple(a for a in range(x.ndim) if a != channel_axis)
-    mean, std = x.mean(axes, dtype=np.float64), x.std(axes, dtype=np.float64)
-    # A constant feature has no scale of its own; 1 keeps it at 0 in model units.
-    std = np.where(std > 0, std, 1.0)
-    return tuple(np.atleast_1d(mean).tolist()), tuple(np.atleast_1d(std).tolist())

@@ -28,7 +28,7 @@ def run(
         _console.print_json(NAME, found.to_dict())
     else:
         _console.header(found.info)
-        typer.echo(f"{found.members} members, {found.size_bytes:,} bytes: structure and every SHA-256 are right")
+        _console.say(f"{found.members} members, {found.size_bytes:,} bytes: structure and every SHA-256 are right")
         rows = [
             (
                 f"{c.variant} {c.graph}.{c.output}",
@@ -40,6 +40,6 @@ def run(
             for c in found.checks
         ]
         _console.table((f"golden output ({found.rows} rows)", "max abs", "max rel", "tolerance", ""), rows)
-        typer.echo("verified" if found.ok else "NOT VERIFIED: this device does not compute what the model computes")
+        _console.say("verified" if found.ok else "NOT VERIFIED: this device does not compute what the model computes")
     if not found.ok:
         raise typer.Exit(1)
