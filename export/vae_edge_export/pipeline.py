@@ -16,7 +16,7 @@ from torch import nn
 
 from vae_edge_runtime import archive
 from vae_edge_runtime._fs import refuse_existing, write_atomic
-from vae_edge_runtime.backends.base import open_backend
+from vae_edge_runtime.backends.registry import open_backend
 from vae_edge_runtime.bundle import Bundle
 from vae_edge_runtime.calibration import ScoreSketch, samples_needed
 from vae_edge_runtime.errors import CalibrationError, InputError

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends.base import open_backend
+from .backends.registry import open_backend
 from .bundle import Bundle
 from .calibration import ScoreSketch
 from .errors import CalibrationError, InputError, OptionError, PairMismatch, SessionClosed

@@ -1,5 +1,6 @@
 """Reference VAEs: plain, correct, and exported through the same door as anybody else's."""
 
-from .config import ModelConfig, build
+from ._build import build
+from .config import ModelConfig
 
 __all__ = ["ModelConfig", "build"]

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from vae_edge_runtime.errors import OptionError
-
-if TYPE_CHECKING:
-    from torch import nn
 
 KINDS = {"conv": 3, "mlp": 1, "sequence": 2}
 """Kind to the number of axes of one row in model layout; an mlp takes any and flattens."""
@@ -65,28 +62,3 @@ class ModelConfig:
     def elements(self) -> int:
         """Elements of one row."""
         return math.prod(self.input_shape)
-
-
-def build(config: ModelConfig) -> nn.Module:
-    """A freshly initialised model; weights come from torch's global generator.
-
-    Every model has ``encode(x) -> (mean, logvar)`` and ``decode(z) -> x_hat`` or, with a learned
-    variance, ``(x_hat, x_logvar)``: x (n, *input_shape), z (n, latent_dim), all float32.
-
-    Raises:
-        MissingDependency: torch is not installed.
-    """
-    from vae_edge_runtime._require import require
-
-    require("torch", extra="export", why="building a model")
-    if config.kind == "conv":
-        from .conv import ConvVae
-
-        return ConvVae(config)
-    if config.kind == "mlp":
-        from .mlp import MlpVae
-
-        return MlpVae(config)
-    from .sequence import SequenceVae
-
-    return SequenceVae(config)

@@ -1,0 +1,24 @@
+"""Which backend runs a device; the engines themselves are imported when a backend is made."""
+
+from __future__ import annotations
+
+from ..errors import OptionError
+from .base import Backend, GraphBytes
+from .ort import OrtBackend
+
+DEVICES = ("auto", "cpu", "cuda", "tensorrt")
+
+
+def open_backend(device: str, load: GraphBytes, *, allow_fallback: bool, threads: int | None) -> Backend:
+    """Open the backend for a device.
+
+    Raises:
+        OptionError: the device or the number of threads is not a valid one.
+        ProviderUnavailable: the device is not to be had and ``allow_fallback`` is False.
+        MissingDependency: no engine is installed.
+    """
+    if device not in DEVICES:
+        raise OptionError(f"device is {device!r}; valid are {', '.join(DEVICES)}")
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise OptionError(f"threads is {threads!r}; pass a whole number from 1, or None for the engine's choice")
+    return OrtBackend(load, device=device, allow_fallback=allow_fallback, threads=threads)
