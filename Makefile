@@ -17,10 +17,10 @@ demo: $(STAMP)
 	$(BIN)/python examples/demo/run.py --output build/demo
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n 2 -m "not slow"
 
 slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -rs -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
