@@ -50,15 +50,15 @@ def as_pixels(row: NDArray[Any], spec: InputSpec) -> Pixels:
 
 
 def overlay(row: NDArray[Any], share: NDArray[Any], spec: InputSpec, top: float) -> Pixels:
-    """The map of one row over the row: an image dimmed under its heat, or a strip (feature x time) of heat."""
+    """The map of one row over the row: an image dimmed under its heat, or heat alone, with time from left to right."""
     if spec.layout in ("nchw", "nhwc"):
         axis = 0 if spec.layout == "nchw" else -1
         strength = np.clip(share.sum(axis) / top if top > 0 else share.sum(axis) * 0, 0, 1)[..., None]
         grey = as_pixels(row, spec).mean(-1, keepdims=True)
         mixed = (1 - strength) * grey * 0.75 + strength * heat(share.sum(axis), top)
         return np.asarray(np.round(mixed), dtype=np.uint8)
-    strip = share.reshape(1, -1) if share.ndim == 1 else share.reshape(len(share), -1).T
-    return heat(strip, top)
+    flat = share.reshape(1, -1) if share.ndim == 1 else share.reshape(len(share), -1)
+    return heat(flat.T if spec.layout == "time_features" else flat, top)
 
 
 def grid(pictures: list[Pixels]) -> Pixels:

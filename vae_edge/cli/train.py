@@ -85,9 +85,9 @@ def run(
     layout = _layout(kind, rows, layout)
     x = np.ascontiguousarray(rows.x)
     shape = (x.shape[3], *x.shape[1:3]) if layout == "nhwc" else x.shape[1:]
-    likelihood = dict(_LOSSES[loss]) | (
-        {"variance": 1.0 if variance is None else variance} if loss == "gaussian" else {}
-    )
+    likelihood = dict(_LOSSES[loss])
+    if loss == "gaussian":
+        likelihood["variance"] = 1.0 if variance is None else variance
     model = ModelConfig(
         kind=kind,  # type: ignore[arg-type]
         input_shape=shape,
