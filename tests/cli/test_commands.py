@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Cli, World
+from shell import Cli, World
 
 from vae_edge_runtime import load, verify
 

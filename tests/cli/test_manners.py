@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Cli, World
+from shell import Cli, World
 
 ROOT = Path(__file__).parents[2]
 
