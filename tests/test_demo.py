@@ -33,7 +33,6 @@ def test_the_demo_keeps_what_the_readme_says(tmp_path: Path) -> None:
     assert size["bundle"] <= 1.1 * size["weights"]
     assert size["weights"] <= size["stored_weights"] <= 1.01 * size["weights"]  # small constants come twice
     cold = report["cold_start"]
-    assert min(cold["bundle"]["seconds"], cold["pytorch"]["seconds"]) > 0  # a loaded machine says no more of time
     assert cold["bundle"]["peak_bytes"] < cold["pytorch"]["peak_bytes"] / 2
     for name in ("samples", "reconstructions", "maps", "scores"):
         assert (tmp_path / "demo" / f"{name}.png").stat().st_size > 20_000

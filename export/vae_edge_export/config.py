@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.manifest import Calibration, Parity, Verdict
-
-Layout = Literal["any", "nchw", "nhwc", "features", "time_features"]
-Likelihood = Literal["mse", "bernoulli", "gaussian"]
+from vae_edge_runtime.manifest import Calibration, Layout, Likelihood, Parity, Verdict
 
 _CHOICES = {
-    "likelihood": ("mse", "bernoulli", "gaussian"),
-    "layout": ("any", "nchw", "nhwc", "features", "time_features"),
+    "likelihood": get_args(Likelihood),
+    "layout": get_args(Layout),
     "output_dtype": ("float32", "uint8"),
 }
 

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from vae_edge_runtime.errors import OptionError
+from vae_edge_runtime.manifest import Layout, Likelihood
 
 from .adapt import AdaptedVae, posterior, reconstruction
-from .config import ExportConfig, Layout, Likelihood
+from .config import ExportConfig
 
 _SMALLEST_PROBABILITY = 1e-6
 _LOG_2_PI = math.log(2 * math.pi)

@@ -20,7 +20,7 @@ from vae_edge_runtime.backends.registry import open_backend
 from vae_edge_runtime.bundle import Bundle
 from vae_edge_runtime.calibration import ScoreSketch, samples_needed
 from vae_edge_runtime.errors import CalibrationError, InputError
-from vae_edge_runtime.inputs import check_rows, finite_rows
+from vae_edge_runtime.inputs import check_rows
 from vae_edge_runtime.manifest import MEMBER, Calibration, Golden, InputSpec, TensorSpec
 from vae_edge_runtime.onnx_scan import scan
 from vae_edge_runtime.session import ROWS_PER_RUN
@@ -31,6 +31,7 @@ from .config import ExportConfig, ExportReport
 from .heads import DataUnits, DecodeGraph, EncodeGraph, ScoreGraph
 from .parity import INPUT, OUTPUTS, Reference, check_parity, run_backend
 from .passes import clean_up
+from .rows import check_finite, check_raw_rows, check_unit_interval, model_shape
 from .trace import trace
 from .verdict import check_verdict
 from .weights import pair_id, split
@@ -86,11 +87,10 @@ def export(
     with timer("check data"):
         row, calibration_rows, held_out, labels = _rows(calibration, evaluation, config)
     with timer("adapt"):
-        modules, vae = _graph_modules(
-            model, row, calibration_rows[:3] if example is None else example, config, encode, decode, scale
-        )
-    examples = {"encode": calibration_rows[:3], "score": calibration_rows[:3]}
-    examples["decode"] = np.zeros((3, *vae.latent_shape), dtype=np.float32)
+        example = calibration_rows[:3] if example is None else example
+        modules, vae = _graph_modules(model, row, example, config, encode, decode, scale)
+    latents = np.zeros((3, *vae.latent_shape), dtype=np.float32)
+    examples = {"encode": example, "decode": latents, "score": example}
     models = {}
     for graph, module in modules.items():
         with timer(f"trace {graph}"):
@@ -166,13 +166,7 @@ def _rows(
     calibration: Array, evaluation: tuple[Array, Array] | None, config: ExportConfig
 ) -> tuple[InputSpec, Array, Array, NDArray[np.bool_] | None]:
     """What a row is, the calibration rows, the held-out rows and their labels."""
-    if (
-        not isinstance(calibration, np.ndarray)
-        or calibration.ndim < 2
-        or calibration.dtype not in (np.uint8, np.float32)
-    ):
-        have = f"{calibration.dtype} {calibration.shape}" if isinstance(calibration, np.ndarray) else type(calibration)
-        raise InputError(f"calibration is {have}; pass a numpy array (n, *row_shape) of uint8 or float32")
+    check_raw_rows(calibration, "calibration")
     shape, dtype = calibration.shape[1:], str(calibration.dtype)
     calibration = _finite(calibration, shape, dtype, "calibration")
     labels = None
@@ -201,9 +195,7 @@ def _rows(
 
 def _finite(x: Array, shape: tuple[int, ...], dtype: str, what: str) -> Array:
     x = check_rows(x, shape=shape, dtype=dtype, what=what)
-    bad = np.flatnonzero(~finite_rows(x))
-    if len(bad):
-        raise InputError(f"{what} row {bad[0]} holds NaN or infinity ({len(bad)} such rows): drop them first")
+    check_finite(x, what)
     return x
 
 
@@ -219,14 +211,10 @@ def _graph_modules(
     example = _finite(example, row.shape, row.dtype, "example")
     if not len(example):
         raise InputError("example holds no rows")
-    model_shape = (row.shape[2], *row.shape[:2]) if row.layout == "nhwc" else row.shape
-    units = DataUnits(config, model_shape)
+    units = DataUnits(config, model_shape(row.shape, row.layout))
     x = units.to_model(torch.from_numpy(np.array(example)))
-    if config.likelihood == "bernoulli" and not 0.0 <= float(x.min()) <= float(x.max()) <= 1.0:
-        raise InputError(
-            f"likelihood 'bernoulli' needs values in [0, 1]; after (x - offset) / scale they reach from "
-            f"{float(x.min()):g} to {float(x.max()):g}: set offset and scale, or take likelihood='mse'"
-        )
+    if config.likelihood == "bernoulli":
+        check_unit_interval(x)
     learned = config.likelihood == "gaussian" and config.variance is None
     vae = adapt(model, x, encode=encode, decode=decode, scale=scale, learned_variance=learned)
     modules: dict[str, nn.Module] = {

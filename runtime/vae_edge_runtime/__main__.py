@@ -20,12 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import Bundle, DataError, VaeEdgeError, __version__, load, verify
-from ._stdio import write
+from ._stdio import INTERNAL_ERROR, INTERRUPTED, SCHEMA_VERSION, write
 from .schema import schema_text
 from .score_table import score_columns, to_csv, to_rows
-
-SCHEMA_VERSION = 1
-INTERNAL_ERROR, INTERRUPTED = 70, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

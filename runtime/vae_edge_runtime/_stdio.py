@@ -1,4 +1,4 @@
-"""The one place that writes to stdout and stderr for the command lines."""
+"""What the two command lines share: writing to stdout and stderr, and numbers scripts rely on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import os
 from typing import TextIO
 
 from .errors import StorageError
+
+SCHEMA_VERSION = 1
+"""Of the JSON documents on stdout."""
+INTERNAL_ERROR, INTERRUPTED = 70, 130
+"""Exit codes that belong to no error class."""
 
 
 def write(stream: TextIO, text: str) -> None:

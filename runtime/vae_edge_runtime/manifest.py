@@ -2,7 +2,7 @@
 
 ``Manifest.from_json`` accepts exactly what these classes say and nothing else, so code that
 holds a ``Manifest`` never checks it again. ``docs/manifest.schema.json`` is generated from
-the same classes (``python -m vae_edge_runtime.schema``).
+the same classes (``python -m vae_edge_runtime schema``).
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ SCHEMA_VERSION = 1
 MEMBER = archive.FIRST
 
 GRAPHS = ("encode", "decode", "score")
+Layout = Literal["nchw", "nhwc", "features", "time_features", "any"]
+Likelihood = Literal["mse", "bernoulli", "gaussian"]
+
 ELEMENT_SIZE_BYTES = {"float32": 4, "uint8": 1, "int64": 8}
 
 _HEX64 = re.compile(r"[0-9a-f]{64}")
@@ -72,7 +75,7 @@ class InputSpec:
 
     shape: tuple[int, ...]
     dtype: Literal["uint8", "float32"]
-    layout: Literal["nchw", "nhwc", "features", "time_features", "any"]
+    layout: Layout
     low: float
     high: float
     names: tuple[str, ...]
@@ -125,7 +128,7 @@ class ScoreSpec:
         variance: of ``gaussian``: the fixed one, or None where the decoder gives its own.
     """
 
-    likelihood: Literal["mse", "bernoulli", "gaussian"]
+    likelihood: Likelihood
     variance: float | None
     reconstruction_weight: float
     kl_weight: float

@@ -1,6 +1,6 @@
 """JSON Schema of the manifest, from the very classes that read it.
 
-``python -m vae_edge_runtime.schema > docs/manifest.schema.json`` writes the published copy. The
+``python -m vae_edge_runtime schema > docs/manifest.schema.json`` writes the published copy. The
 schema says types and keys; rules between fields (sums, shapes, hashes) are the reader's.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-import sys
 import types
 import typing
 from typing import Any
@@ -65,7 +64,3 @@ def _schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     if origin is dict:
         return {"type": "object", "additionalProperties": _schema(arguments[1], definitions)}
     return {"type": _SCALARS[kind]}
-
-
-if __name__ == "__main__":
-    sys.stdout.write(schema_text())

@@ -34,7 +34,7 @@ def test_a_manifest_comes_back_as_it_was_and_its_text_is_one(tiny: TinyBundle) -
 
 def test_the_published_schema_is_the_generated_one() -> None:
     assert SCHEMA_FILE.read_text() == schema_text(), (
-        "run: python -m vae_edge_runtime.schema > docs/manifest.schema.json"
+        "run: python -m vae_edge_runtime schema > docs/manifest.schema.json"
     )
 
 

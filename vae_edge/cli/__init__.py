@@ -6,12 +6,10 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from vae_edge_runtime._stdio import INTERNAL_ERROR, INTERRUPTED
 from vae_edge_runtime.errors import MissingDependency, VaeEdgeError
 
 from . import _console
-
-INTERNAL_ERROR = 70
-INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         code = INTERRUPTED
     if code == INTERRUPTED:
-        print("interrupted; nothing half-written is left", file=sys.stderr)  # noqa: T201
+        _console.complain("interrupted; nothing half-written is left")
     sys.exit(code)
 
 
@@ -52,7 +50,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             error.show()  # type: ignore[attr-defined]
             return int(error.exit_code)  # type: ignore[attr-defined]
         traceback.print_exc()
-        print("this is a bug of vae-edge: please report it with the lines above", file=sys.stderr)  # noqa: T201
+        _console.complain("this is a bug of vae-edge: please report it with the lines above")
         return INTERNAL_ERROR
 
 
@@ -60,5 +58,5 @@ def _say(error: VaeEdgeError) -> int:
     if _console.loudness.get() >= _console.VERBOSE:
         traceback.print_exception(error)
     else:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+        _console.complain(f"{type(error).__name__}: {error}")
     return error.exit_code

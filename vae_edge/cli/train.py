@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -12,6 +12,7 @@ import typer
 from vae_edge.data import Dataset, read
 from vae_edge_runtime._require import require
 from vae_edge_runtime.errors import OptionError
+from vae_edge_runtime.manifest import Layout
 
 from . import _console, _options, _rows
 
@@ -74,6 +75,7 @@ def run(
     require("torch", extra="export", why="training")
     from vae_edge.models import ModelConfig
     from vae_edge.training import TrainConfig, train
+    from vae_edge_export.rows import model_shape
 
     rows = read(
         data,
@@ -82,15 +84,14 @@ def run(
         columns=_rows.split_columns(columns),
         image_shape=_rows.image_size(image_size),
     )
-    layout = _layout(kind, rows, layout)
+    axes = _layout(kind, rows, layout)
     x = np.ascontiguousarray(rows.x)
-    shape = (x.shape[3], *x.shape[1:3]) if layout == "nhwc" else x.shape[1:]
     likelihood = dict(_LOSSES[loss])
     if loss == "gaussian":
         likelihood["variance"] = 1.0 if variance is None else variance
     model = ModelConfig(
         kind=kind,  # type: ignore[arg-type]
-        input_shape=shape,
+        input_shape=model_shape(x.shape[1:], axes),
         latent_dim=latent,
         width=width,
         depth=depth,
@@ -98,7 +99,7 @@ def run(
     )
     config = TrainConfig(
         model=model,
-        layout=layout,
+        layout=axes,
         names=rows.names,
         epochs=epochs,
         batch_size=batch_size,
@@ -109,7 +110,7 @@ def run(
         patience=patience,
         seed=seed,
     )
-    _console.note(f"{len(x)} rows of {list(x.shape[1:])} {x.dtype}, {layout}; {kind} VAE with {latent} latents")
+    _console.note(f"{len(x)} rows of {list(x.shape[1:])} {x.dtype}, {axes}; {kind} VAE with {latent} latents")
     with _console.progress("training", epochs) as step:
 
         def report(epoch: EpochReport) -> None:
@@ -133,7 +134,7 @@ def run(
         _console.print_json(NAME, document)
 
 
-def _layout(kind: str, rows: Dataset, wish: str | None) -> Literal["any", "nchw", "nhwc", "features", "time_features"]:
+def _layout(kind: str, rows: Dataset, wish: str | None) -> Layout:
     """What the axes of the rows are, from the option, the file or the kind of model; never from their sizes."""
     if wish is not None and wish not in ("nchw", "nhwc"):
         raise OptionError(f"layout is {wish!r}; valid are nchw and nhwc")

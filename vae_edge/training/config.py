@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from vae_edge.models.config import ModelConfig
 from vae_edge_runtime.errors import OptionError
-
-Layout = Literal["any", "nchw", "nhwc", "features", "time_features"]
+from vae_edge_runtime.manifest import Layout
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from vae_edge.models import build
 from vae_edge_export.config import ExportConfig
 from vae_edge_export.heads import DataUnits
+from vae_edge_export.rows import check_finite, check_raw_rows, check_unit_interval, model_shape
 from vae_edge_runtime.errors import DataError, InputError, OptionError
-from vae_edge_runtime.inputs import finite_rows
 
 from . import run_folder
 from .config import EpochReport, TrainConfig, TrainResult
@@ -102,17 +102,11 @@ def train(
 
 
 def _check_rows(config: TrainConfig, x: NDArray[Any]) -> None:
-    if not isinstance(x, np.ndarray) or x.dtype not in (np.uint8, np.float32) or x.ndim < 2:
-        have = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
-        raise InputError(f"the training rows are {have}; pass (n, *row_shape) of uint8 or float32")
-    if not finite_rows(x).all():
-        raise InputError(
-            f"training row {int(np.flatnonzero(~finite_rows(x))[0])} holds NaN or infinity: drop such rows"
-        )
-    shape = config.model.input_shape
-    raw_shape = (*shape[1:], shape[0]) if config.layout == "nhwc" else shape
-    if x.shape[1:] != raw_shape:
-        raise InputError(f"a row has shape {x.shape[1:]}, the model takes {raw_shape} in layout '{config.layout}'")
+    check_raw_rows(x, "training data")
+    check_finite(x, "training")
+    found, wanted = x.shape[1:], config.model.input_shape
+    if len(found) != len(wanted) or model_shape(found, config.layout) != wanted:
+        raise InputError(f"a row has shape {found} in layout '{config.layout}'; in model layout it must be {wanted}")
 
 
 def _model_rows(config: TrainConfig, x: NDArray[Any]) -> tuple[TrainConfig, Tensor]:
@@ -122,11 +116,8 @@ def _model_rows(config: TrainConfig, x: NDArray[Any]) -> tuple[TrainConfig, Tens
         offset, scale = default_units(x, config.layout, config.model.likelihood)
     units = DataUnits(ExportConfig(layout=config.layout, offset=offset, scale=scale), config.model.input_shape)
     rows = units.to_model(torch.from_numpy(np.array(x)))
-    if config.model.likelihood == "bernoulli" and not 0 <= float(rows.min()) <= float(rows.max()) <= 1:
-        raise InputError(
-            f"a bernoulli likelihood needs values in [0, 1], these reach from {float(rows.min()):g} to "
-            f"{float(rows.max()):g}: set offset and scale, or take the mse or gaussian likelihood"
-        )
+    if config.model.likelihood == "bernoulli":
+        check_unit_interval(rows)
     return replace(config, offset=offset, scale=scale), rows.contiguous()
 
 
