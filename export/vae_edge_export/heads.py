@@ -10,13 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.manifest import Layout, Likelihood
+from vae_edge_runtime.specs import Layout
 
-from .adapt import AdaptedVae, posterior, reconstruction
+from .adapt import AdaptedVae
 from .config import ExportConfig
-
-_SMALLEST_PROBABILITY = 1e-6
-_LOG_2_PI = math.log(2 * math.pi)
+from .likelihoods import expectation, kl_to_standard_normal, negative_log_likelihood
 
 
 class DataUnits(nn.Module):
@@ -62,80 +60,61 @@ class DataUnits(nn.Module):
 
 
 class EncodeGraph(nn.Module):
-    """Raw rows to the posterior: x -> mean, logvar."""
+    """Raw rows to the posterior: x -> mean, logvar; or one code; or indices and z_q."""
 
     def __init__(self, vae: AdaptedVae, units: DataUnits) -> None:
         super().__init__()
         self.vae, self.units, self.halves = vae.module, units, vae
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """X (n, *row_shape) to two of (n, *latent_shape)."""
-        return posterior(self.halves, self.vae, self.units.to_model(x))
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, ...]:
+        """X (n, *row_shape) to two of (n, *latent_shape), in the latent units of the bundle."""
+        found = self.halves.encode(self.vae, self.units.to_model(x), *_given(condition))
+        offset, scale = self.halves.latent_offset, self.halves.latent_scale
+        if (offset, scale) == (0.0, 1.0) or self.halves.kind == "codes":
+            return found
+        mean = (found[0] - offset) * scale
+        return (mean, found[1] + 2.0 * math.log(scale)) if len(found) > 1 else (mean,)
 
 
 class DecodeGraph(nn.Module):
     """Latents to rows in data units: z -> x_hat."""
 
-    def __init__(self, vae: AdaptedVae, units: DataUnits, *, logits: bool = False) -> None:
+    def __init__(self, vae: AdaptedVae, units: DataUnits, config: ExportConfig) -> None:
         super().__init__()
-        self.vae, self.units, self.halves, self.logits = vae.module, units, vae, logits
+        self.vae, self.units, self.halves, self.config = vae.module, units, vae, config
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """Z (n, *latent_shape) to (n, *row_shape)."""
-        x_hat = reconstruction(self.halves, self.vae, z)[0]
-        return self.units.to_data(torch.sigmoid(x_hat) if self.logits else x_hat)
+        if (self.halves.latent_offset, self.halves.latent_scale) != (0.0, 1.0):
+            z = z / self.halves.latent_scale + self.halves.latent_offset
+        x_hat, spread = self.halves.decode(self.vae, z, *_given(condition))
+        return self.units.to_data(expectation(x_hat, spread, self.config.likelihood, logits=self.config.logits))
 
 
 class ScoreGraph(nn.Module):
-    """Raw rows to score, reconstruction, kl (n,) and map (n, *row_shape), all in nats."""
+    """Raw rows to score, reconstruction, kl (n,) where there is one, and map (n, *row_shape), in nats."""
 
     def __init__(self, vae: AdaptedVae, units: DataUnits, config: ExportConfig) -> None:
         super().__init__()
         self.vae, self.units, self.halves, self.config = vae.module, units, vae, config
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Preprocess, encode, take the posterior mean, decode, score."""
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Preprocess, encode, take the posterior mean, decode, score. The KL is the model's own: in its units."""
+        config, given = self.config, _given(condition)
         x = self.units.to_model(x)
-        mean, logvar = posterior(self.halves, self.vae, x)
-        x_hat, x_logvar = reconstruction(self.halves, self.vae, mean)
-        config = self.config
-        share = negative_log_likelihood(x, x_hat, x_logvar, config.likelihood, config.variance, logits=config.logits)
+        found = self.halves.encode(self.vae, x, *given)
+        x_hat, spread = self.halves.decode(self.vae, found[0], *given)
+        share = negative_log_likelihood(x, x_hat, spread, config.likelihood, config.variance, logits=config.logits)
         reconstructed = share.flatten(1).sum(1)
-        kl = kl_to_standard_normal(mean, logvar)
-        score = self.config.reconstruction_weight * reconstructed + self.config.kl_weight * kl
-        return score, reconstructed, kl, self.units.to_raw_layout(share)
+        parts: tuple[Tensor, ...] = (reconstructed,)
+        score = config.reconstruction_weight * reconstructed
+        if config.kl_weight is not None:
+            kl = kl_to_standard_normal(found[0], found[1])
+            parts, score = (reconstructed, kl), score + config.kl_weight * kl
+        if config.transform == "sqrt":
+            score = torch.sqrt(score)
+        return score, *parts, self.units.to_raw_layout(share)
 
 
-def negative_log_likelihood(
-    x: Tensor,
-    x_hat: Tensor,
-    x_logvar: Tensor | None,
-    likelihood: Likelihood,
-    variance: float | None,
-    *,
-    logits: bool = False,
-) -> Tensor:
-    """-log p(x|z) per element in nats, the shape of ``x`` (Kingma & Welling 2013, appendix C).
-
-    mse: (x - x_hat)^2, a Gaussian of variance 1/2 without its constant. bernoulli: binary
-    cross-entropy, softplus(l) - x l on logits l, or with p held in [1e-6, 1 - 1e-6].
-    gaussian: ((x - x_hat)^2 / v + log v + log 2 pi) / 2.
-    """
-    if likelihood == "bernoulli" and logits:
-        # log(1 + e^l) without overflow, in operations every engine has.
-        return torch.relu(x_hat) - x * x_hat + torch.log(1.0 + torch.exp(-torch.abs(x_hat)))
-    if likelihood == "bernoulli":
-        p = x_hat.clamp(_SMALLEST_PROBABILITY, 1.0 - _SMALLEST_PROBABILITY)
-        return -(x * torch.log(p) + (1.0 - x) * torch.log(1.0 - p))
-    squared = torch.square(x - x_hat)
-    if likelihood == "mse":
-        return squared
-    if variance is not None:
-        return 0.5 * (squared / variance + (math.log(variance) + _LOG_2_PI))
-    assert x_logvar is not None  # adapt() has checked the decoder
-    return 0.5 * (squared * torch.exp(-x_logvar) + x_logvar + _LOG_2_PI)
-
-
-def kl_to_standard_normal(mean: Tensor, logvar: Tensor) -> Tensor:
-    """KL(N(mean, exp logvar) || N(0, I)) per row in nats, (n,) (Kingma & Welling 2013, appendix B)."""
-    return 0.5 * (torch.square(mean) + torch.exp(logvar) - 1.0 - logvar).flatten(1).sum(1)
+def _given(condition: Tensor | None) -> tuple[Tensor, ...]:
+    return () if condition is None else (condition,)

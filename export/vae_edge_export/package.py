@@ -19,33 +19,39 @@ from vae_edge_runtime.manifest import (
     Calibration,
     Golden,
     GraphSpec,
-    InputSpec,
-    LatentSpec,
     Manifest,
     MemberSpec,
-    ModelCard,
     Parity,
-    Preprocessing,
     Requirements,
-    ScoreSpec,
-    TensorSpec,
     Variant,
     Verdict,
 )
+from vae_edge_runtime.specs import (
+    ConditionSpec,
+    InputSpec,
+    LatentSpec,
+    ModelCard,
+    Preprocessing,
+    ScoreSpec,
+    Signature,
+    TensorSpec,
+)
 
 from .config import ExportConfig
-from .parity import INPUT, OUTPUTS
 from .trace import IR_VERSION, OPSET
 from .weights import SplitGraphs
 
+GOLDEN_INPUT, GOLDEN_CONDITION = "golden/input.bin", "golden/condition.bin"
 _OLDEST_ONNXRUNTIME = "1.17"
 
 
 def golden_vectors(
-    precision: str, x: NDArray[Any], outputs: Mapping[str, Mapping[str, NDArray[Any]]]
+    precision: str, feeds: Mapping[str, NDArray[Any]], outputs: Mapping[str, Mapping[str, NDArray[Any]]]
 ) -> tuple[dict[str, bytes], dict[str, str]]:
     """Members of the golden rows of one variant, and "graph.output" to member name."""
-    members = {"golden/input.bin": _little_endian(x)}
+    members = {GOLDEN_INPUT: _little_endian(feeds["x"])}
+    if "condition" in feeds:
+        members[GOLDEN_CONDITION] = _little_endian(feeds["condition"])
     expected = {}
     for graph, by_name in outputs.items():
         for name, array in by_name.items():
@@ -58,7 +64,7 @@ def golden_vectors(
 def variant_spec(
     precision: Any,
     graphs: SplitGraphs,
-    tensors: Mapping[str, tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]],
+    tensors: Mapping[str, Signature],
     parity: dict[str, Parity],
     verdict: Verdict,
     calibration: Calibration,
@@ -72,32 +78,19 @@ def variant_spec(
     return Variant(precision, specs, parity, verdict, calibration)
 
 
-def tensor_specs(
-    row: InputSpec, latent: tuple[int, ...], output: TensorSpec
-) -> dict[str, tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]]:
-    """Inputs and outputs of each graph."""
-    shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
-        "x": (row.dtype, row.shape),
-        "z": ("float32", latent),
-        "mean": ("float32", latent),
-        "logvar": ("float32", latent),
-        "x_hat": (output.dtype, output.shape),
-        "map": ("float32", row.shape),
-    }
-    spec = {n: TensorSpec(n, *shapes.get(n, ("float32", ()))) for g in OUTPUTS for n in (INPUT[g], *OUTPUTS[g])}
-    return {g: ((spec[INPUT[g]],), tuple(spec[n] for n in OUTPUTS[g])) for g in OUTPUTS}
-
-
 def manifest(
     config: ExportConfig,
     *,
     row: InputSpec,
-    latent_shape: tuple[int, ...],
+    condition: ConditionSpec | None,
+    latent: LatentSpec,
+    score: ScoreSpec,
     output: TensorSpec,
     pair: str,
     variants: dict[str, Variant],
     golden: Golden,
     members: Mapping[str, bytes],
+    exporters: Mapping[str, str],
 ) -> Manifest:
     """The manifest of a bundle; its own checks run as it is built."""
     return Manifest(
@@ -120,14 +113,14 @@ def manifest(
             "onnxruntime": version("onnxruntime"),
             "onnxscript": version("onnxscript"),
             "python": platform.python_version(),
+            "exporter": ", ".join(sorted(set(exporters.values()))),
         },
         input=row,
+        condition=condition,
         preprocessing=Preprocessing(tuple(map(float, config.offset)), tuple(map(float, config.scale))),
-        latent=LatentSpec(latent_shape, "gaussian", "standard_normal"),
+        latent=latent,
         output=output,
-        score=ScoreSpec(
-            config.likelihood, config.variance, float(config.reconstruction_weight), float(config.kl_weight)
-        ),
+        score=score,
         variants=variants,
         golden=golden,
         requires=Requirements(SCHEMA_VERSION, OPSET, IR_VERSION, _OLDEST_ONNXRUNTIME),

@@ -14,23 +14,19 @@ from torch import nn
 
 from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.errors import ParityFailed
-from vae_edge_runtime.manifest import InputSpec, Parity
+from vae_edge_runtime.manifest import Parity
 from vae_edge_runtime.noise import standard_normal
+from vae_edge_runtime.specs import InputSpec, Signature
 from vae_edge_runtime.verify import max_errors
 
-OUTPUTS = {
-    "encode": ("mean", "logvar"),
-    "decode": ("x_hat",),
-    "score": ("score", "reconstruction", "kl", "map"),
-}
-INPUT = {"encode": "x", "decode": "z", "score": "x"}
+Feeds = Mapping[str, NDArray[Any]]
+Outputs = dict[str, NDArray[Any]]
+Latents = Callable[[NDArray[Any]], NDArray[Any]]
 
 _BATCHES = (1, 5)
 """Batch sizes tried besides all rows at once; the graphs are traced with 3."""
 _PROBE_SLACK = 10.0
 """A probe may differ by this many times float32 PyTorch's own difference from float64."""
-
-Run = Callable[[NDArray[Any]], dict[str, NDArray[Any]]]
 
 
 @dataclass(frozen=True)
@@ -39,58 +35,71 @@ class Reference:
 
     modules: Mapping[str, nn.Module]
     exact: Mapping[str, nn.Module]
+    signatures: Mapping[str, Signature]
     precision: Literal["float64", "float32"]
 
     @classmethod
-    def of(cls, modules: Mapping[str, nn.Module], examples: Mapping[str, NDArray[Any]]) -> Reference:
+    def of(
+        cls, modules: Mapping[str, nn.Module], signatures: Mapping[str, Signature], examples: Mapping[str, Feeds]
+    ) -> Reference:
         """Try float64 on example inputs; a module with float32 written into its code keeps float32."""
         try:
             exact = {name: copy.deepcopy(module).double() for name, module in modules.items()}
             for name, module in exact.items():
-                run_torch(module, name, examples[name], dtype=torch.float64)
+                run_torch(module, signatures[name], examples[name], dtype=torch.float64)
         except Exception:  # whatever a foreign module raises; the report says "float32"
-            return cls(modules, modules, "float32")
-        return cls(modules, exact, "float64")
+            return cls(modules, modules, signatures, "float32")
+        return cls(modules, exact, signatures, "float64")
 
-    def run(self, graph: str, x: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    def run(self, graph: str, feeds: Feeds) -> Outputs:
         """Reference outputs by name."""
         dtype = torch.float64 if self.precision == "float64" else torch.float32
-        return run_torch(self.exact[graph], graph, x, dtype=dtype)
+        return run_torch(self.exact[graph], self.signatures[graph], feeds, dtype=dtype)
 
-    def run_float32(self, graph: str, x: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    def run_float32(self, graph: str, feeds: Feeds) -> Outputs:
         """PyTorch's own float32 outputs by name."""
-        return run_torch(self.modules[graph], graph, x, dtype=torch.float32)
+        return run_torch(self.modules[graph], self.signatures[graph], feeds, dtype=torch.float32)
 
 
-def run_torch(
-    module: nn.Module, graph: str, x: NDArray[Any], *, dtype: torch.dtype, rows: int = 256
-) -> dict[str, NDArray[Any]]:
+def rows_of(feeds: Feeds, rows: slice) -> dict[str, NDArray[Any]]:
+    """Some rows of every array."""
+    return {name: x[rows] for name, x in feeds.items()}
+
+
+def run_torch(module: nn.Module, signature: Signature, feeds: Feeds, *, dtype: torch.dtype, rows: int = 256) -> Outputs:
     """Outputs of a torch graph by name, computed ``rows`` at a time."""
     pieces = []
+    count = len(next(iter(feeds.values())))
     with torch.no_grad():
-        for start in range(0, len(x), rows):
-            part = torch.from_numpy(np.array(x[start : start + rows]))
-            out = module(part.to(dtype) if part.is_floating_point() else part)
+        for start in range(0, count, rows):
+            parts = [torch.from_numpy(np.array(feeds[t.name][start : start + rows])) for t in signature.inputs]
+            out = module(*(part.to(dtype) if part.is_floating_point() else part for part in parts))
             pieces.append([t.numpy() for t in (out if isinstance(out, tuple) else (out,))])
-    return {name: np.concatenate([p[i] for p in pieces]) for i, name in enumerate(OUTPUTS[graph])}
+    return {t.name: np.concatenate([p[i] for p in pieces]) for i, t in enumerate(signature.outputs)}
 
 
-def run_backend(backend: Backend, graph: str, x: NDArray[Any], *, rows: int) -> dict[str, NDArray[Any]]:
+def run_backend(backend: Backend, graph: str, signature: Signature, feeds: Feeds, *, rows: int) -> Outputs:
     """Outputs of an artefact's graph by name, ``rows`` at a time."""
-    names = OUTPUTS[graph]
-    pieces = [backend.run(graph, {INPUT[graph]: x[i : i + rows]}, names) for i in range(0, len(x), rows)]
+    names = [t.name for t in signature.outputs]
+    count = len(next(iter(feeds.values())))
+    pieces = [backend.run(graph, rows_of(feeds, slice(i, i + rows)), names) for i in range(0, count, rows)]
     return {name: np.concatenate([p[i] for p in pieces]) for i, name in enumerate(names)}
 
 
-def probes(spec: InputSpec) -> dict[str, NDArray[Any]]:
-    """Rows no data set holds and every camera sends: black, white, mid grey, noise, far too large."""
+def probes(spec: InputSpec, *, whole: bool = False) -> dict[str, NDArray[Any]]:
+    """Rows no data set holds and every camera sends: black, white, mid grey, noise, far too large.
+
+    ``whole``: rows are classes, so whole numbers within the range seen.
+    """
     dtype = np.dtype(spec.dtype)
     low, high = spec.low, max(spec.high, spec.low + 1e-3)
     noise = standard_normal(int(np.prod(spec.shape)), seed=0).reshape(spec.shape).astype(np.float64)
     levels = {"zero": 0.0, "low": low, "high": high, "middle": (low + high) / 2}
     found = {name: np.full(spec.shape, value) for name, value in levels.items()}
     found["noise"] = (low + high) / 2 + noise * (high - low) / 4
-    if dtype.kind == "f":
+    if whole:
+        found = {name: np.clip(np.round(row), low, spec.high) for name, row in found.items()}
+    elif dtype.kind == "f":
         found["large"] = 100.0 * (high - low) * noise
     else:
         found = {name: np.clip(np.round(row), 0, 255) for name, row in found.items()}
@@ -98,36 +107,45 @@ def probes(spec: InputSpec) -> dict[str, NDArray[Any]]:
 
 
 def check_parity(
-    backend: Backend, reference: Reference, rows: NDArray[Any], spec: InputSpec, *, rtol: float
+    backend: Backend, reference: Reference, feeds: Feeds, spec: InputSpec, latents: Latents, *, rtol: float, whole: bool
 ) -> dict[str, Parity]:
     """Figures per "graph.output".
 
     Real rows, at batch 1, 5 and all at once, must be within ``rtol``. Probes must be finite
     wherever PyTorch is, and within ``rtol`` or 10 times what float32 costs PyTorch itself.
 
+    Args:
+        feeds: real rows, and their conditions where the model takes any.
+        latents: (encode's first output) -> what to feed ``decode``.
+
     Raises:
         ParityFailed: after everything was measured; ``report`` holds the figures.
     """
-    probe_rows = probes(spec)
-    feeds = {"encode": rows, "score": rows}
-    means = reference.run("encode", rows)["mean"].astype(np.float32)
-    prior = standard_normal(8 * means[0].size, seed=1).reshape(8, *means.shape[1:])
-    feeds["decode"] = np.concatenate([means, prior, 3 * prior[:2], np.zeros_like(prior[:1])])
+    probe_rows = probes(spec, whole=whole)
+    encoded = next(iter(reference.run("encode", feeds).values()))
+    z_name = reference.signatures["decode"].inputs[0].name
+    z = latents(encoded)
+    beside = {name: np.resize(x, (len(z), *x.shape[1:])) for name, x in feeds.items() if name != "x"}
+    graph_feeds: dict[str, Feeds] = {"encode": feeds, "score": feeds, "decode": {z_name: z, **beside}}
     figures: dict[str, Parity] = {}
     problems: list[str] = []
-    for graph, x in feeds.items():
-        wanted = reference.run(graph, x)
-        runs = [run_backend(backend, graph, x[: 4 * size], rows=size) for size in _BATCHES]
-        runs.append(run_backend(backend, graph, x, rows=len(x)))
+    for graph, whole_feeds in graph_feeds.items():
+        wanted = reference.run(graph, whole_feeds)
+        signature, count = reference.signatures[graph], len(next(iter(whole_feeds.values())))
+        runs = [
+            run_backend(backend, graph, signature, rows_of(whole_feeds, slice(4 * size)), rows=size)
+            for size in (*_BATCHES, count)
+        ]
         for name, exact in wanted.items():
             errors = [max_errors(run[name], exact[: len(run[name])]) for run in runs]
             absolute, relative = max(e[0] for e in errors), max(e[1] for e in errors)
-            figures[f"{graph}.{name}"] = Parity(absolute, relative, rtol, reference.precision, len(x))
+            figures[f"{graph}.{name}"] = Parity(absolute, relative, rtol, reference.precision, count)
             if not relative <= rtol:
                 problems.append(f"{graph}.{name} differs by {relative:.2g} (tolerance {rtol:g})")
     for graph in ("encode", "score"):
         for label, row in probe_rows.items():
-            problems += _probe_problems(backend, reference, graph, label, row[None], rtol)
+            one = {**rows_of(feeds, slice(1)), "x": row[None]}
+            problems += _probe_problems(backend, reference, graph, label, one, rtol)
     if problems:
         raise ParityFailed(
             "the exported graphs do not match PyTorch: " + "; ".join(problems[:6]) + ". Nothing was written",
@@ -136,10 +154,15 @@ def check_parity(
     return figures
 
 
-def _probe_problems(
-    backend: Backend, reference: Reference, graph: str, label: str, x: NDArray[Any], rtol: float
-) -> list[str]:
-    found = run_backend(backend, graph, x, rows=1)
+def normal_latents(encoded: NDArray[Any]) -> NDArray[np.float32]:
+    """Codes to feed a decoder of real-valued latents: encoded rows, draws from N(0, I), 3 sigma, the origin."""
+    means = encoded.astype(np.float32)
+    prior = standard_normal(8 * means[0].size, seed=1).reshape(8, *means.shape[1:])
+    return np.concatenate([means, prior, 3 * prior[:2], np.zeros_like(prior[:1])])
+
+
+def _probe_problems(backend: Backend, reference: Reference, graph: str, label: str, x: Feeds, rtol: float) -> list[str]:
+    found = run_backend(backend, graph, reference.signatures[graph], x, rows=1)
     exact, single = reference.run(graph, x), reference.run_float32(graph, x)
     problems = []
     for name, value in found.items():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,44 +17,49 @@ from torch import nn
 
 from vae_edge_runtime import archive
 from vae_edge_runtime._fs import refuse_existing, write_atomic
+from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.backends.registry import open_backend
 from vae_edge_runtime.bundle import Bundle
-from vae_edge_runtime.calibration import ScoreSketch, samples_needed
-from vae_edge_runtime.errors import CalibrationError, InputError
-from vae_edge_runtime.inputs import check_rows
-from vae_edge_runtime.manifest import MEMBER, Calibration, Golden, InputSpec, TensorSpec
+from vae_edge_runtime.calibration import ScoreSketch
+from vae_edge_runtime.errors import InputError, OptionError
+from vae_edge_runtime.inputs import check_condition
+from vae_edge_runtime.manifest import MEMBER, Calibration, Golden
 from vae_edge_runtime.onnx_scan import scan
 from vae_edge_runtime.session import ROWS_PER_RUN
+from vae_edge_runtime.specs import LatentSpec, PriorSpec, ScoreSpec, Signature, TensorSpec, signatures
 
-from . import package
-from .adapt import AdaptedVae, Decode, Encode, Scale, adapt
+from . import package, priors
+from .adapt import AdaptedVae, adapt
+from .adapters import Decode, Encode, Recipe, recipe_for
 from .config import ExportConfig, ExportReport
 from .heads import DataUnits, DecodeGraph, EncodeGraph, ScoreGraph
-from .parity import INPUT, OUTPUTS, Reference, check_parity, run_backend
+from .parity import Reference, check_parity, normal_latents, rows_of, run_backend
 from .passes import clean_up
-from .rows import check_finite, check_raw_rows, check_unit_interval, model_shape
+from .priors import PriorChoice
+from .rows import ExportRows, check_classes, check_unit_interval, finite_rows_of, model_shape, split_rows
+from .scale import Scale
 from .trace import trace
 from .verdict import check_verdict
-from .weights import pair_id, split
+from .weights import SplitGraphs, pair_id, split
 
 Array = NDArray[Any]
 
 _PARITY_ROWS = 64
-_HELD_OUT_EVERY = 5
-"""Without evaluation rows every fifth calibration row is held out for the verdict gate: a
-threshold is a calibration score, so its own row would flip at the last bit."""
 
 
 def export(
-    model: nn.Module,
+    model: Any,
     path: str | os.PathLike[str],
     *,
     calibration: Array,
+    condition: Array | None = None,
     example: Array | None = None,
     encode: Encode | None = None,
     decode: Decode | None = None,
-    scale: Scale = "logvar",
-    evaluation: tuple[Array, Array] | None = None,
+    scale: Scale | None = None,
+    codebook: int | None = None,
+    prior: PriorChoice = None,
+    evaluation: tuple[Array, ...] | None = None,
     config: ExportConfig | None = None,
     force: bool = False,
     progress: Callable[[str], None] | None = None,
@@ -61,16 +67,26 @@ def export(
     """Export a trained VAE into one bundle file.
 
     Args:
-        model: a trained module; it is copied, and left exactly as it is.
+        model: a trained module, or what an adapter knows (a PyOD detector); it is copied, and left
+            exactly as it is.
         path: of the ``.vaeb`` to write.
         calibration: (n, *row_shape) uint8 or float32, raw normal rows the model was not
             trained on. They set the threshold, so at least 1/rate - 1 of them.
+        condition: of a conditional model, one per calibration row: int64 labels (n,) or float32
+            vectors (n, k). ``encode`` and ``decode`` then take it last.
         example: (k, *row_shape) raw rows to trace with; default: the first calibration rows.
-        encode: (model, x) -> (mean, scale parameter), x in model units; default ``model.encode``.
-        decode: (model, z) -> x_hat in model units; default ``model.decode``.
-        scale: what the second value of ``encode`` is: logvar, log_std, std or var.
-        evaluation: raw held-out rows and their labels (0 normal, 1 anomaly) for the verdict gate.
-        config: everything else.
+        encode: (model, x) -> (mean, scale parameter), x in model units, a list of such pairs for a
+            hierarchical model, one code, or (indices, z_q); default: found.
+        decode: (model, z) -> x_hat in model units; default: found.
+        scale: what the second value of ``encode`` is: logvar, log_std, std, var, or softplus; default:
+            measured in the model's own forward, an error where that cannot tell.
+        codebook: number of codes of a VQ model; default: that of its one ``nn.Embedding``.
+        prior: what ``sample`` draws from: ``standard_normal``, ``fitted`` to the calibration codes,
+            ``none``, probabilities of codes (positions or 1, codes), or a ``Prior``; default: the
+            model's own, N(0, I) for a posterior, else fitted.
+        evaluation: raw held-out rows, their labels (0 normal, 1 anomaly) and, of a conditional
+            model, their conditions, for the verdict gate.
+        config: everything else; what the model brings along fills what is left at its default.
         force: replace an existing file.
         progress: called with the name of each stage as it starts.
 
@@ -81,60 +97,56 @@ def export(
         CalibrationError: too few calibration rows for the rate.
         InputError, OptionError, StorageError: bad rows, a bad option, a bad place for the file.
     """
-    config = config or ExportConfig()
     target = refuse_existing(path, force=force)
     timer = _Timer(progress)
+    recipe = recipe_for(model, encode=encode, decode=decode)
+    config = _filled_in(config or ExportConfig(), recipe)
     with timer("check data"):
-        row, calibration_rows, held_out, labels = _rows(calibration, evaluation, config)
+        rows = split_rows(calibration, condition, evaluation, config)
     with timer("adapt"):
-        example = calibration_rows[:3] if example is None else example
-        modules, vae = _graph_modules(model, row, example, config, encode, decode, scale)
-    latents = np.zeros((3, *vae.latent_shape), dtype=np.float32)
-    examples = {"encode": example, "decode": latents, "score": example}
-    models = {}
-    for graph, module in modules.items():
-        with timer(f"trace {graph}"):
-            rows = torch.from_numpy(np.array(examples[graph]))
-            traced = trace(module, rows, graph=graph, input_name=INPUT[graph], outputs=OUTPUTS[graph])
-            models[graph] = clean_up(traced, graph=graph)
-    pair = pair_id(models)
-    graphs = split(models, prefix="fp32", pair=pair)
-    for graph in graphs.parts:
-        scan(graphs.joined(graph))  # what a device would refuse is refused here
+        built = build_graphs(recipe, rows, config, example=example, scale=scale, codebook=codebook)
+    graphs, pair, exporters = _traced(built, timer)
     backend = open_backend("cpu", graphs.joined, allow_fallback=False, threads=None)
     try:
-        reference = Reference.of(modules, examples)
+        reference = Reference.of(built.modules, built.signatures, built.examples)
         with timer("parity"):
-            parity = check_parity(backend, reference, calibration_rows[:_PARITY_ROWS], row, rtol=config.parity_rtol)
+            parity = check_parity(
+                backend,
+                reference,
+                rows_of(rows.calibration, slice(_PARITY_ROWS)),
+                rows.row,
+                (lambda codes: codes) if built.vae.kind == "codes" else normal_latents,
+                rtol=config.parity_rtol,
+                whole=config.likelihood == "categorical",
+            )
         with timer("calibrate"):
-            scores = run_backend(backend, "score", calibration_rows, rows=ROWS_PER_RUN)["score"]
-            sketch = ScoreSketch.fit(scores)
-            threshold = sketch.threshold(config.false_positive_rate)
+            fitted, sketch = _calibrated(backend, built, rows, config)
+            prior_spec, prior_bytes = _prior(backend, built, rows, prior)
         with timer("verdict"):
-            artefact = run_backend(backend, "score", held_out, rows=ROWS_PER_RUN)["score"]
-            torch_scores = reference.run_float32("score", held_out)["score"]
-            verdict = check_verdict(artefact, torch_scores, threshold, labels, config)
+            artefact = _scores(backend, built, rows.held_out)
+            torch_scores = reference.run_float32("score", rows.held_out)["score"]
+            verdict = check_verdict(artefact, torch_scores, fitted.threshold, rows.labels, config)
     finally:
         backend.close()
     with timer("pack"):
-        fitted = Calibration(
-            sketch.n, config.false_positive_rate, threshold, len(sketch.values), "fp32/calibration.bin"
-        )
-        output = TensorSpec("x_hat", config.output_dtype, row.shape)
-        variant = package.variant_spec(
-            "fp32", graphs, package.tensor_specs(row, vae.latent_shape, output), parity, verdict, fitted
-        )
-        golden_members, golden = _golden(reference, held_out[: config.golden_rows], config)
+        latent = dataclasses.replace(built.latent, prior=prior_spec)
+        variant = package.variant_spec("fp32", graphs, built.signatures, parity, verdict, fitted)
+        golden_members, golden = _golden(reference, rows_of(rows.held_out, slice(config.golden_rows)), config)
         members = {**graphs.members, **golden_members, fitted.member: sketch.to_bytes()}
+        if prior_spec.member is not None and prior_bytes is not None:
+            members[prior_spec.member] = prior_bytes
         manifest = package.manifest(
             config,
-            row=row,
-            latent_shape=vae.latent_shape,
-            output=output,
+            row=rows.row,
+            condition=rows.condition,
+            latent=latent,
+            score=built.score,
+            output=built.signatures["decode"].outputs[0],
             pair=pair,
             variants={"fp32": variant},
             golden=golden,
             members=members,
+            exporters=exporters,
         )
         members[MEMBER] = manifest.to_json()
         packed = archive.encode(members)
@@ -149,8 +161,154 @@ def export(
         parity=parity,
         verdict=verdict,
         calibration=fitted,
+        evidence=built.vae.evidence,
         seconds=timer.seconds,
     )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BuiltGraphs:
+    """The graphs of a model as torch modules, before any of them is traced.
+
+    Attributes:
+        modules, signatures, examples: per graph. latent: still without its prior.
+    """
+
+    vae: AdaptedVae
+    latent: LatentSpec
+    score: ScoreSpec
+    modules: dict[str, nn.Module]
+    signatures: dict[str, Signature]
+    examples: dict[str, dict[str, Array]]
+
+
+def build_graphs(
+    recipe: Recipe,
+    rows: ExportRows,
+    config: ExportConfig,
+    *,
+    example: Array | None,
+    scale: Scale | None,
+    codebook: int | None,
+) -> BuiltGraphs:
+    """Adapt a model and make its three graphs.
+
+    Raises:
+        AdaptError, InputError, OptionError: as ``export``.
+    """
+    feeds = rows_of(rows.calibration, slice(3))
+    if example is not None:
+        feeds["x"] = finite_rows_of(example, rows.row.shape, rows.row.dtype, "example")
+        if not len(feeds["x"]):
+            raise InputError("example holds no rows")
+        if rows.condition is not None:
+            feeds |= check_condition(rows.calibration["condition"][0], rows.condition, len(feeds["x"]))
+    units = DataUnits(config, model_shape(rows.row.shape, rows.row.layout))
+    x = units.to_model(torch.from_numpy(np.array(feeds["x"])))
+    if config.likelihood in ("bernoulli", "beta"):
+        check_unit_interval(x, config.likelihood)
+    beside = torch.from_numpy(np.array(feeds["condition"])) if rows.condition is not None else None
+    learned = config.likelihood == "gaussian" and config.variance is None
+    vae = adapt(
+        recipe.module,
+        x,
+        condition=beside,
+        scale=scale,
+        likelihood=config.likelihood,
+        learned_variance=learned,
+        codebook=codebook,
+        recipe=recipe,
+    )
+    if config.likelihood == "categorical":
+        check_classes(units.to_model(torch.from_numpy(rows.calibration["x"])), vae.classes)
+    if config.kl_weight is not None and config.kl_weight > 0 and not vae.has_kl:
+        raise OptionError(
+            "this model has no KL in closed form: leave kl_weight at None, the score is the reconstruction"
+        )
+    kl_weight = None if not vae.has_kl else 1.0 if config.kl_weight is None else config.kl_weight
+    config = dataclasses.replace(config, kl_weight=kl_weight)
+    latent = LatentSpec(
+        vae.latent_shape,
+        vae.kind,
+        PriorSpec("none", "not chosen yet", 0, None),
+        vae.groups,
+        vae.latent_offset,
+        vae.latent_scale,
+        vae.codebook,
+        vae.embedding_shape,
+    )
+    score = ScoreSpec(
+        config.likelihood, config.variance, float(config.reconstruction_weight), kl_weight, config.transform
+    )
+    output = TensorSpec("x_hat", config.output_dtype, rows.row.shape)
+    signed = signatures(rows.row, rows.condition, latent, output, score)
+    modules: dict[str, nn.Module] = {
+        "encode": EncodeGraph(vae, units),
+        "decode": DecodeGraph(vae, units, config),
+        "score": ScoreGraph(vae, units, config),
+    }
+    z = signed["decode"].inputs[0]
+    latents = {z.name: np.zeros((len(feeds["x"]), *z.shape), dtype=z.dtype)}
+    decode_feeds = latents | {name: array for name, array in feeds.items() if name != "x"}
+    return BuiltGraphs(
+        vae=vae,
+        latent=latent,
+        score=score,
+        modules=modules,
+        signatures=signed,
+        examples={"encode": feeds, "decode": decode_feeds, "score": feeds},
+    )
+
+
+def _filled_in(config: ExportConfig, recipe: Recipe) -> ExportConfig:
+    """What the model brings along, where the user left the default."""
+    default = ExportConfig()
+    wanted = {
+        key: value for key, value in recipe.options.items() if getattr(config, key) == getattr(default, key)
+    }  # fmt: skip
+    return dataclasses.replace(config, **wanted)
+
+
+def _traced(built: BuiltGraphs, timer: _Timer) -> tuple[SplitGraphs, str, Mapping[str, str]]:
+    models, exporters = {}, {}
+    for graph, module in built.modules.items():
+        with timer(f"trace {graph}"):
+            signature = built.signatures[graph]
+            rows = [torch.from_numpy(np.array(built.examples[graph][t.name])) for t in signature.inputs]
+            traced = trace(module, rows, graph=graph, signature=signature)
+            models[graph], exporters[graph] = clean_up(traced.model, graph=graph), traced.exporter
+    pair = pair_id(models)
+    graphs = split(models, prefix="fp32", pair=pair)
+    for graph in graphs.parts:
+        scan(graphs.joined(graph))  # what a device would refuse is refused here
+    return graphs, pair, exporters
+
+
+def _scores(backend: Backend, built: BuiltGraphs, feeds: dict[str, Array]) -> Array:
+    return run_backend(backend, "score", built.signatures["score"], feeds, rows=ROWS_PER_RUN)["score"]
+
+
+def _calibrated(
+    backend: Backend, built: BuiltGraphs, rows: ExportRows, config: ExportConfig
+) -> tuple[Calibration, ScoreSketch]:
+    sketch = ScoreSketch.fit(_scores(backend, built, rows.calibration))
+    rate, threshold = config.false_positive_rate, config.threshold
+    if threshold is None:
+        threshold, source = sketch.threshold(rate), "calibration"
+    else:
+        # The p-value just above the threshold: the rate these rows show for it.
+        source = "model"
+        rate = float(sketch.p_values(np.nextafter(np.array([threshold], np.float32), np.float32(np.inf)))[0])
+    member = "fp32/calibration.bin"
+    return Calibration(sketch.n, min(rate, 1 - 1e-9), threshold, len(sketch.values), member, source), sketch  # type: ignore[arg-type]
+
+
+def _prior(
+    backend: Backend, built: BuiltGraphs, rows: ExportRows, wished: PriorChoice
+) -> tuple[PriorSpec, bytes | None]:
+    signature = built.signatures["encode"]
+    codes = run_backend(backend, "encode", signature, rows.calibration, rows=ROWS_PER_RUN)[signature.outputs[0].name]
+    return priors.choose_prior(built.vae, wished, codes)
 
 
 def _read_back(path: str) -> None:
@@ -162,79 +320,21 @@ def _read_back(path: str) -> None:
                 bundle.graph(name, graph)
 
 
-def _rows(
-    calibration: Array, evaluation: tuple[Array, Array] | None, config: ExportConfig
-) -> tuple[InputSpec, Array, Array, NDArray[np.bool_] | None]:
-    """What a row is, the calibration rows, the held-out rows and their labels."""
-    check_raw_rows(calibration, "calibration")
-    shape, dtype = calibration.shape[1:], str(calibration.dtype)
-    calibration = _finite(calibration, shape, dtype, "calibration")
-    labels = None
-    if evaluation is None:
-        held = np.arange(len(calibration)) % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1
-        calibration, held_out = calibration[~held], calibration[held]
-    else:
-        held_out = _finite(evaluation[0], shape, dtype, "evaluation rows")
-        labels = np.asarray(evaluation[1]).reshape(-1)
-        if len(labels) != len(held_out) or not np.isin(labels, (0, 1)).all():
-            raise InputError(f"evaluation needs one label 0 or 1 per row: {len(labels)} labels, {len(held_out)} rows")
-        labels = labels.astype(bool)
-    needed = samples_needed(config.false_positive_rate)
-    if len(calibration) < needed or not len(held_out):
-        total = needed if evaluation is not None else -(-needed * _HELD_OUT_EVERY // (_HELD_OUT_EVERY - 1))
-        raise CalibrationError(
-            f"a false-positive rate of {config.false_positive_rate:g} needs at least {needed} normal calibration rows; "
-            f"{len(calibration)} are left after holding out {len(held_out)} for the verdict gate: "
-            f"pass at least {max(total, 2)} rows, or a larger false_positive_rate",
-            needed=max(total, 2),
-        )
-    low, high = float(calibration.min()), float(calibration.max())
-    layout = config.layout
-    return InputSpec(shape, dtype, layout, low, high, config.names), calibration, held_out, labels  # type: ignore[arg-type]
-
-
-def _finite(x: Array, shape: tuple[int, ...], dtype: str, what: str) -> Array:
-    x = check_rows(x, shape=shape, dtype=dtype, what=what)
-    check_finite(x, what)
-    return x
-
-
-def _graph_modules(
-    model: nn.Module,
-    row: InputSpec,
-    example: Array,
-    config: ExportConfig,
-    encode: Encode | None,
-    decode: Decode | None,
-    scale: Scale,
-) -> tuple[dict[str, nn.Module], AdaptedVae]:
-    example = _finite(example, row.shape, row.dtype, "example")
-    if not len(example):
-        raise InputError("example holds no rows")
-    units = DataUnits(config, model_shape(row.shape, row.layout))
-    x = units.to_model(torch.from_numpy(np.array(example)))
-    if config.likelihood == "bernoulli":
-        check_unit_interval(x)
-    learned = config.likelihood == "gaussian" and config.variance is None
-    vae = adapt(model, x, encode=encode, decode=decode, scale=scale, learned_variance=learned)
-    modules: dict[str, nn.Module] = {
-        "encode": EncodeGraph(vae, units),
-        "decode": DecodeGraph(vae, units, logits=config.logits),
-        "score": ScoreGraph(vae, units, config),
-    }
-    return {name: module.eval() for name, module in modules.items()}, vae
-
-
-def _golden(reference: Reference, rows: Array, config: ExportConfig) -> tuple[dict[str, bytes], Golden]:
+def _golden(reference: Reference, feeds: dict[str, Array], config: ExportConfig) -> tuple[dict[str, bytes], Golden]:
     """Golden rows with PyTorch's outputs, float64 rounded once to float32."""
-    wanted = {"encode": _rounded(reference.run("encode", rows)), "score": _rounded(reference.run("score", rows))}
-    wanted["decode"] = _rounded(reference.run("decode", wanted["encode"]["mean"]))
-    members, expected = package.golden_vectors("fp32", rows, wanted)
-    return members, Golden(len(rows), "golden/input.bin", {"fp32": expected}, {"fp32": config.parity_rtol})
+    wanted = {graph: _rounded(reference.run(graph, feeds)) for graph in ("encode", "score")}
+    z = reference.signatures["decode"].inputs[0].name
+    encoded = next(iter(wanted["encode"].values()))
+    beside = {name: x for name, x in feeds.items() if name != "x"}
+    wanted["decode"] = _rounded(reference.run("decode", {z: encoded, **beside}))
+    members, expected = package.golden_vectors("fp32", feeds, wanted)
+    condition = package.GOLDEN_CONDITION if "condition" in feeds else None
+    tolerance = {"fp32": config.parity_rtol}
+    return members, Golden(len(feeds["x"]), package.GOLDEN_INPUT, condition, {"fp32": expected}, tolerance)
 
 
 def _rounded(outputs: dict[str, Array]) -> dict[str, Array]:
-    return {name: x if x.dtype == np.uint8 else x.astype(np.float32) for name, x in outputs.items()}
+    return {name: x if x.dtype.kind in "ui" else x.astype(np.float32) for name, x in outputs.items()}
 
 
 class _Timer:

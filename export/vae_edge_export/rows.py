@@ -1,16 +1,115 @@
-"""What raw rows must be before a model sees them, in training as in export."""
+"""Raw rows before a model sees them: what they must be, in training as in export, and who gets which."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vae_edge_runtime.errors import InputError
-from vae_edge_runtime.inputs import finite_rows
-from vae_edge_runtime.manifest import Layout
+from vae_edge_runtime.calibration import samples_needed
+from vae_edge_runtime.errors import CalibrationError, InputError
+from vae_edge_runtime.inputs import check_condition, check_rows, finite_rows
+from vae_edge_runtime.specs import ConditionSpec, InputSpec, Layout
+
+from .config import ExportConfig
+
+HELD_OUT_EVERY = 5
+"""Without evaluation rows every fifth calibration row is held out for the verdict gate: a
+threshold is a calibration score, so its own row would flip at the last bit."""
+
+
+@dataclass(frozen=True, eq=False)
+class ExportRows:
+    """Rows of an export, by input name: ``x``, and ``condition`` for a conditional model.
+
+    Attributes:
+        row, condition: what one of each is.
+        calibration, held_out: (n, *row_shape) each.
+        labels: (n,) bool of the held-out rows, True for anomalies; None without evaluation rows.
+    """
+
+    row: InputSpec
+    condition: ConditionSpec | None
+    calibration: dict[str, NDArray[Any]]
+    held_out: dict[str, NDArray[Any]]
+    labels: NDArray[np.bool_] | None
+
+
+def split_rows(
+    calibration: NDArray[Any],
+    condition: NDArray[Any] | None,
+    evaluation: tuple[NDArray[Any], ...] | None,
+    config: ExportConfig,
+) -> ExportRows:
+    """Check the rows of an export and share them out.
+
+    Raises:
+        InputError: rows, labels or conditions that do not fit together. CalibrationError: too few.
+    """
+    check_raw_rows(calibration, "calibration")
+    shape, dtype = calibration.shape[1:], str(calibration.dtype)
+    rows = {"x": finite_rows_of(calibration, shape, dtype, "calibration")}
+    beside = None if condition is None else _condition_spec(condition, len(calibration))
+    if beside is not None and condition is not None:
+        rows["condition"] = check_rows(condition, shape=beside.shape, dtype=beside.dtype, what="condition")
+    labels = None
+    if evaluation is None:
+        held = np.arange(len(calibration)) % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
+        rows, held_out = ({name: x[part] for name, x in rows.items()} for part in (~held, held))
+    else:
+        held_out, labels = _evaluation(evaluation, shape, dtype, beside)
+    needed = samples_needed(config.false_positive_rate)
+    if len(rows["x"]) < needed or not len(held_out["x"]):
+        total = needed if evaluation is not None else -(-needed * HELD_OUT_EVERY // (HELD_OUT_EVERY - 1))
+        raise CalibrationError(
+            f"a false-positive rate of {config.false_positive_rate:g} needs at least {needed} normal calibration rows; "
+            f"{len(rows['x'])} are left after holding out {len(held_out['x'])} for the verdict gate: "
+            f"pass at least {max(total, 2)} rows, or a larger false_positive_rate",
+            needed=max(total, 2),
+        )
+    low, high = float(rows["x"].min()), float(rows["x"].max())
+    row = InputSpec(shape, dtype, config.layout, low, high, config.names)  # type: ignore[arg-type]
+    return ExportRows(row, beside, rows, held_out, labels)
+
+
+def _condition_spec(condition: Any, n: int) -> ConditionSpec:
+    if not isinstance(condition, np.ndarray) or condition.dtype not in (np.int64, np.float32) or len(condition) != n:
+        have = f"{condition.dtype} {condition.shape}" if isinstance(condition, np.ndarray) else type(condition).__name__
+        raise InputError(f"condition is {have}; pass int64 labels ({n},) or float32 vectors ({n}, k), one per row")
+    if not np.isfinite(condition).all():
+        raise InputError("condition holds NaN or infinity")
+    low, high = float(condition.min(initial=np.inf)), float(condition.max(initial=-np.inf))
+    return ConditionSpec(condition.shape[1:], str(condition.dtype), low, high)  # type: ignore[arg-type]
+
+
+def _evaluation(
+    evaluation: tuple[NDArray[Any], ...], shape: tuple[int, ...], dtype: str, beside: ConditionSpec | None
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]]:
+    if len(evaluation) != (2 if beside is None else 3):
+        raise InputError("evaluation is (rows, labels), and for a conditional model (rows, labels, conditions)")
+    held_out = {"x": finite_rows_of(evaluation[0], shape, dtype, "evaluation rows")}
+    n = len(held_out["x"])
+    labels = np.asarray(evaluation[1]).reshape(-1)
+    if len(labels) != n or not np.isin(labels, (0, 1)).all():
+        raise InputError(f"evaluation needs one label 0 or 1 per row: {len(labels)} labels, {n} rows")
+    if beside is not None:
+        held_out |= check_condition(evaluation[2], beside, n)
+    return held_out, labels.astype(bool)
+
+
+def finite_rows_of(x: Any, shape: tuple[int, ...], dtype: str, what: str) -> NDArray[Any]:
+    """Rows of this shape and dtype, all finite.
+
+    Raises:
+        InputError: they are not.
+    """
+    rows: NDArray[Any] = check_rows(x, shape=shape, dtype=dtype, what=what)
+    check_finite(rows, what)
+    return rows
 
 
 def check_raw_rows(x: Any, what: str) -> None:
@@ -35,8 +134,8 @@ def check_finite(x: NDArray[Any], what: str) -> None:
         raise InputError(f"{what} row {bad[0]} holds NaN or infinity ({len(bad)} such rows): drop them first")
 
 
-def check_unit_interval(x: Tensor) -> None:
-    """Rows in model units suit a bernoulli likelihood.
+def check_unit_interval(x: Tensor, likelihood: str = "bernoulli") -> None:
+    """Rows in model units suit a bernoulli or beta likelihood.
 
     Raises:
         InputError: a value is outside [0, 1].
@@ -44,8 +143,22 @@ def check_unit_interval(x: Tensor) -> None:
     low, high = float(x.min()), float(x.max())
     if not 0.0 <= low <= high <= 1.0:
         raise InputError(
-            f"likelihood 'bernoulli' needs values in [0, 1]; after (x - offset) / scale they reach from {low:g} to "
+            f"likelihood '{likelihood}' needs values in [0, 1]; after (x - offset) / scale they reach from {low:g} to "
             f"{high:g}: set offset and scale, or take the mse or gaussian likelihood"
+        )
+
+
+def check_classes(x: Tensor, classes: int) -> None:
+    """Rows in model units are the classes of a categorical likelihood.
+
+    Raises:
+        InputError: a value is not a whole number from 0 to classes - 1.
+    """
+    low, high = float(x.min()), float(x.max())
+    if low < 0 or high > classes - 1 or not bool(torch.equal(x, x.round())):
+        raise InputError(
+            f"likelihood 'categorical' needs whole numbers from 0 to {classes - 1} after (x - offset) / scale; "
+            f"they reach from {low:g} to {high:g}"
         )
 
 

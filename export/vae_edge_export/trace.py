@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import logging
+import re
+import tempfile
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
 
 from vae_edge_runtime.errors import ExportFailed
+from vae_edge_runtime.specs import Signature
 
-from .adapt import kept_rng
+from .rng import kept_rng
 
 OPSET = 18
 IR_VERSION = 8
@@ -21,56 +29,162 @@ IR_VERSION = 8
 _NEWEST_TRACED_IR_VERSION = 10
 TRACED_ROWS = 3  # 0 and 1 are specialised by torch.export
 
+_DATA_DEPENDENT = ("GuardOnDataDependentSymNode", "UserError", "TracerWarning")
+_FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\w+)')
+_TORCH_FOLDER, _OWN_FOLDER = str(Path(torch.__file__).parent), str(Path(__file__).parent)
+_OUTER = "vae_edge_"
 _RANDOM = ("Random", "Bernoulli", "Multinomial", "Dropout")
 
 
-def trace(
-    module: nn.Module, example: Tensor, *, graph: str, input_name: str, outputs: Sequence[str]
-) -> onnx.ModelProto:
-    """Trace ``module`` with rows like ``example`` (at least one) into an unoptimised ONNX model.
+@dataclass(frozen=True)
+class Traced:
+    """An unoptimised ONNX model, and which exporter made it."""
+
+    model: onnx.ModelProto
+    exporter: Literal["dynamo", "legacy"]
+
+
+def trace(module: nn.Module, examples: Sequence[Tensor], *, graph: str, signature: Signature) -> Traced:
+    """Trace ``module`` with rows like ``examples`` (at least one each) into an ONNX model.
+
+    ``torch.export`` goes first. Where it fails for a reason of its own the legacy tracer may try,
+    under a guard: it freezes Python branches and batch sizes without an error, so any warning of
+    its own is a refusal, and parity at other batch sizes and rows has the last word.
 
     Raises:
-        ExportFailed: torch.export or the translation failed, or a random op is in the graph.
+        ExportFailed: both failed, or a random operator is in the graph; the message names the line.
     """
-    repeats = -(-TRACED_ROWS // len(example))
-    rows = example.repeat(repeats, *[1] * (example.ndim - 1))[:TRACED_ROWS]
-    batch = torch.export.Dim("batch")
+    repeats = -(-TRACED_ROWS // len(examples[0]))
+    rows = tuple(x.repeat(repeats, *[1] * (x.ndim - 1))[:TRACED_ROWS] for x in examples)
+    exporter: Literal["dynamo", "legacy"] = "dynamo"
     try:
-        with _quiet(), kept_rng(), torch.no_grad():
-            program = torch.onnx.export(
-                module,
-                (rows,),
-                dynamo=True,
-                # The stock optimiser deletes additions of 1e-8 and less (0/0 on a black frame).
-                optimize=False,
-                opset_version=OPSET,
-                dynamic_shapes=({0: batch},),
-                input_names=[input_name],
-                output_names=list(outputs),
-                verbose=False,
-            )
+        model = _dynamo(module, rows, signature)
     except Exception as error:
-        root: BaseException = error
-        while root.__cause__ is not None:
-            root = root.__cause__
-        lines = str(root).strip().split("\n")
-        raise ExportFailed(
-            f"graph '{graph}' could not be exported: {type(root).__name__}: {lines[0][:300]}. Usual reasons: "
-            "Python branches on tensor values, shapes fixed to one batch size, or results that are not tensors"
-        ) from error
-    if program is None:
-        raise ExportFailed(f"graph '{graph}': the exporter returned nothing")
-    model: onnx.ModelProto = program.model_proto
+        root = _root(error)
+        if type(root).__name__ in _DATA_DEPENDENT:
+            raise _failed(graph, root) from error
+        try:
+            model, exporter = _legacy(module, rows, signature), "legacy"
+        except Exception as also:
+            raise _failed(graph, root, f"; the legacy tracer: {_first_line(_root(also))}") from error
     if model.ir_version > _NEWEST_TRACED_IR_VERSION:
         # What 9 and 10 added (float8, metadata on nodes) is stripped or off the allow-list; of 11 we know nothing.
         raise ExportFailed(f"graph '{graph}' has IR version {model.ir_version}, newer than this exporter knows")
-    for node in model.graph.node:
+    for node in _needed(model.graph):
         if node.op_type.startswith(_RANDOM):
             raise ExportFailed(
-                f"graph '{graph}' draws random numbers ({node.op_type} at '{node.name}'): return the mean and the "
+                f"graph '{graph}' draws random numbers ({node.op_type} at {_line_of(node)}): return the mean and the "
                 "scale parameter, and leave the noise to the runtime"
             )
+    return Traced(_named(model, signature), exporter)
+
+
+def _outer_names(signature: Signature) -> tuple[list[str], list[str]]:
+    """Names no value inside a traced graph has: the exporter lets an output called "mean" meet another one."""
+    inputs, outputs = ([_OUTER + t.name for t in side] for side in signature)
+    return inputs, outputs
+
+
+def _named(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto:
+    """Give inputs and outputs their names, and values inside that already have one of these another."""
+    public = {_OUTER + t.name: t.name for side in signature for t in side}
+    renamed = {name: f"inner_{name}" for name in public.values()} | public
+    graph = model.graph
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.name = renamed.get(value.name, value.name)
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [renamed.get(name, name) for name in names]
     return model
+
+
+def _dynamo(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature) -> onnx.ModelProto:
+    batch = torch.export.Dim("batch")
+    inputs, outputs = _outer_names(signature)
+    with _quiet(), kept_rng(), torch.no_grad():
+        program = torch.onnx.export(
+            module,
+            rows,
+            dynamo=True,
+            # The stock optimiser deletes additions of 1e-8 and less (0/0 on a black frame).
+            optimize=False,
+            opset_version=OPSET,
+            dynamic_shapes=tuple({0: batch} for _ in rows),
+            input_names=inputs,
+            output_names=outputs,
+            verbose=False,
+        )
+    if program is None:
+        raise ExportFailed("the exporter returned nothing")
+    model: onnx.ModelProto = program.model_proto
+    return model
+
+
+def _legacy(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature) -> onnx.ModelProto:
+    inputs, outputs = _outer_names(signature)
+    with _quiet(), kept_rng(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+        warnings.simplefilter("error", TracerWarning)
+        path = Path(folder) / "graph.onnx"
+        torch.onnx.export(
+            module,
+            rows,
+            path,
+            dynamo=False,
+            opset_version=OPSET,
+            do_constant_folding=False,
+            dynamic_axes={name: {0: "batch"} for name in (*inputs, *outputs)},
+            input_names=inputs,
+            output_names=outputs,
+        )
+        return onnx.load(path)
+
+
+def _needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """Nodes an output depends on; what an encoder draws and nobody uses is gone after clean-up."""
+    wanted, found = {value.name for value in graph.output}, []
+    for node in reversed(graph.node):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            found.append(node)
+    return found
+
+
+def _line_of(node: onnx.NodeProto) -> str:
+    """The user's line a node came from, where the exporter left a trace of it."""
+    text = "\n".join(entry.value for entry in node.metadata_props if "stack_trace" in entry.key)
+    return _last_frame(text) or f"node '{node.name}'"
+
+
+def _last_frame(text: str) -> str | None:
+    """file:line of the innermost frame in a printed stack that is not torch's own."""
+    frames = [f for f in _FRAME.findall(text) if not f[0].startswith((_TORCH_FOLDER, _OWN_FOLDER))]
+    return f"{frames[-1][0]}:{frames[-1][1]} in {frames[-1][2]}" if frames else None
+
+
+def _root(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _failed(graph: str, root: BaseException, more: str = "") -> ExportFailed:
+    frames = traceback.format_exception(root)
+    place = _last_frame(str(root)) or _last_frame("".join(frames))
+    at = f" at {place}" if place else ""
+    if type(root).__name__ in _DATA_DEPENDENT:
+        reason = "a Python branch on tensor values: use torch.where, or choose before the export"
+    else:
+        reason = (
+            "usual reasons: Python branches on tensor values, shapes fixed to one batch size, or results that are "
+            "not tensors"
+        )
+    return ExportFailed(
+        f"graph '{graph}' could not be exported{at}: {type(root).__name__}: {_first_line(root)}{more}; {reason}"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0][:300]
 
 
 @contextmanager

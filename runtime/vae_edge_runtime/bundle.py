@@ -11,7 +11,8 @@ from . import manifest as manifest_module
 from . import onnx_scan, strict_json
 from .archive import Archive
 from .errors import BundleCorrupt, BundleError, BundleInvalid, BundleTooNew, GraphRefused, OptionError, PairMismatch
-from .manifest import GraphSpec, Manifest, TensorSpec
+from .manifest import GraphSpec, Manifest
+from .specs import TensorSpec
 
 PAIR_ID = "vae_edge.pair_id"
 """Metadata key under which each graph names the trained weights it belongs to."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
+from .specs import ConditionSpec
 
 
 class Status(enum.IntEnum):
@@ -42,6 +43,37 @@ def check_rows(x: Any, *, shape: tuple[int, ...], dtype: str, what: str = "x") -
         hint = f"; pass {what}[None] for one row" if x.shape == shape else ""
         raise InputError(f"{what} has shape {x.shape}, the model takes (n, {', '.join(map(str, shape))}){hint}")
     return np.ascontiguousarray(x).view(np.ndarray)
+
+
+def check_condition(condition: Any, spec: ConditionSpec | None, n: int) -> dict[str, NDArray[Any]]:
+    """The feed that a conditional model takes beside ``n`` rows; empty for any other model.
+
+    Args:
+        condition: (n, *spec.shape) of spec.dtype, or one (*spec.shape) for all rows; an int for a label.
+
+    Raises:
+        InputError: missing, not wanted, or it does not fit.
+    """
+    if spec is None:
+        if condition is not None:
+            raise InputError("this model takes no condition")
+        return {}
+    if condition is None:
+        kind = "a label (int64)" if not spec.shape else f"{spec.dtype} (n, {', '.join(map(str, spec.shape))})"
+        raise InputError(f"this model is conditional: pass condition=, {kind}, for every row")
+    if isinstance(condition, (int, np.integer)) and not isinstance(condition, bool):
+        condition = np.asarray(condition, dtype=np.int64)
+    if isinstance(condition, np.ndarray) and condition.shape == spec.shape:
+        condition = np.repeat(condition[None], n, axis=0)
+    condition = check_rows(condition, shape=spec.shape, dtype=spec.dtype, what="condition")
+    if len(condition) != n:
+        raise InputError(f"condition has {len(condition)} rows for {n} rows of x: pass one each, or one for all")
+    if not np.isfinite(condition).all():
+        raise InputError("condition holds NaN or infinity")
+    if spec.dtype == "int64" and n and not spec.low <= condition.min() <= condition.max() <= spec.high:
+        raise InputError(f"condition reaches from {condition.min()} to {condition.max()}; the model knows the "
+                         f"labels {spec.low:g} to {spec.high:g}")  # fmt: skip
+    return {"condition": condition}
 
 
 def finite_rows(x: NDArray[Any]) -> NDArray[np.bool_]:

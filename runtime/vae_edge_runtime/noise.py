@@ -53,13 +53,22 @@ def standard_normal(count: int, *, seed: int, stream: int = 0) -> NDArray[np.flo
     >>> standard_normal(3, seed=7).tolist() == standard_normal(5, seed=7)[:3].tolist()
     True
     """
+    words = philox_words(count, seed=seed, stream=stream)
+    uniform = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    return normal_quantile(uniform).astype(np.float32)
+
+
+def philox_words(count: int, *, seed: int, stream: int = 0) -> NDArray[np.uint64]:
+    """The first ``count`` 64-bit words of a (seed, stream) pair, uint64 (count,).
+
+    Raises:
+        OptionError: as ``standard_normal``.
+    """
     for name, value in (("seed", seed), ("stream", stream)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= int(value) < 1 << 64:
             raise OptionError(f"{name} is {value!r}; it must be a whole number from 0 to 2**64 - 1")
     key = np.array([seed, stream], dtype=np.uint64)
-    words = np.asarray(np.random.Philox(key=key).random_raw(count), dtype=np.uint64)
-    uniform = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-    return normal_quantile(uniform).astype(np.float32)
+    return np.asarray(np.random.Philox(key=key).random_raw(count), dtype=np.uint64)
 
 
 def normal_quantile(p: F64) -> F64:

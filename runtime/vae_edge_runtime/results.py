@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .errors import CalibrationError, OptionError
 from .inputs import Status
 from .noise import standard_normal
+from .specs import element_count
 
 F32 = NDArray[np.float32]
 
@@ -49,16 +50,17 @@ class Scores:
     """Scores of n rows; a row whose ``status`` is not 0 holds NaN and is no anomaly.
 
     Attributes:
-        score: (n,) float32, nats, never clamped: the weighted sum of the next two.
+        score: (n,) float32, nats, never clamped: the weighted sum of the next two (or its square
+            root, where ``manifest.score.transform`` says so).
         reconstruction: (n,) float32, -log p(x | z = posterior mean) up to a constant, nats.
-        kl: (n,) float32, KL(q(z|x) || N(0, I)), nats.
+        kl: (n,) float32, KL(q(z|x) || N(0, I)), nats; None where the model has none.
         status: (n,) uint8, values of ``Status``.
         threshold: the one ``is_anomaly`` uses; None where the bundle carries no calibration.
     """
 
     score: F32
     reconstruction: F32
-    kl: F32
+    kl: F32 | None
     status: NDArray[np.uint8]
     threshold: float | None
     _p_value: NDArray[np.float64] | None
@@ -109,23 +111,44 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """q(z|x) of n rows, a diagonal Gaussian; NaN where ``status`` is not 0.
+    """q(z|x) of n rows: a diagonal Gaussian, or one point where the model has no more to say.
 
     Attributes:
-        mean, logvar: (n, *latent_shape) float32.
+        mean: (n, *latent_shape) float32; the code itself of a deterministic model, the quantised
+            ``z_q`` (n, *embedding_shape) of a VQ model. NaN where ``status`` is not 0.
+        logvar: (n, *latent_shape) float32, NaN likewise; None where there is no posterior.
+        indices: (n, *latent_shape) int64 of a VQ model, -1 where ``status`` is not 0; else None.
         status: (n,) uint8, values of ``Status``.
         pair_id: of the bundle that encoded; ``VAE.decode`` refuses a posterior of another model.
+        groups: shapes of the latents of a hierarchical model, which ``mean`` holds one after the other.
     """
 
     mean: F32
-    logvar: F32
+    logvar: F32 | None
+    indices: NDArray[np.int64] | None
     status: NDArray[np.uint8]
     pair_id: str
+    groups: tuple[tuple[int, ...], ...] = ()
 
     @property
     def std(self) -> F32:
-        """(n, *latent_shape) float32: exp(logvar / 2)."""
+        """(n, *latent_shape) float32: exp(logvar / 2).
+
+        Raises:
+            OptionError: the model has no posterior.
+        """
+        if self.logvar is None:
+            raise OptionError("this model's code has no spread: it is deterministic (an autoencoder or a VQ model)")
         return np.asarray(np.exp(np.float32(0.5) * self.logvar), dtype=np.float32)
+
+    @property
+    def means(self) -> tuple[F32, ...]:
+        """``mean`` per latent of a hierarchical model, (n, *group) each; (mean,) of any other."""
+        if not self.groups:
+            return (self.mean,)
+        ends = np.cumsum([element_count(group) for group in self.groups])
+        parts = np.split(self.mean, ends[:-1], axis=1)
+        return tuple(part.reshape(len(part), *group) for part, group in zip(parts, self.groups, strict=True))
 
     def sample(self, *, seed: int, temperature: float = 1.0) -> F32:
         """One latent per row, (n, *latent_shape) float32: mean + temperature * std * noise(seed)."""

@@ -33,7 +33,7 @@ def score_columns(ids: Sequence[str], scores: Scores) -> dict[str, Sequence[Any]
         "row_id": ids,
         "score": scores.score,
         "reconstruction": scores.reconstruction,
-        "kl": scores.kl,
+        "kl": unknown if scores.kl is None else scores.kl,
         "p_value": p_values,
         "is_anomaly": decided,
         "status": [Status(int(s)).name.lower() for s in scores.status],

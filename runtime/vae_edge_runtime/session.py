@@ -17,10 +17,12 @@ from .backends.registry import open_backend
 from .bundle import Bundle
 from .calibration import ScoreSketch
 from .errors import CalibrationError, InputError, OptionError, PairMismatch, SessionClosed
-from .inputs import Status, check_rows, replace_bad_rows
+from .inputs import Status, check_condition, check_rows, replace_bad_rows
 from .manifest import Manifest, Variant
-from .noise import standard_normal
-from .results import F32, Posterior, Scores, SessionInfo
+from .prior import check_prior, draw
+from .results import Posterior, Scores, SessionInfo
+
+Condition = NDArray[Any] | int | None
 
 ROWS_PER_RUN = 64
 """Rows given to the engine at once; larger arrays are cut, so memory does not grow with n."""
@@ -70,6 +72,7 @@ class VAE:
         self._variant: Variant = bundle.manifest.variants[self._variant_name]
         calibration = self._variant.calibration
         self._sketch = ScoreSketch.from_bytes(bundle.read(calibration.member), n=calibration.n) if calibration else None
+        self._prior: bytes | None = None
         self._backend = open_backend(device, self._graph, allow_fallback=allow_fallback, threads=threads)
         self._pid = os.getpid()
         self._idle = threading.Condition()
@@ -97,11 +100,20 @@ class VAE:
             threads=d.threads,
         )
 
-    def score(self, x: NDArray[Any], *, maps: bool = False, threshold: float | None = None) -> Scores:
+    def score(
+        self,
+        x: NDArray[Any],
+        *,
+        condition: Condition = None,
+        maps: bool = False,
+        threshold: float | None = None,
+    ) -> Scores:
         """Anomaly score of raw rows.
 
         Args:
             x: (n, *input_shape), the dtype and layout of ``manifest.input``, data units.
+            condition: of a conditional model, here and below: (n, *shape) of ``manifest.condition``,
+                or one for all rows.
             maps: also compute what each element contributes (``Scores.map``).
             threshold: instead of the calibrated one, for this call.
 
@@ -112,22 +124,23 @@ class VAE:
         """
         if threshold is not None and not math.isfinite(threshold):
             raise OptionError(f"threshold is {threshold}; it must be a finite number, in nats like the score")
-        x, status = self._rows(x)
-        names = ["score", "reconstruction", "kl", *(["map"] if maps else [])]
-        outputs = self._run("score", {"x": x}, names)
-        _blank_bad_rows(outputs, status)
-        score, reconstruction, kl = outputs[:3]
+        feeds, status = self._rows(x, condition)
+        names = [t.name for t in self._variant.graphs["score"].outputs if maps or t.name != "map"]
+        found = self._run("score", feeds, names)
+        _blank_bad_rows(found, status)
+        outputs = dict(zip(names, found, strict=True))
+        score = outputs["score"]
         calibration = self._variant.calibration
         if threshold is None and calibration:
             threshold = calibration.threshold
         return Scores(
             score=score,
-            reconstruction=reconstruction,
-            kl=kl,
+            reconstruction=outputs["reconstruction"],
+            kl=outputs.get("kl"),
             status=status,
             threshold=threshold,
             _p_value=self._sketch.p_values(score) if self._sketch else None,
-            _map=outputs[3] if maps else None,
+            _map=outputs.get("map"),
         )
 
     def threshold_for(self, false_positive_rate: float) -> float:
@@ -140,22 +153,33 @@ class VAE:
             raise CalibrationError("this bundle carries no calibration: pass score(x, threshold=...)")
         return self._sketch.threshold(false_positive_rate)
 
-    def encode(self, x: NDArray[Any]) -> Posterior:
-        """Posterior q(z|x) of raw rows; ``x`` as in ``score``."""
-        x, status = self._rows(x)
-        mean, logvar = self._run("encode", {"x": x}, ["mean", "logvar"])
-        _blank_bad_rows([mean, logvar], status)
-        return Posterior(mean, logvar, status, self.manifest.pair_id)
+    def encode(self, x: NDArray[Any], *, condition: Condition = None) -> Posterior:
+        """Posterior q(z|x) of raw rows; arguments as in ``score``."""
+        feeds, status = self._rows(x, condition)
+        names = [t.name for t in self._variant.graphs["encode"].outputs]
+        found = self._run("encode", feeds, names)
+        _blank_bad_rows(found, status)
+        outputs = dict(zip(names, found, strict=True))
+        return Posterior(
+            mean=outputs["z_q"] if "z_q" in outputs else outputs["mean"],
+            logvar=outputs.get("logvar"),
+            indices=outputs.get("indices"),
+            status=status,
+            pair_id=self.manifest.pair_id,
+            groups=self.manifest.latent.groups,
+        )
 
-    def decode(self, z: NDArray[Any] | Posterior) -> NDArray[Any]:
+    def decode(self, z: NDArray[Any] | Posterior, *, condition: Condition = None) -> NDArray[Any]:
         """Rows for latents: (n, *output_shape) in data units.
 
         Args:
-            z: (n, *latent_shape) float32, or a posterior, whose mean is decoded.
+            z: (n, *latent_shape) float32; int64 indices for a VQ model; or a posterior, whose mean
+                (whose indices) are decoded.
+            condition: as in ``score``.
 
         Raises:
             PairMismatch: the posterior comes from the encoder of another model.
-            InputError: ``z`` does not fit the model or is not finite.
+            InputError: ``z`` does not fit the model, is not finite, or is no index of the codebook.
         """
         if isinstance(z, Posterior):
             if z.pair_id != self.manifest.pair_id:
@@ -163,64 +187,77 @@ class VAE:
                     f"this posterior was encoded by model {z.pair_id}, this decoder belongs to "
                     f"{self.manifest.pair_id}: decode it with the bundle that encoded it"
                 )
-            z = z.mean
-        z = check_rows(z, shape=self.manifest.latent.shape, dtype="float32", what="z")
+            z = z.mean if z.indices is None else z.indices
+        latent = self._variant.graphs["decode"].inputs[0]
+        z = check_rows(z, shape=latent.shape, dtype=latent.dtype, what="z")
         if not np.isfinite(z).all():
             raise InputError("z holds NaN or infinity")
-        (x_hat,) = self._run("decode", {"z": z}, ["x_hat"])
+        codebook = self.manifest.latent.codebook
+        if codebook and z.size and not 0 <= z.min() <= z.max() < codebook:
+            raise InputError(f"z holds indices from {z.min()} to {z.max()}; the codebook has 0 to {codebook - 1}")
+        beside = check_condition(condition, self.manifest.condition, len(z))
+        (x_hat,) = self._run("decode", {latent.name: z, **beside}, ["x_hat"])
         return x_hat
 
-    def reconstruct(self, x: NDArray[Any]) -> NDArray[Any]:
+    def reconstruct(self, x: NDArray[Any], *, condition: Condition = None) -> NDArray[Any]:
         """Decode the posterior mean of each raw row: (n, *output_shape) in data units.
 
         Raises:
             InputError: ``x`` does not fit the model, or a row is not finite.
         """
-        posterior = self.encode(x)
+        posterior = self.encode(x, condition=condition)
         if posterior.status.any():
             bad = int(np.flatnonzero(posterior.status)[0])
             raise InputError(
                 f"row {bad} of x is not finite or encodes to nothing finite; reconstruct has no status to say so"
             )
-        return self.decode(posterior)
+        return self.decode(posterior, condition=condition)
 
-    def sample(self, n: int, *, seed: int, temperature: float = 1.0) -> NDArray[Any]:
-        """Draw ``n`` new rows from the prior: (n, *output_shape) in data units.
+    def sample(self, n: int, *, seed: int, temperature: float = 1.0, condition: Condition = None) -> NDArray[Any]:
+        """Draw ``n`` new rows from the prior of ``manifest.latent``: (n, *output_shape) in data units.
 
         The same seed gives the same latents in every language and on every device, and the
         first k rows of ``sample(n)`` are those of ``sample(k)``.
 
         Raises:
-            OptionError: n, seed or temperature is not valid.
+            OptionError: n, seed or temperature is not valid, or the model has no prior.
         """
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
             raise OptionError(f"n is {n!r}; pass a whole number from 0")
         if not (math.isfinite(temperature) and temperature >= 0):
             raise OptionError(f"temperature is {temperature}; pass a finite number from 0 (1 is the prior itself)")
-        shape = (int(n), *self.manifest.latent.shape)
-        noise = standard_normal(math.prod(shape), seed=seed).reshape(shape)
-        return self.decode(np.float32(temperature) * noise)
+        latents = draw(self.manifest.latent, self._prior_numbers(), int(n), seed=seed, temperature=temperature)
+        return self.decode(latents, condition=condition)
 
-    def interpolate(self, a: NDArray[Any], b: NDArray[Any], *, steps: int = 9) -> NDArray[Any]:
+    def interpolate(
+        self, a: NDArray[Any], b: NDArray[Any], *, steps: int = 9, condition: Condition = None
+    ) -> NDArray[Any]:
         """Rows on the straight line between the posterior means of two raw rows.
 
         Args:
             a, b: one raw row each, *input_shape.
             steps: rows to return, both ends included; at least 2.
+            condition: one for all.
 
         Returns:
             (steps, *output_shape) in data units.
+
+        Raises:
+            OptionError: too few steps, or a VQ model: there is no line between codes.
         """
         if steps < 2:
             raise OptionError(f"steps is {steps}; both ends count, so pass at least 2")
+        if self.manifest.latent.kind == "codes":
+            raise OptionError("there is no straight line between the codes of a VQ model")
         for name, row in (("a", a), ("b", b)):
             check_rows(row[None] if isinstance(row, np.ndarray) else row, shape=self.manifest.input.shape,
                        dtype=self.manifest.input.dtype, what=name)  # fmt: skip
-        posterior = self.encode(np.stack([a, b]))
+        posterior = self.encode(np.stack([a, b]), condition=condition)
         if posterior.status.any():
             raise InputError("a or b is not finite")
         t = np.linspace(0, 1, steps, dtype=np.float32).reshape(-1, *[1] * len(self.manifest.latent.shape))
-        return self.decode(((1 - t) * posterior.mean[0] + t * posterior.mean[1]).astype(np.float32))
+        line = ((1 - t) * posterior.mean[0] + t * posterior.mean[1]).astype(np.float32)
+        return self.decode(line, condition=condition)
 
     def run_graph(self, graph: str, feeds: dict[str, NDArray[Any]], outputs: list[str]) -> list[NDArray[Any]]:
         """Run one graph of the bundle as it is: inputs are checked, rows get no status.
@@ -271,9 +308,22 @@ class VAE:
     def __repr__(self) -> str:
         return f"<VAE {self.manifest.model.name} {self.info}>"
 
-    def _rows(self, x: Any) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    def _rows(self, x: Any, condition: Condition) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8]]:
         spec = self.manifest.input
-        return replace_bad_rows(check_rows(x, shape=spec.shape, dtype=spec.dtype))
+        x, status = replace_bad_rows(check_rows(x, shape=spec.shape, dtype=spec.dtype))
+        return {"x": x, **check_condition(condition, self.manifest.condition, len(x))}, status
+
+    def check_prior(self) -> None:
+        """Raise BundleInvalid where the numbers of the prior cannot be drawn from."""
+        self._prior_numbers()
+
+    def _prior_numbers(self) -> bytes:
+        member = self.manifest.latent.prior.member
+        if self._prior is None:
+            self._prior = b"" if member is None else self.read_member(member)
+            if member is not None:
+                check_prior(self.manifest.latent, self._prior)
+        return self._prior
 
     @contextmanager
     def _in_use(self) -> Iterator[None]:
@@ -314,11 +364,11 @@ def _choose_variant(manifest: Manifest, variant: str) -> str:
     return variant
 
 
-def _blank_bad_rows(outputs: list[F32], status: NDArray[np.uint8]) -> None:
-    """Mark rows with a non-finite output, then set every output of every marked row to NaN."""
+def _blank_bad_rows(outputs: list[NDArray[Any]], status: NDArray[np.uint8]) -> None:
+    """Mark rows with a non-finite output, then set every output of every marked row to NaN (-1)."""
     for output in outputs:
         finite = np.isfinite(output).all(axis=tuple(range(1, output.ndim)))
         status[~finite & (status == Status.OK)] = Status.NON_FINITE_OUTPUT
     if status.any():
         for output in outputs:
-            output[status != Status.OK] = np.nan
+            output[status != Status.OK] = np.nan if output.dtype.kind == "f" else -1

@@ -48,6 +48,11 @@ class Plain(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         return self.outer(z)
 
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mu, logvar = self.encode(x)
+        z = mu + torch.randn_like(mu) * torch.exp(0.5 * logvar)
+        return self.decode(z), mu, logvar
+
 
 class LearnedVariance(Plain):
     """The decoder gives a mean and a log variance per element."""

@@ -10,14 +10,21 @@ from strangers import Branching, FixedBatch, Painter, Plain, Sampler
 from torch import nn
 
 from vae_edge_export import ExportConfig, adapt, export
-from vae_edge_export.adapt import TO_LOGVAR
+from vae_edge_export.scale import TO_LOGVAR
 from vae_edge_runtime import AdaptError, ExportFailed
 
 X = torch.zeros(3, 6)
 
 
 @pytest.mark.parametrize(
-    ("scale", "value"), [("logvar", 2 * math.log(0.3)), ("log_std", math.log(0.3)), ("std", 0.3), ("var", 0.09)]
+    ("scale", "value"),
+    [
+        ("logvar", 2 * math.log(0.3)),
+        ("log_std", math.log(0.3)),
+        ("std", 0.3),
+        ("var", 0.09),
+        ("softplus", math.log(math.expm1(0.3))),
+    ],
 )
 def test_every_scale_form_becomes_the_same_logvar(scale: str, value: float) -> None:
     found = TO_LOGVAR[scale](torch.tensor(value, dtype=torch.float64))
@@ -37,12 +44,11 @@ def test_a_sampling_encoder_is_refused() -> None:
 @pytest.mark.parametrize(
     ("encode", "said"),
     [
-        (lambda m, x: x, "a Tensor"),
-        (lambda m, x: (x, x, x), "3 values"),
+        (lambda m, x: (x, x, x), "3 tensors"),
         (lambda m, x: (x[:, :2], x), "one shape"),
         (lambda m, x: (x[:1], x[:1]), "batch first"),
         (lambda m, x: m.nothing(x), "encode failed on rows of shape"),
-        (lambda m, x: {"mean": x}, "a dict"),
+        (lambda m, x: {"mean": x}, "a mapping with mean"),
     ],
 )
 def test_what_encode_returns_must_be_two_tensors_of_one_shape(encode: Any, said: str) -> None:
@@ -88,7 +94,9 @@ def test_rows_that_influence_each_other_are_refused() -> None:
 
 
 def test_a_branch_on_values_is_refused_with_the_usual_reasons(rows: np.ndarray, tmp_path: Any) -> None:
-    with pytest.raises(ExportFailed, match="Python branches on tensor values"):
+    with pytest.raises(
+        ExportFailed, match=r"at .*strangers\.py:\d+ in encode: GuardOnDataDependent.*Python branch on tensor values"
+    ):
         export(Branching(), tmp_path / "b.vaeb", calibration=rows)
     assert list(tmp_path.iterdir()) == []
 

@@ -21,17 +21,12 @@ from vae_edge_runtime.manifest import (
     Calibration,
     Golden,
     GraphSpec,
-    InputSpec,
-    LatentSpec,
     Manifest,
     MemberSpec,
-    ModelCard,
-    Preprocessing,
     Requirements,
-    ScoreSpec,
-    TensorSpec,
     Variant,
 )
+from vae_edge_runtime.specs import InputSpec, LatentSpec, ModelCard, Preprocessing, PriorSpec, ScoreSpec, TensorSpec
 
 FEATURES, LATENT = 4, 2
 _RNG = np.random.default_rng(7)
@@ -183,7 +178,7 @@ def _members_and_manifest() -> tuple[dict[str, bytes], Manifest]:
     scores = np.sort(forward(rng.normal(size=(20, FEATURES)).astype(np.float32))["score"].astype("<f4"))
     above = (20 - np.searchsorted(scores, scores, side="right")).astype("<u4")
     members["fp32/calibration.bin"] = scores.tobytes() + above.tobytes()
-    calibration = Calibration(20, 0.1, float(scores[-2]), 20, "fp32/calibration.bin")
+    calibration = Calibration(20, 0.1, float(scores[-2]), 20, "fp32/calibration.bin", "calibration")
     manifest = Manifest(
         format="vae-edge-bundle",
         schema_version=SCHEMA_VERSION,
@@ -192,12 +187,15 @@ def _members_and_manifest() -> tuple[dict[str, bytes], Manifest]:
         pair_id=PAIR,
         made_with={"onnx": onnx.__version__},
         input=InputSpec((FEATURES,), "float32", "features", -4.0, 4.0, ("a", "b", "c", "d")),
+        condition=None,
         preprocessing=Preprocessing((0.0,), (1.0,)),
-        latent=LatentSpec((LATENT,), "gaussian", "standard_normal"),
+        latent=LatentSpec(
+            (LATENT,), "gaussian", PriorSpec("standard_normal", "of the model", 0, None), (), 0.0, 1.0, 0, ()
+        ),
         output=X_HAT,
-        score=ScoreSpec("mse", None, 1.0, 1.0),
+        score=ScoreSpec("mse", None, 1.0, 1.0, "identity"),
         variants={"fp32": Variant("fp32", graphs, {}, None, calibration)},
-        golden=Golden(2, "golden/input.bin", {"fp32": golden}, {"fp32": 1e-5}),
+        golden=Golden(2, "golden/input.bin", None, {"fp32": golden}, {"fp32": 1e-5}),
         requires=Requirements(SCHEMA_VERSION, 18, 10, ">=1.17"),
         members={name: member_spec(data) for name, data in members.items()},
     )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime._require import require
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.manifest import InputSpec
+from vae_edge_runtime.specs import InputSpec
 
 Pixels = NDArray[np.uint8]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vae_edge.data import Dataset, read
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.inputs import check_rows
-from vae_edge_runtime.manifest import InputSpec
+from vae_edge_runtime.specs import InputSpec
 
 
 def split_columns(columns: str | None) -> tuple[str, ...] | None:

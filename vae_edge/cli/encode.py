@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from vae_edge_runtime import Posterior, Status, load
 from vae_edge_runtime._fs import refuse_existing, write_atomic
@@ -26,7 +27,10 @@ def run(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help=".npz (mean, logvar, status) or .csv, .jsonl, .parquet.", show_default=False
+            "--output",
+            "-o",
+            help=".npz (mean, logvar or indices, status) or .csv, .jsonl, .parquet.",
+            show_default=False,
         ),
     ],
     device: _options.Device = "auto",
@@ -39,7 +43,7 @@ def run(
     json: _options.Json = False,
     force: _options.Force = False,
 ) -> None:
-    """Write the posterior of each row: mean and log variance of every latent."""
+    """Write the posterior of each row: mean and log variance of every latent, or its indices (VQ)."""
     _tables.check_suffix(output, _SUFFIXES)
     refuse_existing(output, force=force)
     with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback) as vae:
@@ -48,7 +52,8 @@ def run(
         posterior = vae.encode(np.ascontiguousarray(found.x))
         if output.suffix.lower() == ".npz":
             buffer = io.BytesIO()
-            np.savez(buffer, mean=posterior.mean, logvar=posterior.logvar, status=posterior.status)
+            arrays: dict[str, Any] = _parts(posterior) | {"status": posterior.status}
+            np.savez(buffer, **arrays)
             write_atomic(output, [buffer.getvalue()])
         else:
             _tables.write_table(output, _columns(found.row_ids, posterior))
@@ -60,8 +65,14 @@ def run(
 def _columns(ids: tuple[str, ...], posterior: Posterior) -> dict[str, Any]:
     n = len(posterior.mean)
     columns: dict[str, Any] = {"row_id": ids}
-    for name, values in (("mean", posterior.mean), ("logvar", posterior.logvar)):
+    for name, values in _parts(posterior).items():
         flat = values.reshape(n, -1)
         columns |= {f"{name}_{i}": flat[:, i] for i in range(flat.shape[1])}
     columns["status"] = [Status(int(s)).name.lower() for s in posterior.status]
     return columns
+
+
+def _parts(posterior: Posterior) -> dict[str, NDArray[Any]]:
+    """What there is of mean, logvar and indices."""
+    parts = {"mean": posterior.mean, "logvar": posterior.logvar, "indices": posterior.indices}
+    return {name: values for name, values in parts.items() if values is not None}

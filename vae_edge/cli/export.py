@@ -24,7 +24,7 @@ NAME = "export"
 EXAMPLE = "vae-edge export run --calibration good_parts/ --name pump --licence MIT -o pump.vaeb"
 
 _STAGES = 9
-_WEIGHTS = {"elbo": (1.0, 1.0), "reconstruction": (1.0, 0.0)}
+_WEIGHTS = {"elbo": (1.0, None), "reconstruction": (1.0, 0.0)}
 
 
 def run(
@@ -63,7 +63,9 @@ def run(
     offset: Annotated[str | None, typer.Option(help="x_model = (x - offset) / scale; comma separated.")] = None,
     scale: Annotated[str | None, typer.Option(help="See --offset.", show_default=False)] = None,
     layout: Annotated[str | None, typer.Option(help="nchw or nhwc, for arrays of images.", show_default=False)] = None,
-    score: Annotated[str, typer.Option(help="elbo (reconstruction + KL) or reconstruction.")] = "elbo",
+    score: Annotated[
+        str, typer.Option(help="elbo (reconstruction + KL, where the model has one) or reconstruction.")
+    ] = "elbo",
     false_positive_rate: Annotated[float, typer.Option(help="What the threshold stands for.")] = 0.01,
     output_dtype: Annotated[str, typer.Option(help="Of decode: float32, or uint8.")] = "float32",
     name: Annotated[str | None, typer.Option(help="Default: the output's name.", show_default=False)] = None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,13 @@ from .config import ModelConfig
 
 _LOGVAR_RANGE = (-8.0, 8.0)
 """Of a learned output variance: a pixel that never changes would drive it to -infinity."""
+
+
+class Gaussian(NamedTuple):
+    """The posterior of rows: mean and logvar, (n, latent_dim) each."""
+
+    mean: Tensor
+    logvar: Tensor
 
 
 class ReferenceVae(nn.Module):
@@ -27,10 +36,10 @@ class ReferenceVae(nn.Module):
         """(n, k, *input_shape): k = 2 with a learned variance, else 1."""
         raise NotImplementedError
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, x: Tensor) -> Gaussian:
         """Posterior of rows (n, *input_shape): mean and logvar, (n, latent_dim) each."""
         features = self._features(x)
-        return self.mean_head(features), self.logvar_head(features)
+        return Gaussian(self.mean_head(features), self.logvar_head(features))
 
     def decode(self, z: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Rows for latents (n, latent_dim): x_hat, or (x_hat, x_logvar), (n, *input_shape) each.

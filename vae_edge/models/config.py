@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.manifest import Likelihood
 
+LIKELIHOODS = ("mse", "bernoulli", "gaussian")
+"""Those the reference models are trained with; ``export`` knows more."""
 KINDS = {"conv": 3, "mlp": 1, "sequence": 2}
 """Kind to the number of axes of one row in model layout; an mlp takes any and flattens."""
 
@@ -32,7 +33,7 @@ class ModelConfig:
     latent_dim: int = 16
     width: int = 32
     depth: int = 2
-    likelihood: Likelihood = "mse"
+    likelihood: Literal["mse", "bernoulli", "gaussian"] = "mse"
     variance: float | None = None
 
     def __post_init__(self) -> None:
@@ -49,8 +50,8 @@ class ModelConfig:
             raise OptionError(
                 f"{self.depth} halvings need axes of at least {1 << self.depth}, these are {axes}: lower depth"
             )
-        if self.likelihood not in get_args(Likelihood):
-            raise OptionError(f"likelihood is {self.likelihood!r}; valid are {', '.join(get_args(Likelihood))}")
+        if self.likelihood not in LIKELIHOODS:
+            raise OptionError(f"likelihood is {self.likelihood!r}; valid are {', '.join(LIKELIHOODS)}")
         if self.variance is not None and (self.likelihood != "gaussian" or not 0 < self.variance < math.inf):
             raise OptionError("variance is for likelihood 'gaussian', and positive")
 

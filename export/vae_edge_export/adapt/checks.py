@@ -1,0 +1,102 @@
+"""What two halves must do on real rows before they are worth tracing."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vae_edge_runtime.errors import AdaptError
+from vae_edge_runtime.specs import Likelihood
+
+from ..adapters import Recipe
+from .normalise import Encoded, read_encoded
+from .vae import AdaptedVae
+
+
+def failed(what: str, feeds: tuple[Tensor, ...], error: Exception) -> AdaptError:
+    """A half that raised: what, on which shapes, and a remedy where the text gives it away."""
+    text = str(error)
+    if "cuda" in text.lower() or "different device" in text.lower():
+        remedy = ": code inside it asks for a GPU; take devices from its inputs (x.device), export runs on the CPU"
+    else:
+        remedy = ""
+    shapes = " and ".join(str(tuple(feed.shape)) for feed in feeds)
+    return AdaptError(f"{what} failed on rows of shape {shapes}: {type(error).__name__}: {text}{remedy}")
+
+
+def check_encode(recipe: Recipe, module: nn.Module, feeds: tuple[Tensor, ...], found: Encoded) -> None:
+    """Shapes with the batch first, the same values on a second call, and a row alone as among others.
+
+    Of three and more unnamed tensors one may be a sample: it is left out of the graph.
+
+    Raises:
+        AdaptError: one of these does not hold.
+    """
+    n = len(feeds[0])
+    pairs: list[tuple[Tensor, ...]] = [*found.pairs, *([found.unnamed] if len(found.unnamed) == 2 else [])]
+    for mean, parameter in pairs:
+        if mean.shape != parameter.shape or mean.shape[:1] != (n,):
+            raise AdaptError(
+                f"encode gave shapes {tuple(mean.shape)} and {tuple(parameter.shape)} for {n} rows; mean and scale "
+                "need one shape with the batch first"
+            )
+    first, again = _tensors(found), _tensors(read_encoded(recipe.encode(module, *feeds)))
+    steady = [i for i, (a, b) in enumerate(zip(first, again, strict=True)) if torch.equal(a, b)]
+    if len(steady) < (min(2, len(first)) if found.unnamed else len(first)):
+        raise AdaptError(
+            "encode gives other values on a second call, so it samples: return (mean, scale) before the "
+            "reparameterisation, for instance encode=lambda m, x: m.encoder(x)"
+        )
+    for rows in (1, n + 1):
+        part = tuple(torch.cat([feed, feed[:1]])[:rows] for feed in feeds)
+        try:
+            other = _tensors(read_encoded(recipe.encode(module, *part)))
+        except Exception as error:
+            raise AdaptError(
+                f"encode takes a batch of {n} and fails on a batch of {rows} ({error}): "
+                "use x.shape[0] or -1 where the batch size is written as a number"
+            ) from error
+        for i in steady:
+            same = other[i].shape[:1] == (rows,) and _close(other[i][0], first[i][0])
+            if not same:
+                raise AdaptError(
+                    f"encode gives another result for a row in a batch of {rows} than in one of {n}: "
+                    "rows must not influence each other (batch statistics, softmax over the batch axis)"
+                )
+
+
+def _tensors(found: Encoded) -> list[Tensor]:
+    named = [tensor for pair in found.pairs for tensor in pair]
+    listed = [*named, *found.unnamed, found.code, found.indices, found.z_q]
+    return [tensor for tensor in listed if tensor is not None]
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and torch.allclose(a.float(), b.float(), rtol=1e-3, atol=1e-5)
+
+
+def check_decode(vae: AdaptedVae, feeds: tuple[Tensor, ...], likelihood: Likelihood) -> Tensor:
+    """The decoder gives rows of the right shape, the same ones each time; returns them."""
+    example = feeds[0]
+    latent = vae.encode(vae.module, *feeds)[0]
+    try:
+        x_hat = vae.decode(vae.module, latent, *feeds[1:])[0]
+        again = vae.decode(vae.module, latent, *feeds[1:])[0]
+    except AdaptError:
+        raise
+    except Exception as error:
+        raise failed("decode", (latent, *feeds[1:]), error) from error
+    shape = tuple(x_hat.shape)
+    if likelihood == "categorical":
+        if len(shape) != example.ndim + 1 or (shape[0], *shape[2:]) != tuple(example.shape):
+            raise AdaptError(
+                f"decode gave shape {shape}; a categorical needs (n, classes, *{tuple(example.shape[1:])})"
+            )
+    elif shape != tuple(example.shape):
+        raise AdaptError(f"decode gave shape {shape}, the rows have {tuple(example.shape)}")
+    if not torch.equal(x_hat, again):
+        raise AdaptError(
+            "decode gives other values on a second call, so it draws random numbers: return the mean of the "
+            "distribution, decode=lambda m, z: …"
+        )
+    return x_hat

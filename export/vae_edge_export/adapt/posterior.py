@@ -1,0 +1,103 @@
+"""Which of an encoder's tensors is the mean, and what the other one is: measured, declared or named, in that order."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from vae_edge_runtime.errors import AdaptError
+
+from ..adapters import Recipe
+from ..scale import TO_LOGVAR, Scale
+from .normalise import Encoded, read_encoded
+from .probe import Measured, Role, identify, measure
+
+
+def private_copy(model: nn.Module) -> nn.Module:
+    """A copy on the CPU, in eval mode, without gradients.
+
+    Raises:
+        AdaptError: a weight is not finite, or the module cannot be copied.
+    """
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise AdaptError(f"weight {name} holds NaN or infinity: export an earlier checkpoint")
+    try:
+        module = copy.deepcopy(model).cpu()
+    except Exception as error:
+        raise AdaptError(
+            f"the model cannot be copied ({error}): detach stored graph tensors before exporting"
+        ) from error
+    for part in module.modules():
+        part.training = False  # as eval() does, which an exported program refuses to be asked for
+    module.requires_grad_(False)
+    return module
+
+
+def measure_posterior(recipe: Recipe, feeds: tuple[Tensor, ...]) -> Measured:
+    """The probe on a float64 copy, where differences keep their digits; on a float32 one if that fails."""
+    if recipe.forward is None or type(recipe.module).forward is nn.Module.forward:
+        return Measured(problem="it has no forward to measure")
+    forward = recipe.forward
+    found = Measured(problem="not run")
+    for dtype in (torch.float64, torch.float32):
+        module, cast = _cast(recipe.module, feeds, dtype)
+        found = measure(module, lambda m, cast=cast: (recipe.encode(m, *cast), forward(m, *cast)))  # type: ignore[misc]
+        if found.problem is None:
+            break
+    return found
+
+
+def _cast(model: nn.Module, feeds: tuple[Tensor, ...], dtype: torch.dtype) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    module = private_copy(model).to(dtype)
+    return module, tuple(feed.to(dtype) if feed.is_floating_point() else feed for feed in feeds)
+
+
+def scale_of(
+    recipe: Recipe, feeds: tuple[Tensor, ...], found: Encoded, measured: Measured, *, declared: Scale | None
+) -> tuple[Role | None, Scale, str]:
+    """Which tensors are what, which form the scale has, and how that is known."""
+    known = declared or recipe.scale
+    roles: set[Role] = set()
+    if measured.draws:
+        dtype = measured.draws[0][0].dtype
+        module, cast = _cast(recipe.module, feeds, dtype)
+        again = read_encoded(recipe.encode(module, *cast))
+        if again.pairs:
+            per_pair = [{role for role in identify(pair, measured) if role.mean == 0} for pair in again.pairs]
+            roles = set.intersection(*per_pair)
+        else:
+            roles = identify(again.unnamed, measured)
+    forms = {role.scale for role in roles}
+    if known is not None and forms and known not in forms:
+        raise AdaptError(
+            f"scale is declared as {known!r}, and the model's own forward uses it as {' or '.join(sorted(forms))}: "
+            f"pass scale={sorted(forms)[0]!r}"
+        )
+    if known is not None and len({(r.mean, r.parameter) for r in roles if r.scale == known}) <= 1:
+        role = next((r for r in roles if r.scale == known), None)
+        if role is None and not found.pairs and len(found.unnamed) != 2:
+            raise AdaptError(f"encode returns {found.how}: return two, encode=lambda m, x: (mean, {known})")
+        checked = "measured in its forward" if roles else f"declared, not measured ({measured.problem or 'no draw'})"
+        return role or (None if found.pairs else Role(0, 1, known)), known, f"scale: {known}, {checked}"
+    if len(roles) == 1:
+        role = roles.pop()
+        where = "" if found.pairs else f"; value {role.mean} is the mean, value {role.parameter} the scale"
+        return None if found.pairs else role, role.scale, f"scale: {role.scale}, measured in its forward{where}"
+    if found.scale is not None and not roles:
+        return None, found.scale, f"scale: {found.scale}, by its name; not measured ({measured.problem or 'no draw'})"
+    valid = f"pass scale=, one of {', '.join(TO_LOGVAR)}"
+    if roles:
+        raise AdaptError(f"the scale could be {' or '.join(sorted(forms))} on these rows: {valid}")
+    reason = measured.problem or "its forward draws no noise around the mean"
+    tensors = (*found.unnamed, *(tensor for pair in found.pairs for tensor in pair))
+    spreads = [std for mean, std in measured.draws if any(mean.shape == tensor.shape for tensor in tensors)]
+    if spreads:
+        reason = (
+            f"in its forward a standard deviation of {float(spreads[-1].min()):.3g} to {float(spreads[-1].max()):.3g} "
+            "was measured, which none of them gives"
+        )
+    shown = "" if len(found.unnamed) == 2 or found.pairs else ", with encode=lambda m, x: (mean, scale)"
+    raise AdaptError(f"encode returns {found.how}, and what the scale is cannot be told ({reason}): {valid}{shown}")

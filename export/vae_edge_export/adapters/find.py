@@ -1,0 +1,105 @@
+"""The notebook VAE: its halves found by the spellings people use, and said aloud.
+
+One candidate is an answer. More than one, or none, is an error that lists what there is and
+shows the line to write.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from torch import Tensor, nn
+
+from vae_edge_runtime.errors import AdaptError
+
+from .recipe import Decode, Encode, Recipe
+
+_ENCODERS = ("encoder", "enc", "encoder_net", "inference_net", "inference_network", "recognition", "q_net", "g_a")
+_DECODERS = ("decoder", "dec", "decoder_net", "generator", "generative_net", "generative_network", "p_net", "g_s")
+_BEFORE = r"(?:z|fc|to|q|hidden2|encoder|enc|lin|linear|conv|layer|head|dense)?_?"
+_AFTER = r"_?(?:z|layer|head|fc|linear|lin|net|conv|out|proj)?"
+_MEAN_HEAD = re.compile(rf"{_BEFORE}(?:mu|mean|means|loc){_AFTER}")
+_SCALE_HEAD = re.compile(
+    rf"{_BEFORE}(?:log_?vars?|log_?variance|variance|vars?|log_?sigmas?|sigma|log_?std|std|log_?scale|scale){_AFTER}"
+)
+_ENCODE_LINE = "encode=lambda m, x: m.YOUR_METHOD(x)"
+_DECODE_LINE = "decode=lambda m, z: m.YOUR_METHOD(z)"
+
+
+def find(model: nn.Module, *, encode: Encode | None, decode: Decode | None) -> Recipe:
+    """A recipe for a module of no known library; halves the user gave are taken as they are.
+
+    Raises:
+        AdaptError: a half is missing, or more than one could be meant.
+    """
+    notes = []
+    if encode is None:
+        encode, said = _find_encode(model)
+        notes.append(said)
+    if decode is None:
+        decode, said = _find_decode(model)
+        notes.append(said)
+    return Recipe("callables" if not notes else "notebook", model, encode, decode, forward=_forward, notes=tuple(notes))
+
+
+def _forward(m: Any, x: Tensor, *condition: Tensor) -> Any:
+    return m(x, *condition)
+
+
+def _find_encode(model: nn.Module) -> tuple[Encode, str]:
+    method = callable(getattr(model, "encode", None)) and not isinstance(getattr(model, "encode", None), nn.Module)
+    name = "encode" if method else _only(model, _ENCODERS, "encode", _ENCODE_LINE)
+    heads = _heads(model)
+    what = f"{'method' if method else 'module'} '{name}'"
+    if heads is None:
+        return lambda m, x, *c: getattr(m, name)(x, *c), f"encode: its {what}"
+    mean, scale = heads
+
+    def encode(m: Any, x: Tensor, *condition: Tensor) -> Any:
+        h = getattr(m, name)(x, *condition)
+        if not isinstance(h, Tensor):
+            return h  # it has applied its heads itself
+        h = h.flatten(1) if isinstance(getattr(m, mean), nn.Linear) and h.ndim > 2 else h
+        return getattr(m, mean)(h), getattr(m, scale)(h)
+
+    found = f"encode: its {what}"
+    return encode, found + ("" if method else f", then the heads '{mean}' and '{scale}'")
+
+
+def _find_decode(model: nn.Module) -> tuple[Decode, str]:
+    attribute = getattr(model, "decode", None)
+    if callable(attribute) and not isinstance(attribute, nn.Module):
+        return lambda m, z, *c: m.decode(z, *c), "decode: its method 'decode'"
+    name = _only(model, _DECODERS, "decode", _DECODE_LINE)
+    return lambda m, z, *c: getattr(m, name)(z, *c), f"decode: its module '{name}'"
+
+
+def _heads(model: nn.Module) -> tuple[str, str] | None:
+    children = [name for name, _ in model.named_children()]
+    means = [name for name in children if _MEAN_HEAD.fullmatch(name.lower())]
+    scales = [name for name in children if _SCALE_HEAD.fullmatch(name.lower())]
+    if not means or not scales:
+        return None
+    if len(means) > 1 or len(scales) > 1:
+        raise AdaptError(
+            f"{type(model).__name__} has more than one pair of heads ({', '.join(means)}; {', '.join(scales)}): say "
+            f"which with encode=lambda m, x: (m.{means[0]}(h), m.{scales[0]}(h)) for h = m.encoder(x)"
+        )
+    return means[0], scales[0]
+
+
+def _only(model: nn.Module, names: tuple[str, ...], what: str, line: str) -> str:
+    found = [name for name in (what, *names) if callable(getattr(model, name, None))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise AdaptError(
+            f"{type(model).__name__} has {' and '.join(map(repr, found))}, each of which could {what}: "
+            f"say which, with {line.replace('YOUR_METHOD', found[0])}"
+        )
+    words = ("enc", "dec", "mu", "mean", "var", "latent", "posterior", "generat", "sample")
+    near = [n for n in dir(type(model)) if not n.startswith("_") and any(w in n.lower() for w in words)]
+    near += [n for n, _ in model.named_children() if n not in near]
+    listed = f" (it has: {', '.join(near[:8])})" if near else ""
+    raise AdaptError(f"{type(model).__name__} has no method '{what}'{listed}: pass {line}")

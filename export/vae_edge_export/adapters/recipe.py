@@ -1,0 +1,69 @@
+"""How to call the two halves of one kind of model; adapters and the user's own callables make recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from vae_edge_runtime.specs import PriorKind
+
+from ..scale import Scale
+
+Encode = Callable[..., Any]
+"""(model, x) or, conditional, (model, x, condition) -> what ``read_encoded`` understands."""
+Decode = Callable[..., Any]
+"""(model, z) or (model, z, condition) -> what ``read_decoded`` understands; z is a list for a hierarchical model."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """Where ``sample`` draws from; see ``PriorSpec``.
+
+    Attributes:
+        weights: (k,) of a mixture. means, stds: (k, *latent_shape).
+        table: (positions or 1, codes) probabilities of a categorical prior.
+    """
+
+    kind: PriorKind
+    source: str
+    weights: NDArray[Any] = field(default_factory=lambda: np.ones(1))
+    means: NDArray[Any] | None = None
+    stds: NDArray[Any] | None = None
+    table: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """A model and what is known of it before anything is run.
+
+    Attributes:
+        name: of the adapter, such as ``diffusers-kl``.
+        module: the torch module that does the work.
+        forward: (model, x[, condition]): the model's own full pass, run by the probe; None: there is none.
+        scale: what the adapter knows the second value of ``encode`` to be; None: find out.
+        has_kl: False where the posterior or the prior has no KL in closed form.
+        prior: None: the usual one of the latent's kind.
+        latent_offset, latent_scale: latents leave as (z - offset) * scale.
+        codebook: number of codes, for a VQ model.
+        options: ``ExportConfig`` fields the model brings along.
+        notes: what is exported and what is not, for the user.
+    """
+
+    name: str
+    module: nn.Module
+    encode: Encode
+    decode: Decode
+    forward: Callable[..., Any] | None = None
+    scale: Scale | None = None
+    has_kl: bool = True
+    prior: Prior | None = None
+    latent_offset: float = 0.0
+    latent_scale: float = 1.0
+    codebook: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

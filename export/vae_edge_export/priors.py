@@ -1,0 +1,89 @@
+"""The prior that ``sample`` draws from: the model's own, one that was supplied, or one fitted to calibration codes."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_edge_runtime.errors import OptionError
+from vae_edge_runtime.prior import mixture_bytes, table_bytes
+from vae_edge_runtime.specs import PriorSpec, element_count
+
+from .adapt import AdaptedVae
+from .adapters import Prior
+
+MEMBER = "prior.bin"
+_MOST_TABLE_ENTRIES = 1 << 20
+"""Beyond 4 MiB one table serves all positions of a code grid."""
+
+PriorChoice = Prior | Literal["standard_normal", "fitted", "none"] | NDArray[Any] | None
+
+
+def choose_prior(vae: AdaptedVae, wished: PriorChoice, codes: NDArray[Any]) -> tuple[PriorSpec, bytes | None]:
+    """The prior of a bundle, and its member where it has numbers.
+
+    Args:
+        wished: None: the adapter's, else N(0, I) for a posterior, and fitted to ``codes`` for all others.
+            An array (positions or 1, codes) of probabilities, for a VQ model.
+        codes: (n, *latent_shape), what the exported encoder gives for the calibration rows.
+
+    Raises:
+        OptionError: the prior does not fit the latent.
+    """
+    if isinstance(wished, np.ndarray):
+        if vae.kind != "codes":
+            raise OptionError("a table of probabilities is a prior for a VQ model; pass 'standard_normal' or 'fitted'")
+        wished = Prior("categorical", "supplied at export", table=wished)
+    if wished is None:
+        wished = vae.prior or ("standard_normal" if vae.kind == "gaussian" else "fitted")
+    if wished == "none":
+        return PriorSpec("none", "it was exported with prior='none'", 0, None), None
+    if wished == "standard_normal":
+        if vae.kind == "codes":
+            raise OptionError("a VQ model has codes, not real numbers: pass prior='fitted', 'none' or probabilities")
+        return PriorSpec("standard_normal", "N(0, I), as the model was trained", 0, None), None
+    if wished == "fitted":
+        wished = _counted(vae, codes) if vae.kind == "codes" else _fitted_normal(codes)
+    assert isinstance(wished, Prior)
+    return _packed(vae, wished)
+
+
+def _counted(vae: AdaptedVae, codes: NDArray[Any]) -> Prior:
+    """How often each code stands at each position; positions are drawn independently of each other."""
+    positions, k = element_count(vae.latent_shape), vae.codebook
+    flat = codes.reshape(len(codes), positions)
+    if positions * k > _MOST_TABLE_ENTRIES:
+        table = np.bincount(flat.reshape(-1), minlength=k).astype(np.float64)[None]
+        source = f"codes counted over {len(codes)} calibration rows, one table for all {positions} positions"
+    else:
+        table = np.stack([np.bincount(flat[:, i], minlength=k) for i in range(positions)]).astype(np.float64)
+        source = f"codes counted over {len(codes)} calibration rows, position by position, independently"
+    return Prior("categorical", source, table=table)
+
+
+def _fitted_normal(codes: NDArray[Any]) -> Prior:
+    """A diagonal Gaussian on the codes: ex-post density estimation (Ghosh et al. 2020), its simplest form."""
+    values = codes.astype(np.float64)
+    source = f"a diagonal Gaussian fitted to the codes of {len(codes)} calibration rows"
+    return Prior("gaussian_mixture", source, means=values.mean(axis=0)[None], stds=values.std(axis=0)[None])
+
+
+def _packed(vae: AdaptedVae, prior: Prior) -> tuple[PriorSpec, bytes | None]:
+    if prior.kind == "categorical":
+        table = np.asarray(prior.table)
+        if table.ndim != 2 or table.shape[1] != vae.codebook or len(table) not in (1, element_count(vae.latent_shape)):
+            raise OptionError(
+                f"the prior's table is {table.shape}; this model takes (1, {vae.codebook}) or "
+                f"({element_count(vae.latent_shape)}, {vae.codebook})"
+            )
+        return PriorSpec("categorical", prior.source, len(table), MEMBER), table_bytes(table)
+    if prior.kind == "gaussian_mixture":
+        means, stds = np.asarray(prior.means), np.asarray(prior.stds)
+        if means.shape[1:] != vae.latent_shape or means.shape != stds.shape or len(means) != len(prior.weights):
+            raise OptionError(f"the mixture's means are {means.shape}, a latent is {vae.latent_shape}")
+        return PriorSpec("gaussian_mixture", prior.source, len(means), MEMBER), mixture_bytes(
+            prior.weights, means, stds
+        )
+    return PriorSpec(prior.kind, prior.source, 0, None), None
