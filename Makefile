@@ -1,6 +1,8 @@
 # Everything sets itself up in .venv: only Python 3.10+ with pip is needed.
 #   make demo   the main job on real data, pictures in build/demo
 #   make test   the fast tests        make slow   the others        make lint   style and types
+#   make zoo    real classes of diffusers, pythae and PyOD, and an older onnxruntime
+#   make compatibility   the same, into docs/compatibility.md
 PYTHON ?= python3
 TORCH := torch==2.13.0
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -8,19 +10,28 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 STAMP := $(VENV)/.installed
+ZOO_STAMP := $(VENV)/.zoo-installed
+OLDER_ORT := $(VENV)/onnxruntime-1.23.2
 # OpenMP threads that spin while they wait make a busy machine ten times slower (measured); results are the same.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test slow lint clean
+.PHONY: demo test slow zoo compatibility lint clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo/run.py --output build/demo
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n 2 -m "not slow and not zoo"
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -rs -m slow
+
+zoo: $(ZOO_STAMP)
+	VAE_EDGE_ORT_1_23=$(abspath $(OLDER_ORT)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n 2 -m zoo
+	PYTHONPATH=$(abspath $(OLDER_ORT)) $(BIN)/python -m pytest tests/runtime/test_operators.py
+
+compatibility: $(ZOO_STAMP)
+	VAE_EDGE_ORT_1_23=$(abspath $(OLDER_ORT)) $(BIN)/python tests/zoo/matrix.py docs/compatibility.md
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -37,6 +48,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) --no-deps --no-index $(TORCH) 2>/dev/null \
 	  || $(PIP) --no-deps --retries 1 --timeout 15 --index-url $(TORCH_INDEX) $(TORCH) 2>/dev/null || true
 	$(PIP) -c constraints.txt --group test --group lint -e ".[demo,parquet]" $(TORCH)
+	touch $@
+
+# onnxruntime 1.23.2 is the last one for Python 3.10, which JetPack 6 has; it lies beside the installed one.
+$(ZOO_STAMP): $(STAMP)
+	$(PIP) -c constraints.txt --group zoo $(TORCH)
+	$(PIP) --no-deps --target $(OLDER_ORT) onnxruntime==1.23.2
 	touch $@
 
 clean:

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from vae_edge_runtime import archive
 from vae_edge_runtime._fs import refuse_existing, write_atomic
@@ -21,24 +21,23 @@ from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.backends.registry import open_backend
 from vae_edge_runtime.bundle import Bundle
 from vae_edge_runtime.calibration import ScoreSketch
-from vae_edge_runtime.errors import InputError, OptionError
-from vae_edge_runtime.inputs import check_condition
+from vae_edge_runtime.errors import ExportFailed
 from vae_edge_runtime.manifest import MEMBER, Calibration, Golden
+from vae_edge_runtime.onnx_ops import ALLOWED
 from vae_edge_runtime.onnx_scan import scan
 from vae_edge_runtime.session import ROWS_PER_RUN
-from vae_edge_runtime.specs import LatentSpec, PriorSpec, ScoreSpec, Signature, TensorSpec, signatures
+from vae_edge_runtime.specs import PriorSpec
 
 from . import package, priors
-from .adapt import AdaptedVae, adapt
-from .adapters import Decode, Encode, Recipe, recipe_for
+from .adapters import Decode, Encode, recipe_for
+from .build import BuiltGraphs, build_graphs, filled_in
 from .config import ExportConfig, ExportReport
-from .heads import DataUnits, DecodeGraph, EncodeGraph, ScoreGraph
 from .parity import Reference, check_parity, normal_latents, rows_of, run_backend
 from .passes import clean_up
 from .priors import PriorChoice
-from .rows import ExportRows, check_classes, check_unit_interval, finite_rows_of, model_shape, split_rows
+from .rows import ExportRows, split_rows
 from .scale import Scale
-from .trace import trace
+from .trace import Traced, trace
 from .verdict import check_verdict
 from .weights import SplitGraphs, pair_id, split
 
@@ -100,7 +99,7 @@ def export(
     target = refuse_existing(path, force=force)
     timer = _Timer(progress)
     recipe = recipe_for(model, encode=encode, decode=decode)
-    config = _filled_in(config or ExportConfig(), recipe)
+    config = filled_in(config or ExportConfig(), recipe)
     with timer("check data"):
         rows = split_rows(calibration, condition, evaluation, config)
     with timer("adapt"):
@@ -161,112 +160,9 @@ def export(
         parity=parity,
         verdict=verdict,
         calibration=fitted,
-        evidence=built.vae.evidence,
+        evidence=(*built.vae.evidence, *_by_legacy(exporters)),
         seconds=timer.seconds,
     )
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class BuiltGraphs:
-    """The graphs of a model as torch modules, before any of them is traced.
-
-    Attributes:
-        modules, signatures, examples: per graph. latent: still without its prior.
-    """
-
-    vae: AdaptedVae
-    latent: LatentSpec
-    score: ScoreSpec
-    modules: dict[str, nn.Module]
-    signatures: dict[str, Signature]
-    examples: dict[str, dict[str, Array]]
-
-
-def build_graphs(
-    recipe: Recipe,
-    rows: ExportRows,
-    config: ExportConfig,
-    *,
-    example: Array | None,
-    scale: Scale | None,
-    codebook: int | None,
-) -> BuiltGraphs:
-    """Adapt a model and make its three graphs.
-
-    Raises:
-        AdaptError, InputError, OptionError: as ``export``.
-    """
-    feeds = rows_of(rows.calibration, slice(3))
-    if example is not None:
-        feeds["x"] = finite_rows_of(example, rows.row.shape, rows.row.dtype, "example")
-        if not len(feeds["x"]):
-            raise InputError("example holds no rows")
-        if rows.condition is not None:
-            feeds |= check_condition(rows.calibration["condition"][0], rows.condition, len(feeds["x"]))
-    units = DataUnits(config, model_shape(rows.row.shape, rows.row.layout))
-    x = units.to_model(torch.from_numpy(np.array(feeds["x"])))
-    if config.likelihood in ("bernoulli", "beta"):
-        check_unit_interval(x, config.likelihood)
-    beside = torch.from_numpy(np.array(feeds["condition"])) if rows.condition is not None else None
-    learned = config.likelihood == "gaussian" and config.variance is None
-    vae = adapt(
-        recipe.module,
-        x,
-        condition=beside,
-        scale=scale,
-        likelihood=config.likelihood,
-        learned_variance=learned,
-        codebook=codebook,
-        recipe=recipe,
-    )
-    if config.likelihood == "categorical":
-        check_classes(units.to_model(torch.from_numpy(rows.calibration["x"])), vae.classes)
-    if config.kl_weight is not None and config.kl_weight > 0 and not vae.has_kl:
-        raise OptionError(
-            "this model has no KL in closed form: leave kl_weight at None, the score is the reconstruction"
-        )
-    kl_weight = None if not vae.has_kl else 1.0 if config.kl_weight is None else config.kl_weight
-    config = dataclasses.replace(config, kl_weight=kl_weight)
-    latent = LatentSpec(
-        vae.latent_shape,
-        vae.kind,
-        PriorSpec("none", "not chosen yet", 0, None),
-        vae.groups,
-        vae.latent_offset,
-        vae.latent_scale,
-        vae.codebook,
-        vae.embedding_shape,
-    )
-    score = ScoreSpec(
-        config.likelihood, config.variance, float(config.reconstruction_weight), kl_weight, config.transform
-    )
-    output = TensorSpec("x_hat", config.output_dtype, rows.row.shape)
-    signed = signatures(rows.row, rows.condition, latent, output, score)
-    modules: dict[str, nn.Module] = {
-        "encode": EncodeGraph(vae, units),
-        "decode": DecodeGraph(vae, units, config),
-        "score": ScoreGraph(vae, units, config),
-    }
-    z = signed["decode"].inputs[0]
-    latents = {z.name: np.zeros((len(feeds["x"]), *z.shape), dtype=z.dtype)}
-    decode_feeds = latents | {name: array for name, array in feeds.items() if name != "x"}
-    return BuiltGraphs(
-        vae=vae,
-        latent=latent,
-        score=score,
-        modules=modules,
-        signatures=signed,
-        examples={"encode": feeds, "decode": decode_feeds, "score": feeds},
-    )
-
-
-def _filled_in(config: ExportConfig, recipe: Recipe) -> ExportConfig:
-    """What the model brings along, where the user left the default."""
-    default = ExportConfig()
-    wanted = {
-        key: value for key, value in recipe.options.items() if getattr(config, key) == getattr(default, key)
-    }  # fmt: skip
-    return dataclasses.replace(config, **wanted)
 
 
 def _traced(built: BuiltGraphs, timer: _Timer) -> tuple[SplitGraphs, str, Mapping[str, str]]:
@@ -277,11 +173,27 @@ def _traced(built: BuiltGraphs, timer: _Timer) -> tuple[SplitGraphs, str, Mappin
             rows = [torch.from_numpy(np.array(built.examples[graph][t.name])) for t in signature.inputs]
             traced = trace(module, rows, graph=graph, signature=signature)
             models[graph], exporters[graph] = clean_up(traced.model, graph=graph), traced.exporter
+            _check_operators(models[graph], traced, graph)
     pair = pair_id(models)
     graphs = split(models, prefix="fp32", pair=pair)
     for graph in graphs.parts:
         scan(graphs.joined(graph))  # what a device would refuse is refused here
     return graphs, pair, exporters
+
+
+def _by_legacy(exporters: Mapping[str, str]) -> list[str]:
+    graphs = [graph for graph, exporter in exporters.items() if exporter == "legacy"]
+    return [f"traced by the legacy exporter: {', '.join(graphs)}; torch.export could not"] if graphs else []
+
+
+def _check_operators(model: onnx.ModelProto, traced: Traced, graph: str) -> None:
+    refused = sorted({node.op_type for node in model.graph.node} - ALLOWED)
+    if refused:
+        places = ", ".join(f"{op} at {traced.lines.get(op, 'an unknown place')}" for op in refused)
+        raise ExportFailed(
+            f"graph '{graph}' holds operators no device of ours runs: {places}. Replace them by operations of the "
+            "allow-list, vae_edge_runtime/onnx_ops.py"
+        )
 
 
 def _scores(backend: Backend, built: BuiltGraphs, feeds: dict[str, Array]) -> Array:

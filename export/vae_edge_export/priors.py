@@ -32,6 +32,10 @@ def choose_prior(vae: AdaptedVae, wished: PriorChoice, codes: NDArray[Any]) -> t
     Raises:
         OptionError: the prior does not fit the latent.
     """
+    if vae.kind == "codes" and not 0 <= int(codes.min()) <= int(codes.max()) < vae.codebook:
+        raise OptionError(
+            f"calibration rows have indices up to {codes.max()}, and the codebook has {vae.codebook} codes"
+        )
     if isinstance(wished, np.ndarray):
         if vae.kind != "codes":
             raise OptionError("a table of probabilities is a prior for a VQ model; pass 'standard_normal' or 'fitted'")

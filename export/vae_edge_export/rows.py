@@ -76,13 +76,30 @@ def split_rows(
     return ExportRows(row, beside, rows, held_out, labels)
 
 
+def rows_to_look_at(x: NDArray[Any], condition: NDArray[Any] | None, config: ExportConfig) -> ExportRows:
+    """A few rows, of which nothing is calibrated.
+
+    Raises:
+        InputError: they are no rows.
+    """
+    check_raw_rows(x, "the rows")
+    rows = {"x": finite_rows_of(x, x.shape[1:], str(x.dtype), "the rows")}
+    row = InputSpec(x.shape[1:], str(x.dtype), config.layout, float(x.min()), float(x.max()), config.names)  # type: ignore[arg-type]
+    beside = None if condition is None else _condition_spec(condition, len(x))
+    if condition is not None:
+        rows["condition"] = condition
+    return ExportRows(row, beside, rows, {}, None)
+
+
 def _condition_spec(condition: Any, n: int) -> ConditionSpec:
     if not isinstance(condition, np.ndarray) or condition.dtype not in (np.int64, np.float32) or len(condition) != n:
         have = f"{condition.dtype} {condition.shape}" if isinstance(condition, np.ndarray) else type(condition).__name__
         raise InputError(f"condition is {have}; pass int64 labels ({n},) or float32 vectors ({n}, k), one per row")
     if not np.isfinite(condition).all():
         raise InputError("condition holds NaN or infinity")
-    low, high = float(condition.min(initial=np.inf)), float(condition.max(initial=-np.inf))
+    if not len(condition):
+        raise InputError("condition holds no rows")
+    low, high = float(condition.min()), float(condition.max())
     return ConditionSpec(condition.shape[1:], str(condition.dtype), low, high)  # type: ignore[arg-type]
 
 

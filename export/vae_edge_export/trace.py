@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import tempfile
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,12 +17,14 @@ from typing import Literal
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 from torch.jit._trace import TracerWarning
 
 from vae_edge_runtime.errors import ExportFailed
 from vae_edge_runtime.specs import Signature
 
 from .rng import kept_rng
+from .user_lines import Lines, bare_name, is_users
 
 OPSET = 18
 IR_VERSION = 8
@@ -31,17 +34,27 @@ TRACED_ROWS = 3  # 0 and 1 are specialised by torch.export
 
 _DATA_DEPENDENT = ("GuardOnDataDependentSymNode", "UserError", "TracerWarning")
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\w+)')
-_TORCH_FOLDER, _OWN_FOLDER = str(Path(torch.__file__).parent), str(Path(__file__).parent)
+_OPERATION = re.compile(r"target=torch\.ops\.(aten\.\w+)")
+_TALKATIVE = (
+    "torch.onnx._internal.exporter._registration",
+    "torch.fx.experimental.symbolic_shapes",
+    "torch.export",
+)
 _OUTER = "vae_edge_"
 _RANDOM = ("Random", "Bernoulli", "Multinomial", "Dropout")
 
 
 @dataclass(frozen=True)
 class Traced:
-    """An unoptimised ONNX model, and which exporter made it."""
+    """An unoptimised ONNX model, and which exporter made it.
+
+    Attributes:
+        lines: operator to the line of the model that (first) made one.
+    """
 
     model: onnx.ModelProto
     exporter: Literal["dynamo", "legacy"]
+    lines: dict[str, str]
 
 
 def trace(module: nn.Module, examples: Sequence[Tensor], *, graph: str, signature: Signature) -> Traced:
@@ -70,13 +83,16 @@ def trace(module: nn.Module, examples: Sequence[Tensor], *, graph: str, signatur
     if model.ir_version > _NEWEST_TRACED_IR_VERSION:
         # What 9 and 10 added (float8, metadata on nodes) is stripped or off the allow-list; of 11 we know nothing.
         raise ExportFailed(f"graph '{graph}' has IR version {model.ir_version}, newer than this exporter knows")
+    with Lines() as recorded, kept_rng(), torch.no_grad():
+        module(*(row.clone() for row in rows))
+    lines = {node.op_type: _line_of(node, recorded) for node in reversed(model.graph.node)}
     for node in _needed(model.graph):
         if node.op_type.startswith(_RANDOM):
             raise ExportFailed(
-                f"graph '{graph}' draws random numbers ({node.op_type} at {_line_of(node)}): return the mean and the "
-                "scale parameter, and leave the noise to the runtime"
+                f"graph '{graph}' draws random numbers ({node.op_type} at {_line_of(node, recorded)}): return the mean "
+                "and the scale parameter, and leave the noise to the runtime"
             )
-    return Traced(_named(model, signature), exporter)
+    return Traced(_named(model, signature), exporter, lines)
 
 
 def _outer_names(signature: Signature) -> tuple[list[str], list[str]]:
@@ -149,15 +165,15 @@ def _needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     return found
 
 
-def _line_of(node: onnx.NodeProto) -> str:
-    """The user's line a node came from, where the exporter left a trace of it."""
-    text = "\n".join(entry.value for entry in node.metadata_props if "stack_trace" in entry.key)
-    return _last_frame(text) or f"node '{node.name}'"
+def _line_of(node: onnx.NodeProto, recorded: Lines) -> str:
+    """The user's line a node came from: by the PyTorch operation the exporter noted beside it."""
+    operations = [name for entry in node.metadata_props for name in _OPERATION.findall(entry.value)]
+    return next((recorded.of[n] for n in map(bare_name, operations) if n in recorded.of), f"node '{node.name}'")
 
 
 def _last_frame(text: str) -> str | None:
     """file:line of the innermost frame in a printed stack that is not torch's own."""
-    frames = [f for f in _FRAME.findall(text) if not f[0].startswith((_TORCH_FOLDER, _OWN_FOLDER))]
+    frames = [f for f in _FRAME.findall(text) if is_users(f[0])]
     return f"{frames[-1][0]}:{frames[-1][1]} in {frames[-1][2]}" if frames else None
 
 
@@ -189,15 +205,23 @@ def _first_line(error: BaseException) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's own deprecation warnings and notes on torchvision off the user's screen."""
-    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Keep the exporter's notes, and the half-built graph it prints when it fails, off the user's screen.
+
+    Distributions do not check their arguments meanwhile: such a check is a branch on values.
+    """
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    validating = Distribution._validate_args
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    Distribution.set_default_validate_args(False)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("ignore", UserWarning)
             yield
     finally:
-        logger.setLevel(level)
+        Distribution.set_default_validate_args(validating)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -60,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--allow-fallback", action="store_true", help="run on the CPU if it is absent")
             command.add_argument("--threads", type=int, help="of one run; default: the engine's choice")
         if name == "score":
-            command.add_argument("rows", help="(n, *row_shape) of the model's dtype: .npy, or x of an .npz")
+            command.add_argument(
+                "rows", help="(n, *row_shape) of the model's dtype: .npy, or x of an .npz (and its condition)"
+            )
             command.add_argument("--threshold", type=float, help="instead of the calibrated one, in nats")
             command.add_argument("--format", choices=("jsonl", "csv"), default="jsonl", help="default: %(default)s")
     return parser
@@ -83,12 +85,12 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
-    x = _rows(Path(options.rows))
+    x, condition = _rows(Path(options.rows))
     with load(
         options.bundle, device=options.device, allow_fallback=options.allow_fallback, threads=options.threads
     ) as vae:
         write(sys.stderr, f"{options.bundle}: {vae.info}\n")
-        scores = vae.score(x, threshold=options.threshold)
+        scores = vae.score(x, condition=condition, threshold=options.threshold)
     columns = score_columns([str(i) for i in range(len(scores))], scores)
     if options.format == "csv":
         write(sys.stdout, to_csv(columns))
@@ -97,15 +99,17 @@ def _score(options: argparse.Namespace) -> int:
     return 0
 
 
-def _rows(path: Path) -> NDArray[Any]:
+def _rows(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Rows, and the ``condition`` of an .npz where it holds one."""
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(found, np.ndarray):
-            return found
+            return found, None
         with found:
             names = [name for name in ("x", "X") if name in found.files] or found.files
             if len(names) == 1:
-                return np.asarray(found[names[0]])
+                condition = found["condition"] if "condition" in found.files else None
+                return np.asarray(found[names[0]]), condition
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read as a numpy file: {error}") from error
     raise DataError(f"{path} holds {', '.join(names) or 'nothing'}: name the rows 'x'")

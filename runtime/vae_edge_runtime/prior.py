@@ -24,7 +24,7 @@ _CHOICES = 1
 
 def cumulated(probabilities: NDArray[Any]) -> U32:
     """Probabilities (tables, k) to rounded cumulated ones, uint32 (tables, k): choice i is what a
-    word w in [0, 2**32) gets where i values are <= w; the last value stands for 2**32.
+    word w in [0, 2**32) gets where i values are <= min(w, 2**32 - 2).
 
     Raises:
         OptionError: a probability is negative or not finite, or a table adds up to 0.
@@ -38,8 +38,9 @@ def cumulated(probabilities: NDArray[Any]) -> U32:
 
 def choose(tables: U32, n: int, positions: int, *, seed: int) -> NDArray[np.int64]:
     """(n, positions) int64: one choice per position, from its own table or from the one there is."""
-    words = (philox_words(n * positions, seed=seed, stream=_CHOICES) >> np.uint64(32)).astype(np.uint32)
-    words = words.reshape(n, positions)
+    words = philox_words(n * positions, seed=seed, stream=_CHOICES) >> np.uint64(32)
+    # A stored 2**32 - 1 stands for 2**32, which no word reaches: the largest word must not pass it.
+    words = np.minimum(words, np.uint64(_ONE - 2)).astype(np.uint32).reshape(n, positions)
     found = np.empty((n, positions), dtype=np.int64)
     for position in range(positions):
         table = tables[position if len(tables) > 1 else 0]

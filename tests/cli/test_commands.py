@@ -16,7 +16,7 @@ from shell import Cli, World
 
 from vae_edge_runtime import load, verify
 
-COMMANDS = ("train", "export", "info", "verify", "score", "sample", "reconstruct", "encode")
+COMMANDS = ("train", "inspect", "export", "info", "verify", "score", "sample", "reconstruct", "encode")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -221,7 +221,11 @@ def test_nothing_is_overwritten_without_force(cli: Cli, world: World, tmp_path: 
         (["train", "conv", "--data", "{data}", "-o", "{run}"], 2, "--layout"),
         (["train", "mlp", "--data", "{data}", "--loss", "l1", "-o", "{run}"], 2, "mse, bce"),
         (["train", "mlp", "--data", "{data}", "-o", "{run}"], 2, "--resume"),
-        (["export", "nothing", "--calibration", "{data}", "-o", "x.vaeb"], 2, "run folder, or a factory"),
+        (
+            ["export", "nothing", "--calibration", "{data}", "-o", "x.vaeb"],
+            2,
+            "a run folder, a factory 'pkg.module:name'",
+        ),
         (["export", "no.such:thing", "--calibration", "{data}", "-o", "x.vaeb"], 2, "no module"),
         (["export", "os:sep", "--calibration", "{data}", "-o", "x.vaeb"], 2, "cannot be called"),
         (["export", "builtins:dict", "--calibration", "{data}", "-o", "x.vaeb"], 2, "not a torch.nn.Module"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch")
+sys.path.insert(0, str(Path(__file__).parents[1] / "zoo"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 import torch

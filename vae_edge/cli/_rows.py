@@ -59,7 +59,7 @@ def read_for(
     x = to_layout(found.x, found.layout, spec.layout)
     if x.shape[1:] != spec.shape or str(x.dtype) != spec.dtype:
         check_rows(np.empty((len(x), *x.shape[1:]), x.dtype)[:0], shape=spec.shape, dtype=spec.dtype, what=str(path))
-    return Dataset(x, spec.layout, found.names, found.row_ids, found.labels)
+    return Dataset(x, spec.layout, found.names, found.row_ids, found.labels, found.condition)
 
 
 def to_layout(x: NDArray[Any], have: str, want: str) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""SOURCE of an export: a run folder, or ``pkg.module:factory``."""
+"""SOURCE of an export: a run folder, something a library saved, or ``pkg.module:factory``."""
 
 from __future__ import annotations
 
@@ -7,49 +7,84 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
+
+import typer
 
 from vae_edge_runtime._require import require
-from vae_edge_runtime.errors import AdaptError, DataError, OptionError
+from vae_edge_runtime.errors import AdaptError, OptionError
 
-if TYPE_CHECKING:
-    from torch import nn
+from . import _console
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A run folder; pkg.module:factory; diffusers:FOLDER, pythae:FOLDER, pyod:FILE or pt2:FOLDER.",
+        show_default=False,
+    ),
+]
+Weights = Annotated[
+    Path | None, typer.Option(help="Of a factory's module: .safetensors, .pt or .ckpt.", show_default=False)
+]
+TrustPickle = Annotated[
+    bool, typer.Option("--trust-pickle", help="Open .pt, .ckpt and the like, which can run any code.")
+]
+Encode = Annotated[
+    str | None, typer.Option(help="pkg.module:function (model, x) -> (mean, scale parameter).", show_default=False)
+]
+Decode = Annotated[str | None, typer.Option(help="pkg.module:function (model, z) -> x_hat.", show_default=False)]
+ScaleForm = Annotated[
+    str | None,
+    typer.Option(
+        help="What encode's second value is: logvar, log_std, std, var, softplus; default: measured.",
+        show_default=False,
+    ),
+]
 
 
 @dataclass(frozen=True)
 class ModelSource:
     """A model, and the export options it brings along."""
 
-    model: nn.Module
+    model: Any
     export_options: dict[str, Any]
 
 
-def open_source(source: str, weights: Path | None) -> ModelSource:
-    """Load a model.
+def open_source(source: str, weights: Path | None, *, trust_pickle: bool = False) -> ModelSource:
+    """Load a model; what was done to its weights is said on stderr.
 
     Raises:
-        OptionError: ``source`` is neither a run folder nor of the form module:name.
-        DataError: the run or the weights do not fit. AdaptError: the factory gives no module.
+        OptionError: ``source`` is none of the forms, or a pickle is not trusted.
+        DataError: the run or the weights do not fit. AdaptError: the factory failed.
     """
     require("torch", extra="export", why="exporting")
+    kind, colon, rest = source.partition(":")
     if Path(source).is_dir():
         from vae_edge.training import load_run
 
-        if weights is not None:
-            raise OptionError("a run folder brings its own weights: drop --weights")
+        _no_weights(weights, "a run folder")
         run = load_run(source)
         return ModelSource(run.model, run.export_options)
-    from torch import nn
+    from vae_edge_export.sources import KINDS, load_weights, open_saved
 
-    factory = import_object(source, "a run folder, or a factory 'pkg.module:name'")
+    if colon and kind in KINDS:
+        _no_weights(weights, f"{kind}:")
+        return ModelSource(open_saved(kind, rest, trust_pickle=trust_pickle), {})
+    factory = import_object(
+        source, "a run folder, a factory 'pkg.module:name', or diffusers:, pythae:, pyod:, pt2:PATH"
+    )
     try:
         model = factory()
     except Exception as error:
         raise AdaptError(f"{source}() failed: {type(error).__name__}: {error} (-v shows where)") from error
-    if not isinstance(model, nn.Module):
-        raise AdaptError(f"{source}() gave a {type(model).__name__}, not a torch.nn.Module")
     if weights is not None:
-        _load_weights(model, weights)
+        from torch import nn
+
+        if not isinstance(model, nn.Module):
+            raise AdaptError(f"{source}() gave a {type(model).__name__}, not a torch.nn.Module to load weights into")
+        for note in load_weights(model, weights, trust_pickle=trust_pickle):
+            _console.note(note)
     return ModelSource(model, {})
 
 
@@ -79,21 +114,12 @@ def import_object(text: str, wanted: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def _load_weights(model: nn.Module, path: Path) -> None:
-    safetensors = require("safetensors.torch", extra="export", why="reading weights")
-    if path.suffix != ".safetensors":
-        raise OptionError(f"{path} is no .safetensors file; other formats can run code when they are opened")
-    try:
-        result = model.load_state_dict(safetensors.load(path.read_bytes()), strict=False)
-    except OSError as error:
-        raise DataError(f"{path} cannot be opened: {error.strerror or error}") from error
-    except Exception as error:
-        raise DataError(f"{path} does not fit the model: {error}") from error
-    if result.missing_keys or result.unexpected_keys:
-        missing, unexpected = _listed(result.missing_keys), _listed(result.unexpected_keys)
-        raise DataError(f"{path} does not fit the model: missing {missing}; unexpected {unexpected}")
+def halves(encode: str | None, decode: str | None) -> dict[str, Any]:
+    """The callables of ``--encode`` and ``--decode``, for ``export``."""
+    given = {"encode": encode, "decode": decode}
+    return {key: import_object(text, "of the form pkg.module:function") for key, text in given.items() if text}
 
 
-def _listed(keys: list[str], most: int = 5) -> str:
-    more = f" and {len(keys) - most} more" if len(keys) > most else ""
-    return (", ".join(keys[:most]) or "none") + more
+def _no_weights(weights: Path | None, what: str) -> None:
+    if weights is not None:
+        raise OptionError(f"{what} brings its own weights: drop --weights")

@@ -49,7 +49,7 @@ def run(
     with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback) as vae:
         _console.header(vae.info)
         found = _rows.read_for(vae.manifest.input, path, window=window, stride=stride, columns=columns, size=image_size)
-        posterior = vae.encode(np.ascontiguousarray(found.x))
+        posterior = vae.encode(np.ascontiguousarray(found.x), condition=found.condition)
         if output.suffix.lower() == ".npz":
             buffer = io.BytesIO()
             arrays: dict[str, Any] = _parts(posterior) | {"status": posterior.status}

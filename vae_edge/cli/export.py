@@ -14,8 +14,7 @@ from vae_edge_runtime._fs import refuse_existing
 from vae_edge_runtime.errors import DataError, OptionError, ParityFailed, VerdictFailed
 from vae_edge_runtime.manifest import Parity, Verdict
 
-from . import _console, _options, _rows
-from ._source import import_object, open_source
+from . import _console, _options, _rows, _source
 
 if TYPE_CHECKING:
     from vae_edge_export import ExportReport
@@ -28,12 +27,7 @@ _WEIGHTS = {"elbo": (1.0, None), "reconstruction": (1.0, 0.0)}
 
 
 def run(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE", help="A run folder, or pkg.module:factory of a torch module.", show_default=False
-        ),
-    ],
+    source: _source.Source,
     output: Annotated[Path, typer.Option("--output", "-o", help="The .vaeb file to write.", show_default=False)],
     calibration: Annotated[
         Path, typer.Option(help="Normal rows the model was not trained on; they set the threshold.", show_default=False)
@@ -45,19 +39,22 @@ def run(
         str | None,
         typer.Option(help="Labels in --evaluation: a column, or a key of an .npz (default y).", show_default=False),
     ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Of a factory's module, .safetensors.", show_default=False)
+    weights: _source.Weights = None,
+    trust_pickle: _source.TrustPickle = False,
+    encode: _source.Encode = None,
+    decode: _source.Decode = None,
+    scale_form: _source.ScaleForm = None,
+    codebook: Annotated[int | None, typer.Option(min=1, help="Number of codes of a VQ model.")] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            help="What sample draws from: standard_normal, fitted, none, or an .npy of code probabilities.",
+            show_default=False,
+        ),
     ] = None,
-    encode: Annotated[
-        str | None, typer.Option(help="pkg.module:function (model, x) -> (mean, scale parameter).", show_default=False)
+    likelihood: Annotated[
+        str | None, typer.Option(help="mse, bernoulli, gaussian, laplace, beta or categorical.", show_default=False)
     ] = None,
-    decode: Annotated[
-        str | None, typer.Option(help="pkg.module:function (model, z) -> x_hat.", show_default=False)
-    ] = None,
-    scale_form: Annotated[
-        str, typer.Option(help="What encode's second value is: logvar, log_std, std, var.")
-    ] = "logvar",
-    likelihood: Annotated[str | None, typer.Option(help="mse, bernoulli or gaussian.", show_default=False)] = None,
     variance: Annotated[float | None, typer.Option(help="Of gaussian; without it the decoder gives one.")] = None,
     logits: Annotated[bool, typer.Option("--logits", help="The bernoulli decoder gives logits.")] = False,
     offset: Annotated[str | None, typer.Option(help="x_model = (x - offset) / scale; comma separated.")] = None,
@@ -89,16 +86,16 @@ def run(
     refuse_existing(output, force=force)
     if score not in _WEIGHTS:
         raise OptionError(f"score is {score!r}; valid are {', '.join(_WEIGHTS)}")
-    opened = open_source(source, weights)
+    opened = _source.open_source(source, weights, trust_pickle=trust_pickle)
     from vae_edge_export import ExportConfig, export
 
-    options: dict[str, Any] = opened.export_options | _given(
-        likelihood=likelihood, variance=variance, logits=logits or None, offset=_numbers(offset), scale=_numbers(scale),
+    options: dict[str, Any] = opened.export_options | given(
+        likelihood=likelihood, variance=variance, logits=logits or None, offset=numbers(offset), scale=numbers(scale),
         layout=layout,
     )  # fmt: skip
     reader: dict[str, Any] = {"window": window, "stride": stride, "image_shape": _rows.image_size(image_size)}
     names = _rows.split_columns(columns) or options.get("names") or None
-    rows, options = _rows_and_layout(calibration, reader, names, options)
+    rows, condition, options = rows_and_layout(calibration, reader, names, options)
     reconstruction_weight, kl_weight = _WEIGHTS[score]
     config = ExportConfig(
         name=name or output.stem,
@@ -113,11 +110,6 @@ def run(
         output_dtype=output_dtype,  # type: ignore[arg-type]
         **options,
     )
-    halves: dict[str, Any] = {
-        key: import_object(text, "of the form pkg.module:function")
-        for key, text in (("encode", encode), ("decode", decode))
-        if text is not None
-    }
     labelled = None
     if evaluation is not None:
         labelled = _labelled(evaluation, reader, names, label_column, config.layout)
@@ -127,12 +119,15 @@ def run(
                 opened.model,
                 output,
                 calibration=rows,
+                condition=condition,
                 evaluation=labelled,
                 scale=scale_form,  # type: ignore[arg-type]
+                codebook=codebook,
+                prior=_prior(prior),
                 config=config,
                 force=force,
                 progress=lambda stage: step(label=stage),
-                **halves,
+                **_source.halves(encode, decode),
             )
     except ParityFailed as missed:
         _parity_table(missed.report, err=True)
@@ -147,6 +142,8 @@ def run(
 
 
 def _show(report: ExportReport) -> None:
+    for line in report.evidence:
+        _console.note(line)
     _parity_table(report.parity)
     _verdict_line(report.verdict)
     c = report.calibration
@@ -186,23 +183,24 @@ def _verdict_line(v: Verdict, *, err: bool = False) -> None:
     (_console.complain if err else _console.say)(text)
 
 
-def _rows_and_layout(
+def rows_and_layout(
     path: Path, reader: dict[str, Any], names: tuple[str, ...] | None, options: dict[str, Any]
-) -> tuple[NDArray[Any], dict[str, Any]]:
-    """Calibration rows, and the options completed with what the file says of its axes and columns."""
+) -> tuple[NDArray[Any], NDArray[Any] | None, dict[str, Any]]:
+    """Calibration rows, their conditions, and the options completed with what the file says of its axes and columns."""
     found = _read(path, reader, names)
     layout = options.get("layout") or found.layout
     x = np.ascontiguousarray(_rows.to_layout(found.x, found.layout, layout))
-    return x, options | {"layout": layout, "names": tuple(options.get("names") or found.names)}
+    return x, found.condition, options | {"layout": layout, "names": tuple(options.get("names") or found.names)}
 
 
 def _labelled(
     path: Path, reader: dict[str, Any], names: tuple[str, ...] | None, label_column: str | None, layout: str
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+) -> tuple[NDArray[Any], ...]:
     found = _read(path, reader, names, label_column)
     if found.labels is None:
         raise DataError(f"{path} holds no labels: an .npz with x and y, or a table with --label-column")
-    return np.ascontiguousarray(_rows.to_layout(found.x, found.layout, layout)), found.labels
+    rows = np.ascontiguousarray(_rows.to_layout(found.x, found.layout, layout))
+    return (rows, found.labels) if found.condition is None else (rows, found.labels, found.condition)
 
 
 def _read(
@@ -212,7 +210,21 @@ def _read(
     return read(path, columns=names if is_table else None, label_column=label_column, **reader)
 
 
-def _numbers(text: str | None) -> tuple[float, ...] | None:
+def _prior(text: str | None) -> Any:
+    """A word, or the array of an .npy file."""
+    if text is None or not text.endswith(".npy"):
+        if text not in (None, "standard_normal", "fitted", "none"):
+            raise OptionError(f"prior is {text!r}; valid are standard_normal, fitted, none, or an .npy file")
+        return text
+    return read(Path(text)).x
+
+
+def numbers(text: str | None) -> tuple[float, ...] | None:
+    """``1,2.5`` to (1.0, 2.5).
+
+    Raises:
+        OptionError: it is no list of numbers.
+    """
     if text is None:
         return None
     try:
@@ -221,5 +233,6 @@ def _numbers(text: str | None) -> tuple[float, ...] | None:
         raise OptionError(f"{text!r} is not a comma separated list of numbers") from None
 
 
-def _given(**options: Any) -> dict[str, Any]:
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given."""
     return {key: value for key, value in options.items() if value is not None}

@@ -25,7 +25,16 @@ def run(bundle: _options.Bundle, json: _options.Json = False) -> None:
 
 def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:
     model, row, score = manifest.model, manifest.input, manifest.score
-    weights = f"{score.reconstruction_weight:g} reconstruction + {score.kl_weight:g} KL"
+    kl = "" if score.kl_weight is None else f" + {score.kl_weight:g} KL"
+    weights = f"{score.reconstruction_weight:g} reconstruction{kl}"
+    if score.transform == "sqrt":
+        weights = f"sqrt({weights})"
+    latent, condition = manifest.latent, manifest.condition
+    groups = f", of {' '.join(str(list(group)) for group in latent.groups)}" if latent.groups else ""
+    codebook = f", {latent.codebook} codes" if latent.codebook else ""
+    scaled = (
+        f", scaled as (z - {latent.offset:g}) * {latent.scale:g}" if (latent.offset, latent.scale) != (0, 1) else ""
+    )
     facts = {
         "model": f"{model.name} {model.version}, release {manifest.release}",
         "licence": model.licence,
@@ -36,7 +45,11 @@ def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:
         "pair id": manifest.pair_id,
         "size": f"{size_bytes:,} bytes",
         "input": f"{row.dtype} {list(row.shape)} {row.layout}, calibrated on [{row.low:g}, {row.high:g}]",
-        "latent": f"{manifest.latent.kind} {list(manifest.latent.shape)}",
+        "condition": "-"
+        if condition is None
+        else f"{condition.dtype} {list(condition.shape)}, calibrated on [{condition.low:g}, {condition.high:g}]",
+        "latent": f"{latent.kind} {list(latent.shape)}{groups}{codebook}{scaled}",
+        "prior": f"{latent.prior.kind}: {latent.prior.source}",
         "output": f"{manifest.output.dtype} {list(manifest.output.shape)}",
         "score": f"{weights}, likelihood {score.likelihood}, in nats",
         "made with": ", ".join(f"{k} {v}" for k, v in manifest.made_with.items()),

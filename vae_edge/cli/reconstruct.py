@@ -42,7 +42,7 @@ def run(
         _console.header(vae.info)
         found = _rows.read_for(vae.manifest.input, path, window=window, stride=stride, columns=columns, size=image_size)
         x = np.ascontiguousarray(found.x)
-        rows = vae.reconstruct(x)
+        rows = vae.reconstruct(x, condition=found.condition)
         write_rows(output, rows, vae.manifest, beside=x)
         if json:
             _console.print_json(NAME, {"info": vae.info.to_dict(), "output": output, "shape": list(rows.shape)})

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from vae_edge_runtime import load
 from vae_edge_runtime._fs import refuse_existing
+from vae_edge_runtime.errors import OptionError
+from vae_edge_runtime.specs import ConditionSpec, element_count
 
 from . import _console, _options, _tables
 from ._arrays import SUFFIXES, write_rows
@@ -25,6 +29,9 @@ def run(
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="Rows to draw.")] = 16,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same rows on every device.")] = 0,
     temperature: Annotated[float, typer.Option(min=0.0, help="Scales the noise; 1 is the prior.")] = 1.0,
+    condition: Annotated[
+        str | None, typer.Option(help="Of a conditional model, one for all rows: a label, or numbers with commas.")
+    ] = None,
     device: _options.Device = "auto",
     variant: _options.Variant = "auto",
     allow_fallback: _options.AllowFallback = False,
@@ -36,8 +43,26 @@ def run(
     refuse_existing(output, force=force)
     with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback) as vae:
         _console.header(vae.info)
-        rows = vae.sample(number, seed=seed, temperature=temperature)
+        beside = _condition(condition, vae.manifest.condition)
+        rows = vae.sample(number, seed=seed, temperature=temperature, condition=beside)
         write_rows(output, rows, vae.manifest)
         if json:
             drawn = {"seed": seed, "temperature": temperature, "shape": list(rows.shape)}
             _console.print_json(NAME, {"info": vae.info.to_dict(), "output": output, **drawn})
+
+
+def _condition(text: str | None, spec: ConditionSpec | None) -> NDArray[Any] | None:
+    """``3`` or ``0.5,1,0`` to one condition."""
+    if text is None or spec is None:
+        return None if text is None else np.empty(0, np.float32)  # the session says that it takes none
+    try:
+        numbers = [int(part) if spec.dtype == "int64" else float(part) for part in text.split(",")]
+    except ValueError:
+        raise OptionError(
+            f"condition {text!r} is not {'a whole number' if spec.dtype == 'int64' else 'numbers'}"
+        ) from None
+    if len(numbers) != element_count(spec.shape):
+        raise OptionError(
+            f"condition {text!r} holds {len(numbers)} numbers, this model takes {element_count(spec.shape)}"
+        )
+    return np.array(numbers, dtype=spec.dtype).reshape(spec.shape)

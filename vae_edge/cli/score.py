@@ -67,14 +67,16 @@ def run(
                 prefix = f"{path}:" if len(paths) > 1 else ""
                 for start in range(0, len(rows), _ROWS_AT_ONCE):
                     part = slice(start, start + _ROWS_AT_ONCE)
-                    scores = vae.score(np.ascontiguousarray(rows.x[part]), maps=maps is not None, threshold=threshold)
+                    condition = None if rows.condition is None else rows.condition[part]
+                    x = np.ascontiguousarray(rows.x[part])
+                    scores = vae.score(x, condition=condition, maps=maps is not None, threshold=threshold)
                     ids = [prefix + row_id for row_id in rows.row_ids[part]]
                     for name, values in score_columns(ids, scores).items():
                         found.setdefault(name, []).extend(values)
                     if maps is not None:
-                        _write_maps(maps, pictures, rows.x[part], ids, scores, vae)
+                        _write_maps(maps, pictures, x, ids, scores, vae)
                     step(len(scores))
-        found = found or {name: [] for name in score_columns([], vae.score(np.empty((0, *spec.shape), spec.dtype)))}
+        found = found or {name: [] for name in score_columns([], _no_scores(vae))}
         info, used = vae.info, _threshold(vae, threshold)
     anomalies, unscored = sum(v is True for v in found["is_anomaly"]), sum(s != "ok" for s in found["status"])
     decided = "no threshold" if used is None else f"{anomalies} anomalies above {used:.6g} nats"
@@ -87,6 +89,13 @@ def run(
         _console.print_json(NAME, {"info": info.to_dict(), "output": output, **summary, **listed})
     elif output is None:
         _console.say(to_csv(found), end="")
+
+
+def _no_scores(vae: VAE) -> Scores:
+    """Scores of no rows at all, for their columns."""
+    row, beside = vae.manifest.input, vae.manifest.condition
+    condition = None if beside is None else np.empty((0, *beside.shape), beside.dtype)
+    return vae.score(np.empty((0, *row.shape), row.dtype), condition=condition)
 
 
 def _threshold(vae: VAE, override: float | None) -> float | None:

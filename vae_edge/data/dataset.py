@@ -21,6 +21,8 @@ class Dataset:
         names: of the features, where the file names them.
         row_ids: one per row: a file name, a row number, or the first and last row of a window.
         labels: (n,) bool, True for anomalies; None without a label column, file or folder.
+        condition: one per row, for a conditional model: int64 labels or float32 vectors; None
+            where the file holds none.
     """
 
     x: NDArray[Any]
@@ -28,6 +30,7 @@ class Dataset:
     names: tuple[str, ...]
     row_ids: tuple[str, ...]
     labels: NDArray[np.bool_] | None = None
+    condition: NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -78,3 +81,15 @@ def windows(x: NDArray[Any], ids: tuple[str, ...], window: int, stride: int) -> 
         raise DataError(f"a window of {window} rows does not fit into data of shape {x.shape}")
     view = np.lib.stride_tricks.sliding_window_view(x, window, axis=0)[::stride].transpose(0, 2, 1)
     return view, tuple(f"{ids[i]}..{ids[i + window - 1]}" for i in range(0, len(x) - window + 1, stride))
+
+
+def as_condition(condition: NDArray[Any], n: int, where: str) -> NDArray[Any]:
+    """Conditions, one per row: whole numbers as int64, others as float32.
+
+    Raises:
+        DataError: another number of them, or no numbers.
+    """
+    condition = np.asarray(condition)
+    if condition.ndim < 1 or len(condition) != n or condition.dtype.kind not in "iuf":
+        raise DataError(f"{where}: {condition.dtype} {condition.shape}; conditions are {n} numbers or rows of numbers")
+    return condition.astype(np.int64 if condition.dtype.kind in "iu" else np.float32)

@@ -64,5 +64,7 @@ def read(
         return found
     if found.labels is not None:
         raise DataError(f"{path} has labels per row: windows of labelled rows are not defined, label the windows")
+    if found.condition is not None:
+        raise DataError(f"{path} has a condition per row: windows of them are not defined, put one per window beside x")
     x, ids = windows(found.x, found.row_ids, window, stride or 1)
     return Dataset(x, "time_features", found.names, ids)

@@ -91,7 +91,7 @@ def adapt(
             latent_shape=shapes[0],
             groups=shapes[1],
             embedding_shape=shapes[2],
-            codebook=_codebook(module, recipe.codebook or codebook or 0) if kind == "codes" else 0,
+            codebook=_codebook(module, recipe.codebook or codebook or 0, found),
             decoded=2 if learned_variance or likelihood == "beta" else 1,
             classes=0,
             has_kl=kind == "gaussian" and recipe.has_kl,
@@ -108,7 +108,7 @@ def adapt(
 def _first_call(recipe: Recipe, module: nn.Module, feeds: tuple[Tensor, ...]) -> tuple[Recipe, Encoded]:
     """What ``encode`` returns; a model of flat rows gets them flat."""
     try:
-        return recipe, read_encoded(recipe.encode(module, *feeds))
+        return recipe, read_encoded(recipe.encode(module, *(feed.clone() for feed in feeds)))
     except AdaptError:
         raise
     except Exception as error:
@@ -162,10 +162,15 @@ def _latent_shapes(
     return (sum(mean[0].numel() for mean, _ in pairs),), groups, ()
 
 
-def _codebook(module: nn.Module, declared: int) -> int:
-    tables = [(name, part) for name, part in module.named_modules() if isinstance(part, nn.Embedding)]
-    if declared:
-        return declared
-    if len(tables) == 1:
-        return tables[0][1].num_embeddings
-    raise AdaptError("encode gives indices; say how many codes there are with codebook=")
+def _codebook(module: nn.Module, declared: int, found: Encoded) -> int:
+    """Number of codes: declared, or that of the one embedding there is; 0 where there are no indices."""
+    if found.indices is None:
+        return 0
+    tables = [part for part in module.modules() if isinstance(part, nn.Embedding)]
+    if not declared and len(tables) != 1:
+        raise AdaptError("encode gives indices; say how many codes there are with codebook=")
+    codes = declared or tables[0].num_embeddings
+    highest = int(found.indices.max())
+    if highest >= codes or int(found.indices.min()) < 0:
+        raise AdaptError(f"encode gives the index {highest}, and the codebook has {codes} codes: see codebook=")
+    return codes

@@ -10,6 +10,7 @@ from vae_edge_runtime.specs import Likelihood
 
 from ..adapters import Recipe
 from .normalise import Encoded, read_encoded
+from .probe import PinnedNoise
 from .vae import AdaptedVae
 
 
@@ -40,11 +41,17 @@ def check_encode(recipe: Recipe, module: nn.Module, feeds: tuple[Tensor, ...], f
                 f"encode gave shapes {tuple(mean.shape)} and {tuple(parameter.shape)} for {n} rows; mean and scale "
                 "need one shape with the batch first"
             )
+    kept = feeds[0].clone()
     first, again = _tensors(found), _tensors(read_encoded(recipe.encode(module, *feeds)))
+    if not torch.equal(kept, feeds[0]):
+        raise AdaptError("encode changes its input in place: work on a copy (x = x * 2, not x *= 2 or x.mul_(2))")
     steady = [i for i, (a, b) in enumerate(zip(first, again, strict=True)) if torch.equal(a, b)]
     if len(steady) < (min(2, len(first)) if found.unnamed else len(first)):
+        with PinnedNoise(0.0) as pin:
+            recipe.encode(module, *feeds)
+        places = ", ".join(f"{source.op} at {source.where}" for source in pin.sources) or "an unknown place"
         raise AdaptError(
-            "encode gives other values on a second call, so it samples: return (mean, scale) before the "
+            f"encode gives other values on a second call, so it samples ({places}): return (mean, scale) before the "
             "reparameterisation, for instance encode=lambda m, x: m.encoder(x)"
         )
     for rows in (1, n + 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 
 import torch
 from torch import Tensor, nn
@@ -25,15 +26,25 @@ def private_copy(model: nn.Module) -> nn.Module:
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise AdaptError(f"weight {name} holds NaN or infinity: export an earlier checkpoint")
     try:
-        module = copy.deepcopy(model).cpu()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of PyTorch about itself, when it copies an exported program
+            module = copy.deepcopy(model, _cached_tensors(model)).cpu()
     except Exception as error:
         raise AdaptError(
             f"the model cannot be copied ({error}): detach stored graph tensors before exporting"
         ) from error
     for part in module.modules():
         part.training = False  # as eval() does, which an exported program refuses to be asked for
-    module.requires_grad_(False)
+    for parameter in module.parameters():
+        if parameter.is_leaf:  # those of a copied TorchScript module are not
+            parameter.requires_grad_(False)
     return module
+
+
+def _cached_tensors(model: nn.Module) -> dict[int, Tensor]:
+    """Results a module keeps as attributes (the weight of weight norm), which copy only without their history."""
+    kept = [value for part in model.modules() for value in vars(part).values() if isinstance(value, Tensor)]
+    return {id(tensor): tensor.detach().clone() for tensor in kept if not tensor.is_leaf}
 
 
 def measure_posterior(recipe: Recipe, feeds: tuple[Tensor, ...]) -> Measured:

@@ -8,11 +8,9 @@ place that draws noise is found on the way.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import permutations
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,10 +18,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..scale import TO_LOGVAR, Scale, to_std
+from ..user_lines import caller
 
 _RTOL = 1e-3
-_OWN_FOLDER = str(Path(__file__).parents[1])
-_TORCH_FOLDER = str(Path(torch.__file__).parent)
 _MAX_RECORDED = 4096
 _STAY_IN_EVAL = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
 
@@ -59,7 +56,7 @@ class PinnedNoise(TorchDispatchMode):  # type: ignore[no-untyped-call]
             result = func(*args, **(kwargs or {}))
         else:
             result = pinned(self.value, func, args, kwargs or {})
-            self.sources[NoiseSource(name, _caller())] = None
+            self.sources[NoiseSource(name, caller())] = None
             if name in _NORMAL:
                 self._shapes.add(result.shape)
         if isinstance(result, Tensor) and result.shape in self._shapes and len(self.recorded) < _MAX_RECORDED:
@@ -208,11 +205,3 @@ def _same(a: Tensor, b: Tensor) -> bool:
         return False
     size = float(b.abs().max())
     return bool(torch.allclose(a.to(b.dtype), b, rtol=_RTOL, atol=_RTOL * size * 1e-2))
-
-
-def _caller() -> str:
-    """file:line (function) of the innermost frame that is neither torch's nor ours."""
-    for frame in reversed(traceback.extract_stack()):
-        if not frame.filename.startswith((_TORCH_FOLDER, _OWN_FOLDER, "<")):
-            return f"{frame.filename}:{frame.lineno} ({frame.name})"
-    return "an unknown place"

@@ -60,11 +60,32 @@ def _find_encode(model: nn.Module) -> tuple[Encode, str]:
         h = getattr(m, name)(x, *condition)
         if not isinstance(h, Tensor):
             return h  # it has applied its heads itself
-        h = h.flatten(1) if isinstance(getattr(m, mean), nn.Linear) and h.ndim > 2 else h
-        return getattr(m, mean)(h), getattr(m, scale)(h)
+        head = getattr(m, mean)
+        h = h.flatten(1) if isinstance(head, nn.Linear) and h.ndim > 2 else h
+        if method and not _waits_for(head, h, name):
+            return h
+        return head(h), getattr(m, scale)(h)
 
     found = f"encode: its {what}"
     return encode, found + ("" if method else f", then the heads '{mean}' and '{scale}'")
+
+
+def _waits_for(head: nn.Module, h: Tensor, method: str) -> bool:
+    """Whether what a method returned is the input of a head, not its output, by the sizes of both.
+
+    Raises:
+        AdaptError: it could be either.
+    """
+    size = h.shape[1] if h.ndim > 1 else 0
+    takes, gives = (
+        getattr(head, f"{side}_features", getattr(head, f"{side}_channels", None)) for side in ("in", "out")
+    )
+    if takes == gives == size:
+        raise AdaptError(
+            f"{method} returns one tensor of {size} values, and the heads take and give {size}: say whether they come "
+            f"after it, encode=lambda m, x: (m.mean_head(h), m.scale_head(h)) for h = m.{method}(x)"
+        )
+    return takes is None or takes == size
 
 
 def _find_decode(model: nn.Module) -> tuple[Decode, str]:

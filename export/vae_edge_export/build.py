@@ -1,0 +1,131 @@
+"""From a recipe and rows to the three graphs as torch modules, before any of them is traced."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from vae_edge_runtime.errors import InputError, OptionError
+from vae_edge_runtime.inputs import check_condition
+from vae_edge_runtime.specs import LatentSpec, PriorSpec, ScoreSpec, Signature, TensorSpec, signatures
+
+from .adapt import AdaptedVae, adapt
+from .adapters import Recipe
+from .config import ExportConfig
+from .heads import DataUnits, DecodeGraph, EncodeGraph, ScoreGraph
+from .parity import rows_of
+from .rows import ExportRows, check_classes, check_unit_interval, finite_rows_of, model_shape
+from .scale import Scale
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class BuiltGraphs:
+    """The graphs of a model as torch modules, before any of them is traced.
+
+    Attributes:
+        modules, signatures, examples: per graph. latent: still without its prior.
+    """
+
+    vae: AdaptedVae
+    latent: LatentSpec
+    score: ScoreSpec
+    modules: dict[str, nn.Module]
+    signatures: dict[str, Signature]
+    examples: dict[str, dict[str, Array]]
+
+
+def build_graphs(
+    recipe: Recipe,
+    rows: ExportRows,
+    config: ExportConfig,
+    *,
+    example: Array | None,
+    scale: Scale | None,
+    codebook: int | None,
+) -> BuiltGraphs:
+    """Adapt a model and make its three graphs.
+
+    Raises:
+        AdaptError, InputError, OptionError: as ``export``.
+    """
+    feeds = rows_of(rows.calibration, slice(3))
+    if example is not None:
+        feeds["x"] = finite_rows_of(example, rows.row.shape, rows.row.dtype, "example")
+        if not len(feeds["x"]):
+            raise InputError("example holds no rows")
+        if rows.condition is not None:
+            feeds |= check_condition(rows.calibration["condition"][0], rows.condition, len(feeds["x"]))
+    units = DataUnits(config, model_shape(rows.row.shape, rows.row.layout))
+    x = units.to_model(torch.from_numpy(np.array(feeds["x"])))
+    if config.likelihood in ("bernoulli", "beta"):
+        check_unit_interval(x, config.likelihood)
+    beside = torch.from_numpy(np.array(feeds["condition"])) if rows.condition is not None else None
+    learned = config.likelihood == "gaussian" and config.variance is None
+    vae = adapt(
+        recipe.module,
+        x,
+        condition=beside,
+        scale=scale,
+        likelihood=config.likelihood,
+        learned_variance=learned,
+        codebook=codebook,
+        recipe=recipe,
+    )
+    if config.likelihood == "categorical":
+        for part in (rows.calibration, rows.held_out):
+            if part:
+                check_classes(units.to_model(torch.from_numpy(np.array(part["x"]))), vae.classes)
+    if config.kl_weight is not None and config.kl_weight > 0 and not vae.has_kl:
+        raise OptionError(
+            "this model has no KL in closed form: leave kl_weight at None, the score is the reconstruction"
+        )
+    kl_weight = None if not vae.has_kl else 1.0 if config.kl_weight is None else config.kl_weight
+    config = dataclasses.replace(config, kl_weight=kl_weight)
+    latent = LatentSpec(
+        vae.latent_shape,
+        vae.kind,
+        PriorSpec("none", "not chosen yet", 0, None),
+        vae.groups,
+        vae.latent_offset,
+        vae.latent_scale,
+        vae.codebook,
+        vae.embedding_shape,
+    )
+    score = ScoreSpec(
+        config.likelihood, config.variance, float(config.reconstruction_weight), kl_weight, config.transform
+    )
+    output = TensorSpec("x_hat", config.output_dtype, rows.row.shape)
+    signed = signatures(rows.row, rows.condition, latent, output, score)
+    modules: dict[str, nn.Module] = {
+        "encode": EncodeGraph(vae, units),
+        "decode": DecodeGraph(vae, units, config),
+        "score": ScoreGraph(vae, units, config),
+    }
+    z = signed["decode"].inputs[0]
+    latents = {z.name: np.zeros((len(feeds["x"]), *z.shape), dtype=z.dtype)}
+    decode_feeds = latents | {name: array for name, array in feeds.items() if name != "x"}
+    return BuiltGraphs(
+        vae=vae,
+        latent=latent,
+        score=score,
+        modules=modules,
+        signatures=signed,
+        examples={"encode": feeds, "decode": decode_feeds, "score": feeds},
+    )
+
+
+def filled_in(config: ExportConfig, recipe: Recipe) -> ExportConfig:
+    """What the model brings along, where the user left the default."""
+    default = ExportConfig()
+    wanted = {
+        key: value for key, value in recipe.options.items() if getattr(config, key) == getattr(default, key)
+    }  # fmt: skip
+    return dataclasses.replace(config, **wanted)

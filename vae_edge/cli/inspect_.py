@@ -1,0 +1,128 @@
+"""``vae-edge inspect``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from vae_edge_runtime.errors import OptionError
+
+from . import _console, _options, _rows, _source
+from .export import given, numbers, rows_and_layout
+
+if TYPE_CHECKING:
+    from vae_edge_export import Inspection
+
+NAME = "inspect"
+EXAMPLE = "vae-edge inspect my_models.pump:build --weights pump.safetensors --shape 1,64,64"
+
+_ROWS = 4
+
+
+def run(
+    source: _source.Source,
+    shape: Annotated[
+        str | None,
+        typer.Option(
+            help="Of one row in the model's layout, comma separated; random rows are tried.", show_default=False
+        ),
+    ] = None,
+    calibration: Annotated[Path | None, typer.Option(help="Real rows to try, instead.", show_default=False)] = None,
+    weights: _source.Weights = None,
+    trust_pickle: _source.TrustPickle = False,
+    encode: _source.Encode = None,
+    decode: _source.Decode = None,
+    scale_form: _source.ScaleForm = None,
+    codebook: Annotated[int | None, typer.Option(min=1, help="Number of codes of a VQ model.")] = None,
+    likelihood: Annotated[str | None, typer.Option(help="As of export.", show_default=False)] = None,
+    variance: Annotated[float | None, typer.Option(help="Of gaussian; without it the decoder gives one.")] = None,
+    offset: Annotated[str | None, typer.Option(help="x_model = (x - offset) / scale; comma separated.")] = None,
+    scale: Annotated[str | None, typer.Option(help="See --offset.", show_default=False)] = None,
+    layout: Annotated[str | None, typer.Option(help="nchw or nhwc, for arrays of images.", show_default=False)] = None,
+    window: _options.Window = None,
+    stride: _options.Stride = None,
+    columns: _options.Columns = None,
+    image_size: _options.ImageSize = None,
+    json: _options.Json = False,
+) -> None:
+    """Show what an export would find in a model: halves, shapes, scale, sizes, operators, problems.
+
+    Nothing is written. Exits with 1 where something stands in the way of an export.
+    """
+    if (shape is None) == (calibration is None):
+        raise OptionError("say what a row is: --shape 1,28,28 for random rows, or --calibration PATH for real ones")
+    opened = _source.open_source(source, weights, trust_pickle=trust_pickle)
+    from vae_edge_export import ExportConfig, inspect_model
+
+    options: dict[str, Any] = opened.export_options | given(
+        likelihood=likelihood, variance=variance, offset=numbers(offset), scale=numbers(scale), layout=layout
+    )
+    condition = None
+    if calibration is not None:
+        reader: dict[str, Any] = {"window": window, "stride": stride, "image_shape": _rows.image_size(image_size)}
+        names = _rows.split_columns(columns) or options.get("names") or None
+        rows, condition, options = rows_and_layout(calibration, reader, names, options)
+        rows, condition = rows[:_ROWS], None if condition is None else condition[:_ROWS]
+    else:
+        rows = np.random.default_rng(0).random((_ROWS, *_shape(shape or ""))).astype(np.float32)
+        options = {key: value for key, value in options.items() if key not in ("layout", "offset", "scale", "names")}
+    found = inspect_model(
+        opened.model,
+        rows,
+        condition=condition,
+        scale=scale_form,  # type: ignore[arg-type]
+        codebook=codebook,
+        config=ExportConfig(**options),
+        **_source.halves(encode, decode),
+    )
+    if json:
+        _console.print_json(NAME, found.to_dict())
+    else:
+        _show(found)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        found = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or min(found) < 1:
+        raise OptionError(f"shape is {text!r}; write the sizes of one row, such as 1,28,28")
+    return found
+
+
+def _show(found: Inspection) -> None:
+    for line in found.evidence or ("not recognised",):
+        _console.say(line)
+    _console.say(f"{found.model}: {found.parameters:,} parameters")
+    if found.latent:
+        latent = found.latent
+        extra = f", {latent['codebook']} codes" if latent["codebook"] else ""
+        kl = "KL in closed form" if latent["has_kl"] else "no KL"
+        _console.say(f"latent: {latent['kind']} {list(latent['shape'])}, {latent['size']} numbers{extra}, {kl}")
+    if found.graphs:
+        rows = [
+            (
+                name,
+                _shapes(g.inputs),
+                _shapes(g.outputs),
+                f"{g.flops / 1e6:.3g}",
+                "-" if g.weights is None else f"{g.weights:,}",
+                "-" if g.nodes is None else str(g.nodes),
+                g.exporter or "FAILED",
+            )
+            for name, g in found.graphs.items()
+        ]
+        _console.table(("graph", "in", "out", "MFLOP/row", "weights", "nodes", "exporter"), rows)
+    for problem in found.problems:
+        _console.say(f"PROBLEM {problem}")
+    _console.say("nothing stands in the way of an export" if found.ok else f"{len(found.problems)} problems")
+
+
+def _shapes(shapes: dict[str, tuple[int, ...]]) -> str:
+    return " ".join(f"{name}{list(shape)}" for name, shape in shapes.items())
