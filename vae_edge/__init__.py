@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING, Any
 from vae_edge_runtime import __version__, load, verify
 
 if TYPE_CHECKING:
-    from vae_edge_export import ExportConfig, ExportReport, export
+    from vae_edge_export import ExportConfig, ExportReport, Inspection, Prior, export, inspect_model
 
-__all__ = ["ExportConfig", "ExportReport", "__version__", "export", "load", "verify"]
+__all__ = [
+    "ExportConfig",
+    "ExportReport",
+    "Inspection",
+    "Prior",
+    "__version__",
+    "export",
+    "inspect_model",
+    "load",
+    "verify",
+]
 
-_FROM_EXPORT = {"ExportConfig", "ExportReport", "export"}
+_FROM_EXPORT = {"ExportConfig", "ExportReport", "Inspection", "Prior", "export", "inspect_model"}
 
 
 def __getattr__(name: str) -> Any:

@@ -122,10 +122,15 @@ def build_graphs(
     )
 
 
-def filled_in(config: ExportConfig, recipe: Recipe) -> ExportConfig:
-    """What the model brings along, where the user left the default."""
+def filled_in(config: ExportConfig, recipe: Recipe) -> tuple[ExportConfig, tuple[str, ...]]:
+    """The config with what the model brings along where the user left the default, and that said in words.
+
+    A likelihood comes with its variance or not at all.
+    """
     default = ExportConfig()
-    wanted = {
-        key: value for key, value in recipe.options.items() if getattr(config, key) == getattr(default, key)
-    }  # fmt: skip
-    return dataclasses.replace(config, **wanted)
+    brought = dict(recipe.options)
+    if config.likelihood != default.likelihood:
+        brought = {key: value for key, value in brought.items() if key not in ("likelihood", "variance")}
+    brought = {key: value for key, value in brought.items() if getattr(config, key) == getattr(default, key)}
+    words = [key if isinstance(value, tuple) else f"{key} {value}" for key, value in brought.items()]
+    return dataclasses.replace(config, **brought), (f"brings along {', '.join(words)}",) if words else ()

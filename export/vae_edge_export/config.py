@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -88,6 +89,10 @@ class ExportConfig:
         if self.reconstruction_weight == 0:
             # Measured on shifted data: KL alone ranks anomalies as more normal (AUROC 0.28).
             raise OptionError("a score of KL alone inverts under shift: give reconstruction_weight a positive value")
+        if self.transform == "sqrt" and self.likelihood != "mse":
+            raise OptionError("transform 'sqrt' is for likelihood 'mse': the others can be negative")
+        if self.threshold is not None and not math.isfinite(self.threshold):
+            raise OptionError(f"threshold is {self.threshold}; it must be a finite number")
         if self.release < 1 or self.golden_rows < 1:
             raise OptionError("release and golden_rows start at 1")
 

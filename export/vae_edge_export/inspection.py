@@ -108,7 +108,7 @@ def inspect_model(
         recipe = recipe_for(model, encode=encode, decode=decode)
         parameters = sum(p.numel() for p in recipe.module.parameters())
         evidence = (f"recognised as {recipe.name}", *recipe.notes)
-        config = filled_in(config, recipe)
+        config, brought = filled_in(config, recipe)
         built = build_graphs(recipe, looked_at, config, example=None, scale=scale, codebook=codebook)
     except VaeEdgeError as error:
         return Inspection(None if not evidence else recipe.name, kind, parameters, evidence, {}, {}, (_said(error),))
@@ -125,7 +125,7 @@ def inspect_model(
         "has_kl": built.vae.has_kl,
         "size": math.prod(built.latent.shape),
     }
-    return Inspection(recipe.name, kind, parameters, built.vae.evidence, latent, graphs, tuple(problems))
+    return Inspection(recipe.name, kind, parameters, (*built.vae.evidence, *brought), latent, graphs, tuple(problems))
 
 
 def _graph(built: BuiltGraphs, name: str) -> GraphFindings:

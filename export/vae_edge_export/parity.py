@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vae_edge_runtime.backends.base import Backend
-from vae_edge_runtime.errors import ParityFailed
+from vae_edge_runtime.errors import BackendError, ParityFailed
 from vae_edge_runtime.manifest import Parity
 from vae_edge_runtime.noise import standard_normal
 from vae_edge_runtime.specs import InputSpec, Signature
@@ -132,10 +132,14 @@ def check_parity(
     for graph, whole_feeds in graph_feeds.items():
         wanted = reference.run(graph, whole_feeds)
         signature, count = reference.signatures[graph], len(next(iter(whole_feeds.values())))
-        runs = [
-            run_backend(backend, graph, signature, rows_of(whole_feeds, slice(4 * size)), rows=size)
-            for size in (*_BATCHES, count)
-        ]
+        try:
+            runs = [
+                run_backend(backend, graph, signature, rows_of(whole_feeds, slice(4 * size)), rows=size)
+                for size in (*_BATCHES, count)
+            ]
+        except BackendError as error:
+            problems.append(f"{graph} does not run at batch sizes {(*_BATCHES, count)}: {error}")
+            continue
         for name, exact in wanted.items():
             errors = [max_errors(run[name], exact[: len(run[name])]) for run in runs]
             absolute, relative = max(e[0] for e in errors), max(e[1] for e in errors)

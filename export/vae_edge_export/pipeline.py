@@ -99,7 +99,7 @@ def export(
     target = refuse_existing(path, force=force)
     timer = _Timer(progress)
     recipe = recipe_for(model, encode=encode, decode=decode)
-    config = filled_in(config or ExportConfig(), recipe)
+    config, brought = filled_in(config or ExportConfig(), recipe)
     with timer("check data"):
         rows = split_rows(calibration, condition, evaluation, config)
     with timer("adapt"):
@@ -160,7 +160,7 @@ def export(
         parity=parity,
         verdict=verdict,
         calibration=fitted,
-        evidence=(*built.vae.evidence, *_by_legacy(exporters)),
+        evidence=(*built.vae.evidence, *brought, *_by_legacy(exporters)),
         seconds=timer.seconds,
     )
 

@@ -83,6 +83,12 @@ def trace(module: nn.Module, examples: Sequence[Tensor], *, graph: str, signatur
     if model.ir_version > _NEWEST_TRACED_IR_VERSION:
         # What 9 and 10 added (float8, metadata on nodes) is stripped or off the allow-list; of 11 we know nothing.
         raise ExportFailed(f"graph '{graph}' has IR version {model.ir_version}, newer than this exporter knows")
+    frozen = [value.name for value in model.graph.input if value.type.tensor_type.shape.dim[0].dim_value]
+    if frozen:
+        raise ExportFailed(
+            f"graph '{graph}' was frozen to a batch of {TRACED_ROWS} rows ({exporter} exporter): somewhere the batch "
+            "size becomes a Python number; use x.shape[0] as it is, without int(), or -1"
+        )
     with Lines() as recorded, kept_rng(), torch.no_grad():
         module(*(row.clone() for row in rows))
     lines = {node.op_type: _line_of(node, recorded) for node in reversed(model.graph.node)}

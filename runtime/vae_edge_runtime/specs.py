@@ -201,7 +201,8 @@ class ScoreSpec:
         likelihood: ``mse``: sum of squared errors; ``bernoulli``: binary cross-entropy on x in
             [0, 1]; ``gaussian``, ``laplace``, ``beta``, ``categorical``: negative log likelihood.
         variance: of ``gaussian``: the fixed one, or None where the decoder gives its own.
-        kl_weight: None where the model has no KL in closed form; there is no output ``kl`` then.
+        kl_weight: of KL(q(z|x) || N(0, I)), whatever ``sample`` draws from; None where the model has
+            no KL in closed form, and there is no output ``kl`` then.
         transform: ``sqrt`` makes a sum of squares a Euclidean distance.
     """
 
@@ -216,6 +217,11 @@ class ScoreSpec:
         check(self.variance is None or self.variance > 0, "variance is not positive")
         check(self.reconstruction_weight >= 0 and kl_weight >= 0, "a weight is negative")
         check(self.reconstruction_weight + kl_weight > 0, "both weights are 0")
+
+    @property
+    def unit(self) -> str:
+        """Of the score, for messages."""
+        return "nats" if self.transform == "identity" else "root nats"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import torch
 from shell import Cli
@@ -138,6 +139,8 @@ def test_a_vq_model_from_export_to_indices(cli: Cli, here: Path) -> None:
         np.testing.assert_array_equal(np.load("s.npy"), vae.decode(np.full((2, 4, 4), 3)))
     scored = cli("score", "q.vaeb", "rows.npy")
     assert next(csv.DictReader(io.StringIO(scored.out)))["kl"] == ""
+    assert cli("score", "q.vaeb", "rows.npy", "-o", "s.parquet").code == 0
+    assert pyarrow.parquet.read_table("s.parquet").column("kl").null_count == 150
     refused = cli(*command, "--prior", "standard", "-o", "w.vaeb")
     assert refused.code == 2
     assert "valid are standard_normal, fitted, none" in refused.err

@@ -122,6 +122,7 @@ def test_dropout_is_off_in_the_bundle(rows: np.ndarray, tmp_path: Any) -> None:
     [
         {"likelihood": "poisson"}, {"layout": "chw"}, {"variance": 1.0}, {"likelihood": "gaussian", "variance": -1.0},
         {"scale": (0.0,)}, {"offset": (0.0, 0.0)}, {"kl_weight": -1.0}, {"reconstruction_weight": 0.0}, {"release": 0},
+        {"transform": "log"}, {"transform": "sqrt", "likelihood": "bernoulli"}, {"threshold": math.inf},
     ],
 )  # fmt: skip
 def test_options_that_make_no_sense_are_refused(bad: dict[str, Any]) -> None:

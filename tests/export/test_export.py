@@ -14,6 +14,7 @@ from strangers import LearnedVariance, Painter, Plain, TinyEpsilon
 
 from vae_edge_export import ExportConfig, ExportReport, export
 from vae_edge_runtime import (
+    BackendError,
     CalibrationError,
     InputError,
     OptionError,
@@ -257,6 +258,24 @@ def test_a_verdict_miss_leaves_no_file_and_carries_the_figures(
     with pytest.raises(VerdictFailed, match="rank correlation") as caught:
         export(make(Plain), tmp_path / "v.vaeb", calibration=rows)
     assert caught.value.report.rank_correlation < 0.99
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_that_runs_at_one_batch_size_only_is_a_parity_miss(
+    tmp_path: Path, rows: np.ndarray, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vae_edge_export import parity
+
+    real = parity.run_backend
+
+    def frozen(backend: Any, graph: str, *rest: Any, rows: int) -> Any:
+        if graph == "decode" and rows == 5:
+            raise BackendError("got 5, expected 3")
+        return real(backend, graph, *rest, rows=rows)
+
+    monkeypatch.setattr(parity, "run_backend", frozen)
+    with pytest.raises(ParityFailed, match=r"decode does not run at batch sizes .*got 5, expected 3"):
+        export(make(Plain), tmp_path / "v.vaeb", calibration=rows)
     assert list(tmp_path.iterdir()) == []
 
 

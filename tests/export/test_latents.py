@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from vae_edge_export import ExportConfig, Prior, export
-from vae_edge_runtime import VAE, InputError, OptionError, Status, load, verify
+from vae_edge_runtime import VAE, ExportFailed, InputError, OptionError, Status, load, verify
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(150, handmade.FEATURES)).astype(np.float32)
@@ -200,6 +200,18 @@ def test_an_autoencoder_is_sampled_from_a_gaussian_fitted_to_its_codes(tmp_path:
         assert len(vae.interpolate(ROWS[0], ROWS[1], steps=3)) == 3
 
 
+def test_a_vae_may_be_sampled_from_a_prior_fitted_afterwards(tmp_path: Path) -> None:
+    """Its KL stays the one to N(0, I) that it was trained with."""
+    model = made(handmade.Logvar)
+    export(model, tmp_path / "f.vaeb", calibration=ROWS, prior="fitted")
+    with load(tmp_path / "f.vaeb", device="cpu") as vae:
+        assert vae.manifest.latent.prior.kind == "gaussian_mixture"
+        mean, logvar = (t.detach() for t in model.encode(torch.from_numpy(ROWS[:3])))
+        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1)
+        np.testing.assert_allclose(vae.score(ROWS[:3]).kl, kl.numpy(), rtol=1e-4)
+        assert vae.sample(5, seed=1).shape == (5, 6)
+
+
 def test_without_a_prior_there_are_no_samples(tmp_path: Path) -> None:
     export(made(handmade.PlainAutoencoder), tmp_path / "a.vaeb", calibration=ROWS, prior="none")
     with load(tmp_path / "a.vaeb", device="cpu") as vae, pytest.raises(OptionError, match="prior='none'"):
@@ -231,6 +243,17 @@ def test_a_model_only_the_older_exporter_knows_says_so(tmp_path: Path) -> None:
     report = export(made(handmade_codes.Distances), tmp_path / "d.vaeb", calibration=PICTURES, **VQ)
     assert any("traced by the legacy exporter: encode" in line for line in report.evidence)
     assert max(figure.max_relative for figure in report.parity.values()) < 1e-5
+
+
+def test_the_older_exporter_may_not_freeze_a_batch_size(tmp_path: Path) -> None:
+    class Frozen(handmade_codes.Distances):
+        def quantise(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            indices, z_q = super().quantise(x)
+            return indices, z_q + torch.zeros(int(x.shape[0]), 1, 1, 1)
+
+    with pytest.raises(ExportFailed, match=r"frozen to a batch of 3 rows.*without int\(\)"):
+        export(made(Frozen), tmp_path / "f.vaeb", calibration=PICTURES, **VQ)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("evaluated", [False, True])

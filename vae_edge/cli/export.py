@@ -147,8 +147,9 @@ def _show(report: ExportReport) -> None:
     _parity_table(report.parity)
     _verdict_line(report.verdict)
     c = report.calibration
+    brought = ", brought by the model" if c.source == "model" else ""
     _console.say(
-        f"threshold {c.threshold:.6g} nats for {c.false_positive_rate:.3g} false alarms, from {c.n} normal rows"
+        f"threshold {c.threshold:.6g}{brought}: {c.false_positive_rate:.3g} false alarms, from {c.n} normal rows"
     )
     times = report.stored_weight_bytes / report.weight_bytes
     _console.say(

@@ -51,7 +51,7 @@ def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:
         "latent": f"{latent.kind} {list(latent.shape)}{groups}{codebook}{scaled}",
         "prior": f"{latent.prior.kind}: {latent.prior.source}",
         "output": f"{manifest.output.dtype} {list(manifest.output.shape)}",
-        "score": f"{weights}, likelihood {score.likelihood}, in nats",
+        "score": f"{weights}, likelihood {score.likelihood}, in {score.unit}",
         "made with": ", ".join(f"{k} {v}" for k, v in manifest.made_with.items()),
     }
     for key, value in facts.items():

@@ -77,9 +77,9 @@ def run(
                         _write_maps(maps, pictures, x, ids, scores, vae)
                     step(len(scores))
         found = found or {name: [] for name in score_columns([], _no_scores(vae))}
-        info, used = vae.info, _threshold(vae, threshold)
+        info, used, unit = vae.info, _threshold(vae, threshold), vae.manifest.score.unit
     anomalies, unscored = sum(v is True for v in found["is_anomaly"]), sum(s != "ok" for s in found["status"])
-    decided = "no threshold" if used is None else f"{anomalies} anomalies above {used:.6g} nats"
+    decided = "no threshold" if used is None else f"{anomalies} anomalies above {used:.6g} {unit}"
     _console.note(f"{len(found['score'])} rows, {decided}, {unscored} not scored")
     if output is not None:
         _tables.write_table(output, found)
