@@ -77,6 +77,22 @@ def test_weights_that_are_not_finite_are_named() -> None:
         adapt(model, X)
 
 
+def test_rows_of_another_shape_are_told_what_the_first_layer_takes() -> None:
+    with pytest.raises(AdaptError, match=r"rows of shape \(3, 7\).*first layer, inner\.0 \(Linear\), takes 6"):
+        adapt(Plain(), torch.zeros(3, 7))
+
+
+def test_noise_without_effect_is_still_a_random_operator(rows: np.ndarray, tmp_path: Any) -> None:
+    class Useless(Plain):
+        def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            mean, logvar = super().encode(x)
+            return mean + 0.0 * torch.randn_like(mean), logvar
+
+    with pytest.raises(ExportFailed, match=r"draws random numbers \(Random\w+ at .*test_adapt\.py:\d+ \(encode\)\)"):
+        export(Useless(), tmp_path / "r.vaeb", calibration=rows)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_not_a_module() -> None:
     with pytest.raises(AdaptError, match=r"not a torch\.nn\.Module"):
         adapt(lambda x: x, X)  # type: ignore[arg-type]

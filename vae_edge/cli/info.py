@@ -32,9 +32,8 @@ def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:
     latent, condition = manifest.latent, manifest.condition
     groups = f", of {' '.join(str(list(group)) for group in latent.groups)}" if latent.groups else ""
     codebook = f", {latent.codebook} codes" if latent.codebook else ""
-    scaled = (
-        f", scaled as (z - {latent.offset:g}) * {latent.scale:g}" if (latent.offset, latent.scale) != (0, 1) else ""
-    )
+    shifted = f"(z - {latent.offset:g})" if latent.offset else "z"
+    scaled = f", scaled as {shifted} * {latent.scale:g}" if (latent.offset, latent.scale) != (0, 1) else ""
     facts = {
         "model": f"{model.name} {model.version}, release {manifest.release}",
         "licence": model.licence,

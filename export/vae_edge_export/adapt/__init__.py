@@ -118,7 +118,7 @@ def _first_call(recipe: Recipe, module: nn.Module, feeds: tuple[Tensor, ...]) ->
                 return flat, read_encoded(flat.encode(module, *feeds))
             except Exception:  # the first error says more
                 pass
-        raise failed("encode", feeds, error) from error
+        raise failed("encode", module, feeds, error) from error
 
 
 def _flattened(recipe: Recipe) -> Recipe:

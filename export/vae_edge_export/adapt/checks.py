@@ -14,15 +14,24 @@ from .probe import PinnedNoise
 from .vae import AdaptedVae
 
 
-def failed(what: str, feeds: tuple[Tensor, ...], error: Exception) -> AdaptError:
+def failed(what: str, module: nn.Module, feeds: tuple[Tensor, ...], error: Exception) -> AdaptError:
     """A half that raised: what, on which shapes, and a remedy where the text gives it away."""
-    text = str(error)
+    text, remedy = str(error), ""
     if "cuda" in text.lower() or "different device" in text.lower():
         remedy = ": code inside it asks for a GPU; take devices from its inputs (x.device), export runs on the CPU"
-    else:
-        remedy = ""
+    elif what == "encode" and any(word in text for word in ("shape", "size", "dimension", "channels")):
+        remedy = _first_layer(module)
     shapes = " and ".join(str(tuple(feed.shape)) for feed in feeds)
     return AdaptError(f"{what} failed on rows of shape {shapes}: {type(error).__name__}: {text}{remedy}")
+
+
+def _first_layer(module: nn.Module) -> str:
+    for name, part in module.named_modules():
+        for attribute in ("in_features", "in_channels", "input_size"):
+            if isinstance(takes := getattr(part, attribute, None), int):
+                kind = type(part).__name__
+                return f". Its first layer, {name} ({kind}), takes {takes}: check shape and layout of the rows"
+    return ""
 
 
 def check_encode(recipe: Recipe, module: nn.Module, feeds: tuple[Tensor, ...], found: Encoded) -> None:
@@ -92,7 +101,7 @@ def check_decode(vae: AdaptedVae, feeds: tuple[Tensor, ...], likelihood: Likelih
     except AdaptError:
         raise
     except Exception as error:
-        raise failed("decode", (latent, *feeds[1:]), error) from error
+        raise failed("decode", vae.module, (latent, *feeds[1:]), error) from error
     shape = tuple(x_hat.shape)
     if likelihood == "categorical":
         if len(shape) != example.ndim + 1 or (shape[0], *shape[2:]) != tuple(example.shape):

@@ -62,7 +62,7 @@ def measure_posterior(recipe: Recipe, feeds: tuple[Tensor, ...]) -> Measured:
 
 
 def _cast(model: nn.Module, feeds: tuple[Tensor, ...], dtype: torch.dtype) -> tuple[nn.Module, tuple[Tensor, ...]]:
-    module = private_copy(model).to(dtype)
+    module = nn.Module.to(private_copy(model), dtype)  # of the base class: a library's own may have opinions
     return module, tuple(feed.to(dtype) if feed.is_floating_point() else feed for feed in feeds)
 
 

@@ -32,7 +32,8 @@ def _continuous(model: nn.Module) -> Recipe:
     shift = float(getattr(config, "shift_factor", None) or 0.0)
     notes = [_RANGE]
     if (scale, shift) != (1.0, 0.0):
-        notes.append(f"latents are (z - {shift:g}) * {scale:g}, as its pipelines use them; the KL is that of z itself")
+        scaled = f"(z - {shift:g}) * {scale:g}" if shift else f"z * {scale:g}"
+        notes.append(f"latents are {scaled}, as its pipelines use them; the KL is that of z itself")
     if getattr(config, "latents_mean", None) is not None:
         notes.append("latents_mean and latents_std of its config are not applied")
     is_kl = "sample_posterior" in type(model).forward.__code__.co_varnames
