@@ -76,6 +76,7 @@ def build_graphs(
         scale=scale,
         likelihood=config.likelihood,
         learned_variance=learned,
+        logits=config.logits,
         codebook=codebook,
         recipe=recipe,
     )

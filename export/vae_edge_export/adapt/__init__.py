@@ -16,6 +16,7 @@ from ..adapters import Decode, Encode, Recipe, recipe_for
 from ..rng import kept_rng
 from ..scale import TO_LOGVAR, Scale
 from .checks import check_decode, check_encode, failed
+from .composition import compare_with_forward
 from .normalise import Encoded, read_encoded
 from .posterior import measure_posterior, private_copy, scale_of
 from .probe import Role, mean_is_drawn
@@ -34,6 +35,7 @@ def adapt(
     scale: Scale | None = None,
     likelihood: Likelihood = "mse",
     learned_variance: bool = False,
+    logits: bool = False,
     codebook: int | None = None,
     recipe: Recipe | None = None,
 ) -> AdaptedVae:
@@ -48,24 +50,31 @@ def adapt(
         scale: what the second value of ``encode`` is; None: measured in the model's own forward.
         likelihood: decides the shapes a decoder gives.
         learned_variance: the decoder gives (x_hat, x_logvar).
+        logits: the decoder gives logits of a bernoulli.
         codebook: number of codes of a VQ model.
         recipe: as ``recipe_for`` gives it.
 
     Raises:
         AdaptError: a half is missing, draws random numbers, or gives other shapes; the scale is
-            neither declared nor to be measured, or measured to be another.
+            neither declared nor to be measured, or measured to be another; the halves together do
+            not give what the model's own forward gives.
         OptionError: ``scale`` is not a valid one.
     """
     if scale is not None and scale not in TO_LOGVAR:
         raise OptionError(f"scale is {scale!r}; valid are {', '.join(TO_LOGVAR)}")
     recipe = recipe or recipe_for(model, encode=encode, decode=decode)
     module = private_copy(recipe.module)
+    types = sorted(
+        {str(t.dtype) for t in recipe.module.state_dict().values() if t.is_floating_point()} - {"torch.float32"}
+    )
     feeds = (example,) if condition is None else (example, condition)
     with torch.no_grad(), kept_rng():
         recipe, found = _first_call(recipe, module, feeds)
         check_encode(recipe, module, feeds, found)
         kind = _kind(found)
         evidence = [f"recognised as {recipe.name}", *recipe.notes, f"encode returns {found.how}"]
+        if types:
+            evidence.append(f"weights of type {', '.join(types)} are exported as float32")
         role: Role | None = None
         form: Scale | None = None
         measured = measure_posterior(recipe, feeds)
@@ -73,7 +82,7 @@ def adapt(
         if kind == "gaussian":
             role, form, how = scale_of(recipe, feeds, found, measured, declared=scale)
             evidence.append(how)
-        elif measured.draws and kind == "deterministic" and mean_is_drawn(code_of(found), measured):
+        elif kind == "deterministic" and not recipe.library and mean_is_drawn(code_of(found), measured):
             raise AdaptError(
                 "encode gives one tensor, and the model's forward draws noise around it: return the scale too, "
                 "encode=lambda m, x: (mean, scale)"
@@ -102,6 +111,8 @@ def adapt(
             evidence=tuple(evidence),
         )
         x_hat = check_decode(vae, feeds, likelihood)
+        compared = compare_with_forward(recipe, vae, feeds, logits=logits)
+        vae = dataclasses.replace(vae, evidence=(*vae.evidence, compared))
     return dataclasses.replace(vae, classes=x_hat.shape[1]) if likelihood == "categorical" else vae
 
 

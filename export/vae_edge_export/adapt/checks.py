@@ -101,6 +101,11 @@ def check_decode(vae: AdaptedVae, feeds: tuple[Tensor, ...], likelihood: Likelih
     except AdaptError:
         raise
     except Exception as error:
+        if vae.kind == "codes":
+            raise AdaptError(
+                f"decode of a VQ model is given indices {tuple(latent.shape)} and failed ({type(error).__name__}: "
+                f"{error}): look them up in it, decode=lambda m, i: m.decode(m.codebook(i).permute(0, 3, 1, 2))"
+            ) from error
         raise failed("decode", vae.module, (latent, *feeds[1:]), error) from error
     shape = tuple(x_hat.shape)
     if likelihood == "categorical":

@@ -65,7 +65,7 @@ def read_encoded(value: Any) -> Encoded:
         return Encoded("one tensor", code=value)
     if isinstance(value, (tuple, list)) and not hasattr(value, "_fields"):
         return _read_sequence(value)
-    fields = _fields(value)
+    fields = fields_of(value)
     for name in _DISTRIBUTION_NAMES:
         if name in fields:
             inner = read_encoded(fields[name])
@@ -96,7 +96,7 @@ def _read_sequence(value: tuple[Any, ...] | list[Any]) -> Encoded:
         return read_encoded(value[0])
     if len(tensors) == len(value) and len(value) > 1:
         whole = [item for item in tensors if not item.is_floating_point()]
-        floats = [item for item in tensors if item.is_floating_point()]
+        floats = [item for item in tensors if item.is_floating_point() and item.ndim > 1]  # a loss has no axes
         if len(whole) == 1 and len(floats) == 1:
             return Encoded("indices and quantised latents", indices=whole[0], z_q=floats[0])
         if not whole:
@@ -126,7 +126,7 @@ def read_decoded(value: Any, *, count: int) -> tuple[Tensor, ...]:
         if len(value) == 1:
             return read_decoded(value[0], count=count)
     elif not isinstance(value, Tensor):
-        fields = _fields(value)
+        fields = fields_of(value)
         x_hat = next((fields[name] for name in _DECODED_NAMES if isinstance(fields.get(name), Tensor)), None)
         if x_hat is not None and count == 1:
             return (x_hat,)
@@ -152,7 +152,7 @@ def shape_of(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
-def _fields(value: Any) -> dict[str, Any]:
+def fields_of(value: Any) -> dict[str, Any]:
     """Fields by name; of an arbitrary object only those of known names are looked at."""
     if isinstance(value, Mapping):
         return {str(key): item for key, item in value.items()}

@@ -7,6 +7,7 @@ import warnings
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from vae_edge_runtime.errors import AdaptError
 
@@ -17,12 +18,14 @@ from .probe import Measured, Role, identify, measure
 
 
 def private_copy(model: nn.Module) -> nn.Module:
-    """A copy on the CPU, in eval mode, without gradients.
+    """A copy on the CPU, in eval mode and float32, without gradients.
 
     Raises:
-        AdaptError: a weight is not finite, or the module cannot be copied.
+        AdaptError: a weight is not there or not finite, or the module cannot be copied.
     """
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if is_lazy(tensor) or tensor.is_meta:
+            raise AdaptError(f"weight {name} has no values yet: load weights, or run the model once (lazy layers)")
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise AdaptError(f"weight {name} holds NaN or infinity: export an earlier checkpoint")
     try:
@@ -33,6 +36,7 @@ def private_copy(model: nn.Module) -> nn.Module:
         raise AdaptError(
             f"the model cannot be copied ({error}): detach stored graph tensors before exporting"
         ) from error
+    module = nn.Module.float(module)
     for part in module.modules():
         part.training = False  # as eval() does, which an exported program refuses to be asked for
     for parameter in module.parameters():
@@ -49,7 +53,7 @@ def _cached_tensors(model: nn.Module) -> dict[int, Tensor]:
 
 def measure_posterior(recipe: Recipe, feeds: tuple[Tensor, ...]) -> Measured:
     """The probe on a float64 copy, where differences keep their digits; on a float32 one if that fails."""
-    if recipe.forward is None or type(recipe.module).forward is nn.Module.forward:
+    if recipe.forward is None or not recipe.can_run:
         return Measured(problem="it has no forward to measure")
     forward = recipe.forward
     found = Measured(problem="not run")

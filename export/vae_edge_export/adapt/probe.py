@@ -22,6 +22,8 @@ from ..user_lines import caller
 
 _RTOL = 1e-3
 _MAX_RECORDED = 4096
+_MOST_DRAWS = 10_000
+"""Of one forward: rejection sampling would go on for ever."""
 _STAY_IN_EVAL = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
 
 
@@ -47,6 +49,7 @@ class PinnedNoise(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.sources: dict[NoiseSource, None] = {}
         self.recorded: list[Tensor] = []
         self._shapes: set[torch.Size] = set()
+        self._draws = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operator, or what stands for it."""
@@ -55,6 +58,9 @@ class PinnedNoise(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if pinned is None:
             result = func(*args, **(kwargs or {}))
         else:
+            self._draws += 1
+            if self._draws > _MOST_DRAWS:
+                raise RuntimeError("it draws until something random happens, which pinned noise never does")
             result = pinned(self.value, func, args, kwargs or {})
             self.sources[NoiseSource(name, caller())] = None
             if name in _NORMAL:

@@ -6,6 +6,7 @@ each with ``recognise(model) -> Recipe | None``.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from torch import nn
@@ -18,6 +19,7 @@ from .recipe import Decode, Encode, Prior, Recipe
 
 __all__ = ["Decode", "Encode", "Prior", "Recipe", "recipe_for"]
 
+_WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
 _ADAPTERS = (diffusers, pythae, pyod, compressai)
 
 
@@ -27,11 +29,22 @@ def recipe_for(model: Any, *, encode: Encode | None = None, decode: Decode | Non
     Raises:
         AdaptError: nothing fits, or more than one thing does.
     """
+    model, wrapped = _unwrapped(model)
     if encode is None and decode is None:
         for adapter in _ADAPTERS:
             recipe: Recipe | None = adapter.recognise(model)
             if recipe is not None:
-                return recipe
+                return dataclasses.replace(recipe, notes=(*wrapped, *recipe.notes))
     if not isinstance(model, nn.Module):
         raise AdaptError(f"the model is a {type(model).__name__}, not a torch.nn.Module")
-    return find(model, encode=encode, decode=decode)
+    recipe = find(model, encode=encode, decode=decode)
+    return dataclasses.replace(recipe, notes=(*wrapped, *recipe.notes))
+
+
+def _unwrapped(model: Any) -> tuple[Any, tuple[str, ...]]:
+    """The model inside what torch.compile and data parallelism put around it."""
+    notes = []
+    while (inner := _WRAPPERS.get(type(model).__name__)) is not None and isinstance(model, nn.Module):
+        notes.append(f"taken out of its {type(model).__name__}")
+        model = getattr(model, inner)
+    return model, tuple(notes)

@@ -36,17 +36,24 @@ def _continuous(model: nn.Module) -> Recipe:
         notes.append(f"latents are {scaled}, as its pipelines use them; the KL is that of z itself")
     if getattr(config, "latents_mean", None) is not None:
         notes.append("latents_mean and latents_std of its config are not applied")
-    is_kl = "sample_posterior" in type(model).forward.__code__.co_varnames
+    is_tiny = is_a(model, "AutoencoderTiny")
+    if is_tiny:
+        notes.append("its forward rounds latents to 8 bits on the way; encode and decode do not, nor does the bundle")
     return Recipe(
         name=f"diffusers {type(model).__name__}",
         module=_without_tiles(model),
         encode=lambda m, x: m.encode(x),
         decode=lambda m, z: m.decode(z).sample,
-        forward=(lambda m, x: m(x, sample_posterior=True)) if is_kl else (lambda m, x: m(x)),
+        forward=None if is_tiny else _forward,
         latent_offset=shift,
         latent_scale=scale,
         notes=tuple(notes),
     )
+
+
+def _forward(m: Any, x: Tensor) -> Any:
+    draws = "sample_posterior" in type(m).forward.__code__.co_varnames
+    return m(x, sample_posterior=True) if draws else m(x)
 
 
 def _without_tiles(model: nn.Module) -> nn.Module:
@@ -77,6 +84,7 @@ def _vq(model: Any) -> Recipe:
         module=model,
         encode=encode,
         decode=decode,
+        forward=_forward,
         codebook=codes,
         has_kl=False,
         notes=(_RANGE, "indices and z_q out, indices in: the codebook lies in both graphs"),

@@ -46,10 +46,11 @@ def recognise(model: Any) -> Recipe | None:
             notes=("its prior is the mixture of its pseudo-inputs' posteriors; there is no KL to it in closed form",),
         )
     if is_a(model, "Adversarial_AE") and getattr(model, "deterministic_posterior", False):
-        return _recipe(model, options, encode=_embedding, prior=Prior("standard_normal", "N(0, I), as it was trained"))
+        prior = Prior("standard_normal", "N(0, I), as it was trained")
+        return _recipe(model, options, encode=_embedding, forward=_forward, prior=prior)
     if is_a(model, *_DETERMINISTIC) and not hasattr(model.encoder, "log_var"):
         normal = Prior("standard_normal", "N(0, I), as its MMD term was trained") if is_a(model, "WAE_MMD") else None
-        return _recipe(model, options, encode=_embedding, prior=normal)
+        return _recipe(model, options, encode=_embedding, forward=_forward, prior=normal)
     note = next((text for name, text in _NOTES.items() if is_a(model, name)), None)
     scale = "softplus" if is_a(model, "HVAE") and not is_a(model, "RHVAE") else None
     forward = None if is_a(model, "HVAE", "RHVAE") else _forward
@@ -100,7 +101,7 @@ def _flow(model: nn.Module, options: dict[str, Any]) -> Recipe:
 
     note = "the code is the image of the posterior mean under its flow; the posterior's density is not exported"
     prior = Prior("standard_normal", "N(0, I) after the flow, as it was trained")
-    return _recipe(model, options, encode=encode, prior=prior, notes=(note,))
+    return _recipe(model, options, encode=encode, forward=_forward, prior=prior, notes=(note,))
 
 
 def _hypersphere(model: nn.Module, options: dict[str, Any]) -> Recipe:
@@ -147,7 +148,8 @@ def _vq(model: Any, options: dict[str, Any]) -> Recipe:
 
     note = "indices and z_q out, indices in: the codebook lies in both graphs"
     codes = int(model.model_config.num_embeddings)
-    return _recipe(model, options, encode=encode, decode=decode, codebook=codes, has_kl=False, notes=(note,))
+    halves: dict[str, Any] = {"encode": encode, "decode": decode, "forward": _forward}
+    return _recipe(model, options, **halves, codebook=codes, has_kl=False, notes=(note,))
 
 
 def _looked_up(m: Any, indices: Tensor) -> Tensor:

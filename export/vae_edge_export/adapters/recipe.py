@@ -67,3 +67,13 @@ class Recipe:
     codebook: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def can_run(self) -> bool:
+        """Whether there is a forward to measure and to compare with."""
+        return self.forward is not None and type(self.module).forward is not nn.Module.forward
+
+    @property
+    def library(self) -> bool:
+        """Whether an adapter made this, which knows what it leaves out."""
+        return self.name not in ("notebook", "callables")

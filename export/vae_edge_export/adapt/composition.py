@@ -1,0 +1,81 @@
+"""The halves, put together, against the whole: does decode(encode(x)) give what the model's own forward gives?
+
+With its noise pinned to 0 a VAE's forward decodes the posterior mean, so one of the tensors it
+returns must be that very reconstruction. This finds what no look at two halves can: an activation
+between encoder and heads, a sigmoid after the decoder, a random step that was left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vae_edge_runtime.errors import AdaptError
+
+from ..adapters import Recipe
+from .normalise import fields_of
+from .probe import PinnedNoise
+from .vae import AdaptedVae
+
+_RTOL = 1e-3
+
+
+def compare_with_forward(recipe: Recipe, vae: AdaptedVae, feeds: tuple[Tensor, ...], *, logits: bool) -> str:
+    """What the comparison showed, in words.
+
+    Args:
+        logits: the decoder gives logits, so that a sigmoid after it is no surprise.
+
+    Raises:
+        AdaptError: the forward reconstructs something else, and a half of it was found by its name,
+            not given by the user.
+    """
+    if recipe.forward is None or not recipe.can_run:
+        return "decode(encode(x)) was not compared with its forward: there is none"
+    try:
+        with PinnedNoise(0.0):
+            returned = recipe.forward(vae.module, *(feed.clone() for feed in feeds))
+    except Exception as error:  # a forward that needs more than rows is no fault of its halves
+        return f"decode(encode(x)) was not compared with its forward ({type(error).__name__})"
+    x_hat = vae.decode(vae.module, vae.encode(vae.module, *feeds)[0], *feeds[1:])[0]
+    rows = [t for t in tensors_in(returned) if t.numel() == x_hat.numel() and not _same(t, feeds[0])]
+    if not rows:
+        return "decode(encode(x)) was not compared with its forward, which returns no rows"
+    if any(_same(found, x_hat) for found in rows):
+        return "decode(encode(x)) is what its forward gives"
+    squashed = any(_same(found, torch.sigmoid(x_hat)) for found in rows)
+    if squashed and logits:
+        return "sigmoid(decode(encode(x))) is what its forward gives"
+    if squashed:
+        raise AdaptError(
+            "its forward gives sigmoid(decode(z)): say likelihood='bernoulli' with logits=True, or "
+            "decode=lambda m, z: torch.sigmoid(m.decode(z))"
+        )
+    difference = min(float((found.reshape(-1) - x_hat.reshape(-1)).abs().max()) for found in rows)
+    if recipe.name == "callables":
+        return f"decode(encode(x)) differs from what its forward gives, by {difference:.2g}"
+    raise AdaptError(
+        f"decode(encode(x)) differs from what its own forward gives, by {difference:.2g}: something happens in forward "
+        "between or after the halves that were found (an activation, a reshape, a random step). Write both: "
+        "encode=lambda m, x: (mean, scale), decode=lambda m, z: x_hat"
+    )
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """Every float tensor in what a forward returned."""
+    if isinstance(value, Tensor):
+        return [value] if value.is_floating_point() else []
+    if isinstance(value, (tuple, list)):
+        return [tensor for item in value for tensor in tensors_in(item)]
+    items = value if isinstance(value, Mapping) else fields_of(value)
+    return [item for item in items.values() if isinstance(item, Tensor) and item.is_floating_point()]
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    if a.numel() != b.numel():
+        return False
+    size = float(b.abs().max())
+    return bool(torch.allclose(a.reshape(-1).to(b.dtype), b.reshape(-1), rtol=_RTOL, atol=1e-5 * max(size, 1e-6)))

@@ -1,0 +1,162 @@
+"""The halves together against the model's own forward: what no look at two halves can find."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import handmade
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vae_edge_export import ExportConfig, adapt, export
+from vae_edge_export.adapt.probe import measure
+from vae_edge_runtime import AdaptError, load
+
+X = torch.randn(4, handmade.FEATURES, generator=torch.Generator().manual_seed(0))
+ROWS = np.random.default_rng(0).normal(size=(150, handmade.FEATURES)).astype(np.float32)
+
+
+class Parts(nn.Module):
+    """Modules only; what lies between them is in forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(6, 16), nn.Linear(2, 6)
+        self.fc_mu, self.fc_logvar = nn.Linear(16, 2), nn.Linear(16, 2)
+
+    def between(self, h: Tensor) -> Tensor:
+        return h
+
+    def after(self, x_hat: Tensor) -> Tensor:
+        return x_hat
+
+    def forward(self, x: Tensor) -> Any:
+        h = self.between(self.encoder(x))
+        mu, logvar = self.fc_mu(h), self.fc_logvar(h)
+        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
+        return x, self.after(self.decoder(z)), mu, logvar
+
+
+def test_halves_that_make_up_the_forward_are_said_to() -> None:
+    assert adapt(Parts(), X).evidence[-1] == "decode(encode(x)) is what its forward gives"
+
+
+def test_an_activation_between_encoder_and_heads_is_found_even_if_the_scale_is_declared() -> None:
+    class Hidden(Parts):
+        def between(self, h: Tensor) -> Tensor:
+            return torch.relu(h)
+
+    with pytest.raises(AdaptError, match=r"draws no noise around the mean|none of them gives"):
+        adapt(Hidden(), X)
+    with pytest.raises(AdaptError, match="differs from what its own forward gives"):
+        adapt(Hidden(), X, scale="logvar")
+
+
+def test_an_activation_after_the_decoder_is_found() -> None:
+    class Bounded(Parts):
+        def after(self, x_hat: Tensor) -> Tensor:
+            return torch.tanh(x_hat)
+
+    with pytest.raises(AdaptError, match="differs from what its own forward gives, by 0"):
+        adapt(Bounded(), X)
+
+
+def test_a_sigmoid_after_the_decoder_is_named_unless_logits_were_announced() -> None:
+    class Logits(Parts):
+        def after(self, x_hat: Tensor) -> Tensor:
+            return torch.sigmoid(x_hat)
+
+    with pytest.raises(AdaptError, match=r"sigmoid\(decode\(z\)\): say likelihood='bernoulli' with logits=True"):
+        adapt(Logits(), X)
+    found = adapt(Logits(), X, likelihood="bernoulli", logits=True)
+    assert found.evidence[-1] == "sigmoid(decode(encode(x))) is what its forward gives"
+
+
+def test_a_categorical_latent_is_not_taken_for_an_autoencoders_code() -> None:
+    class Gumbel(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder, self.decoder = nn.Linear(6, 8), nn.Linear(8, 6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits = self.encoder(x).reshape(-1, 2, 4)
+            return self.decoder(nn.functional.gumbel_softmax(logits, dim=-1).flatten(1))
+
+    with pytest.raises(AdaptError, match="differs from what its own forward gives"):
+        adapt(Gumbel(), X)
+
+
+def test_halves_the_user_wrote_are_believed_and_the_difference_is_said() -> None:
+    class Bounded(Parts):
+        def after(self, x_hat: Tensor) -> Tensor:
+            return torch.tanh(x_hat)
+
+    found = adapt(
+        Bounded(), X, encode=lambda m, x: (m.fc_mu(m.encoder(x)), m.fc_logvar(m.encoder(x))),
+        decode=lambda m, z: m.decoder(z),
+    )  # fmt: skip
+    assert found.evidence[-1].startswith("decode(encode(x)) differs from what its forward gives, by 0.")
+
+
+def test_rejection_sampling_ends() -> None:
+    def run(m: nn.Module) -> None:
+        while torch.rand(1) < 0.9:  # pinned to a half
+            pass
+
+    assert "draws until something random happens" in (measure(nn.Identity(), run).problem or "")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_type_are_exported_as_float32_and_said_to_be(dtype: torch.dtype, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = handmade.Logvar().to(dtype)
+    report = export(model, tmp_path / "m.vaeb", calibration=ROWS)
+    assert f"weights of type {dtype} are exported as float32" in report.evidence
+    assert next(model.parameters()).dtype == dtype
+    with load(tmp_path / "m.vaeb", device="cpu") as vae:
+        wanted = model.float().encode(torch.from_numpy(ROWS[:3]))[0].detach().numpy()
+        np.testing.assert_allclose(vae.encode(ROWS[:3]).mean, wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_wrappers_are_taken_off() -> None:
+    torch.manual_seed(0)
+    model = handmade.Logvar()
+    wanted = model.encode(X)[0]
+    for wrapped in (nn.DataParallel(model), torch.compile(model)):
+        found = adapt(wrapped, X)
+        assert f"taken out of its {type(wrapped).__name__}" in found.evidence
+        torch.testing.assert_close(found.encode(found.module, X)[0], wanted)
+
+
+@pytest.mark.parametrize(
+    "model", [nn.Sequential(nn.LazyLinear(4)), nn.Linear(6, 4, device="meta")], ids=["lazy", "meta"]
+)
+def test_weights_without_values_are_named(model: nn.Module) -> None:
+    with pytest.raises(AdaptError, match=r"weight \S+ has no values yet: load weights"):
+        adapt(model, X, encode=lambda m, x: m(x), decode=lambda m, z: z)
+
+
+@pytest.mark.parametrize("norm", [nn.utils.weight_norm, nn.utils.spectral_norm, nn.utils.parametrizations.weight_norm])
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_normalised_weights_are_folded(norm: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = handmade.Logvar()
+    norm(model.inner[0])
+    model(X)  # as after training: the weight of the old kind of norm is a result with a history
+    report = export(model, tmp_path / "n.vaeb", calibration=ROWS)
+    assert max(figure.max_relative for figure in report.parity.values()) < 1e-5
+
+
+def test_bernoulli_logits_go_all_the_way(tmp_path: Path) -> None:
+    class Logits(Parts):
+        def after(self, x_hat: Tensor) -> Tensor:
+            return torch.sigmoid(x_hat)
+
+    rows = np.random.default_rng(0).random((150, 6)).astype(np.float32)
+    config = ExportConfig(likelihood="bernoulli", logits=True)
+    report = export(Logits(), tmp_path / "l.vaeb", calibration=rows, config=config)
+    assert "sigmoid(decode(encode(x))) is what its forward gives" in report.evidence
