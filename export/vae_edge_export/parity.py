@@ -44,7 +44,9 @@ class Reference:
     ) -> Reference:
         """Try float64 on example inputs; a module with float32 written into its code keeps float32."""
         try:
-            exact = {name: copy.deepcopy(module).double() for name, module in modules.items()}
+            exact = copy.deepcopy(dict(modules))  # in one go: the model they share is copied once
+            for module in exact.values():
+                module.double()
             for name, module in exact.items():
                 run_torch(module, signatures[name], examples[name], dtype=torch.float64)
         except Exception:  # whatever a foreign module raises; the report says "float32"
