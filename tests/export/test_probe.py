@@ -69,6 +69,29 @@ def test_mean_and_scale_are_found_in_any_order_and_a_sample_is_left_out(order: t
     torch.testing.assert_close(found.encode(found.module, X)[0], made("logvar").encode(X)[0])
 
 
+@pytest.mark.parametrize("order", [("mean", "scale"), ("scale", "mean")])
+def test_mean_and_scale_side_by_side_in_one_tensor_are_cut_apart(order: tuple[str, str]) -> None:
+    class Chunked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder, self.decoder = nn.Conv1d(3, 4, 1), nn.Conv1d(2, 3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            parts = dict(zip(order, self.encoder(x).chunk(2, dim=1), strict=True))
+            z = parts["mean"] + torch.exp(parts["scale"] / 2) * torch.randn_like(parts["mean"])
+            return self.decoder(z)
+
+    torch.manual_seed(0)
+    model, x = Chunked(), torch.randn(3, 3, 5)
+    found = adapt(model, x)
+    assert (found.kind, found.scale, found.latent_shape) == ("gaussian", "logvar", (2, 5))
+    assert "the tensor of encode holds mean and scale, cut in two along axis 1" in found.evidence
+    wanted = dict(zip(order, model.encoder(x).chunk(2, dim=1), strict=True))
+    mean, logvar = found.encode(found.module, x)
+    torch.testing.assert_close(mean, wanted["mean"])
+    torch.testing.assert_close(logvar, wanted["scale"])
+
+
 def test_a_declaration_that_the_forward_contradicts_is_refused() -> None:
     with pytest.raises(AdaptError, match=r"declared as 'logvar'.*uses it as std: pass scale='std'"):
         adapt(made("std"), X, scale="logvar")

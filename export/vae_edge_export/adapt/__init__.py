@@ -18,7 +18,7 @@ from ..scale import TO_LOGVAR, Scale
 from .checks import check_decode, check_encode, failed
 from .composition import compare_with_forward
 from .normalise import Encoded, read_encoded
-from .posterior import measure_posterior, private_copy, scale_of
+from .posterior import cut_in_two, measure_posterior, private_copy, scale_of
 from .probe import Role, mean_is_drawn
 from .vae import AdaptedVae, code_of, pairs_of
 
@@ -71,13 +71,15 @@ def adapt(
     with torch.no_grad(), kept_rng():
         recipe, found = _first_call(recipe, module, feeds)
         check_encode(recipe, module, feeds, found)
+        measured = measure_posterior(recipe, feeds)
+        if found.code is not None and not recipe.library and (cut := cut_in_two(recipe, feeds, measured)) is not None:
+            recipe, found = _first_call(cut, module, feeds)
         kind = _kind(found)
         evidence = [f"recognised as {recipe.name}", *recipe.notes, f"encode returns {found.how}"]
         if types:
             evidence.append(f"weights of type {', '.join(types)} are exported as float32")
         role: Role | None = None
         form: Scale | None = None
-        measured = measure_posterior(recipe, feeds)
         evidence += [f"draws noise: {source.op} at {source.where}" for source in measured.sources]
         if kind == "gaussian":
             role, form, how = scale_of(recipe, feeds, found, measured, declared=scale)

@@ -21,6 +21,8 @@ def failed(what: str, module: nn.Module, feeds: tuple[Tensor, ...], error: Excep
         remedy = ": code inside it asks for a GPU; take devices from its inputs (x.device), export runs on the CPU"
     elif what == "encode" and any(word in text for word in ("shape", "size", "dimension", "channels")):
         remedy = _first_layer(module)
+    elif what == "decode":
+        remedy = ". If something comes before it in forward, write it, decode=lambda m, z: …"
     shapes = " and ".join(str(tuple(feed.shape)) for feed in feeds)
     return AdaptError(f"{what} failed on rows of shape {shapes}: {type(error).__name__}: {text}{remedy}")
 
@@ -114,7 +116,10 @@ def check_decode(vae: AdaptedVae, feeds: tuple[Tensor, ...], likelihood: Likelih
                 f"decode gave shape {shape}; a categorical needs (n, classes, *{tuple(example.shape[1:])})"
             )
     elif shape != tuple(example.shape):
-        raise AdaptError(f"decode gave shape {shape}, the rows have {tuple(example.shape)}")
+        raise AdaptError(
+            f"decode gave shape {shape}, the rows have {tuple(example.shape)}: if more follows in forward, write it, "
+            "decode=lambda m, z: …"
+        )
     if not torch.equal(x_hat, again):
         raise AdaptError(
             "decode gives other values on a second call, so it draws random numbers: return the mean of the "

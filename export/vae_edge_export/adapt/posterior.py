@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import warnings
 
 import torch
@@ -11,10 +12,11 @@ from torch.nn.parameter import is_lazy
 
 from vae_edge_runtime.errors import AdaptError
 
-from ..adapters import Recipe
+from ..adapters import Encode, Recipe
 from ..scale import TO_LOGVAR, Scale
 from .normalise import Encoded, read_encoded
 from .probe import Measured, Role, identify, measure
+from .vae import code_of
 
 
 def private_copy(model: nn.Module) -> nn.Module:
@@ -68,6 +70,23 @@ def measure_posterior(recipe: Recipe, feeds: tuple[Tensor, ...]) -> Measured:
 def _cast(model: nn.Module, feeds: tuple[Tensor, ...], dtype: torch.dtype) -> tuple[nn.Module, tuple[Tensor, ...]]:
     module = nn.Module.to(private_copy(model), dtype)  # of the base class: a library's own may have opinions
     return module, tuple(feed.to(dtype) if feed.is_floating_point() else feed for feed in feeds)
+
+
+def cut_in_two(recipe: Recipe, feeds: tuple[Tensor, ...], measured: Measured) -> Recipe | None:
+    """A recipe for an encoder whose one tensor holds mean and scale side by side, if that is what was measured."""
+    if not measured.draws:
+        return None
+    module, cast = _cast(recipe.module, feeds, measured.draws[0][0].dtype)
+    code = read_encoded(recipe.encode(module, *cast)).code
+    for axis in (1, -1):
+        if code is not None and code.ndim > 1 and code.shape[axis] % 2 == 0 and identify(code.chunk(2, axis), measured):
+            note = f"the tensor of encode holds mean and scale, cut in two along axis {axis}"
+            return dataclasses.replace(recipe, encode=_halved(recipe.encode, axis), notes=(*recipe.notes, note))
+    return None
+
+
+def _halved(encode: Encode, axis: int) -> Encode:
+    return lambda m, *values: tuple(code_of(read_encoded(encode(m, *values))).chunk(2, axis))
 
 
 def scale_of(
