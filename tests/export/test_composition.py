@@ -75,6 +75,25 @@ def test_a_sigmoid_after_the_decoder_is_named_unless_logits_were_announced() -> 
     assert found.evidence[-1] == "sigmoid(decode(encode(x))) is what its forward gives"
 
 
+@pytest.mark.parametrize("squashed", [False, True])
+def test_a_forward_that_returns_its_loss_is_looked_into(squashed: bool) -> None:
+    class Loss(Parts):
+        def forward(self, x: Tensor) -> Tensor:
+            x_hat = super().forward(x)[1]
+            return (torch.sigmoid(x_hat) if squashed else x_hat).sub(x).square().mean()
+
+    if squashed:
+        with pytest.raises(AdaptError, match=r"sigmoid\(decode\(z\)\)"):
+            adapt(Loss(), X)
+    else:
+        assert adapt(Loss(), X).evidence[-1] == "decode(encode(x)) is a step of its forward, which returns no rows"
+
+
+def test_a_missing_condition_is_asked_for() -> None:
+    with pytest.raises(AdaptError, match=r"missing 1 required positional argument: 'y': if it is a conditional model"):
+        adapt(handmade.LabelConditional(), X)
+
+
 def test_a_categorical_latent_is_not_taken_for_an_autoencoders_code() -> None:
     class Gumbel(nn.Module):
         def __init__(self) -> None:

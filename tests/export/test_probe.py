@@ -110,7 +110,7 @@ def test_without_a_draw_the_scale_must_be_declared() -> None:
         adapt(Silent(), X)
     found = adapt(Silent(), X, scale="logvar")
     assert found.scale == "logvar"
-    assert "scale: logvar, declared, not measured (no draw)" in found.evidence
+    assert "scale: logvar, declared, not measured (its forward draws no noise around the mean)" in found.evidence
 
 
 def test_a_deviation_of_no_known_form_is_measured_and_named() -> None:
@@ -121,6 +121,8 @@ def test_a_deviation_of_no_known_form_is_measured_and_named() -> None:
 
     with pytest.raises(AdaptError, match=r"a standard deviation of 0\.\d+ to 0\.\d+ was measured, which none"):
         adapt(Halved(), X)
+    evidence = adapt(Halved(), X, scale="logvar").evidence
+    assert any("declared, not measured (in its forward a standard deviation of 0." in line for line in evidence)
 
 
 def test_scales_that_cannot_be_told_apart_on_these_rows_are_not_guessed() -> None:

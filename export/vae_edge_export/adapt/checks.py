@@ -19,6 +19,8 @@ def failed(what: str, module: nn.Module, feeds: tuple[Tensor, ...], error: Excep
     text, remedy = str(error), ""
     if "cuda" in text.lower() or "different device" in text.lower():
         remedy = ": code inside it asks for a GPU; take devices from its inputs (x.device), export runs on the CPU"
+    elif "missing" in text and "positional argument" in text:
+        remedy = ": if it is a conditional model, pass condition=, one per row"
     elif what == "encode" and any(word in text for word in ("shape", "size", "dimension", "channels")):
         remedy = _first_layer(module)
     elif what == "decode":

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vae_edge_runtime.errors import AdaptError
 
@@ -21,6 +22,10 @@ from .probe import PinnedNoise
 from .vae import AdaptedVae
 
 _RTOL = 1e-3
+_SQUASHED = (
+    "its forward gives sigmoid(decode(z)): say likelihood='bernoulli' with logits=True, or "
+    "decode=lambda m, z: torch.sigmoid(m.decode(z))"
+)
 
 
 def compare_with_forward(recipe: Recipe, vae: AdaptedVae, feeds: tuple[Tensor, ...], *, logits: bool) -> str:
@@ -43,17 +48,14 @@ def compare_with_forward(recipe: Recipe, vae: AdaptedVae, feeds: tuple[Tensor, .
     x_hat = vae.decode(vae.module, vae.encode(vae.module, *feeds)[0], *feeds[1:])[0]
     rows = [t for t in tensors_in(returned) if t.numel() == x_hat.numel() and not _same(t, feeds[0])]
     if not rows:
-        return "decode(encode(x)) was not compared with its forward, which returns no rows"
+        return _found_on_the_way(recipe, vae, feeds, x_hat, logits=logits)
     if any(_same(found, x_hat) for found in rows):
         return "decode(encode(x)) is what its forward gives"
     squashed = any(_same(found, torch.sigmoid(x_hat)) for found in rows)
     if squashed and logits:
         return "sigmoid(decode(encode(x))) is what its forward gives"
     if squashed:
-        raise AdaptError(
-            "its forward gives sigmoid(decode(z)): say likelihood='bernoulli' with logits=True, or "
-            "decode=lambda m, z: torch.sigmoid(m.decode(z))"
-        )
+        raise AdaptError(_SQUASHED)
     difference = min(float((found.reshape(-1) - x_hat.reshape(-1)).abs().max()) for found in rows)
     if recipe.name == "callables":
         return f"decode(encode(x)) differs from what its forward gives, by {difference:.2g}"
@@ -62,6 +64,35 @@ def compare_with_forward(recipe: Recipe, vae: AdaptedVae, feeds: tuple[Tensor, .
         "between or after the halves that were found (an activation, a reshape, a random step). Write both: "
         "encode=lambda m, x: (mean, scale), decode=lambda m, z: x_hat"
     )
+
+
+def _found_on_the_way(
+    recipe: Recipe, vae: AdaptedVae, feeds: tuple[Tensor, ...], x_hat: Tensor, *, logits: bool
+) -> str:
+    """For a forward that returns a loss: whether the reconstruction is one of its steps."""
+    assert recipe.forward is not None
+    with Steps(x_hat.numel()) as steps, PinnedNoise(0.0):
+        recipe.forward(vae.module, *(feed.clone() for feed in feeds))
+    if not any(_same(step, x_hat) for step in steps.results):
+        return "decode(encode(x)) was not compared with its forward, which returns no rows"
+    if not logits and recipe.name != "callables" and any(_same(step, torch.sigmoid(x_hat)) for step in steps.results):
+        raise AdaptError(_SQUASHED)
+    return "decode(encode(x)) is a step of its forward, which returns no rows"
+
+
+class Steps(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Records the float results of a given number of elements."""
+
+    def __init__(self, numel: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.numel, self.results = numel, list[Tensor]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one operator."""
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.is_floating_point() and result.numel() == self.numel:
+            self.results.append(result.detach().clone())
+        return result
 
 
 def tensors_in(value: Any) -> list[Tensor]:

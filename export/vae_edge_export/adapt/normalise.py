@@ -138,7 +138,7 @@ def read_decoded(value: Any, *, count: int) -> tuple[Tensor, ...]:
     wanted = (
         "two tensors: (x_hat, x_logvar) for likelihood 'gaussian' without a variance, (alpha, beta) for 'beta'"
         if count == 2
-        else "one tensor x_hat"
+        else "one tensor x_hat (two are for likelihood 'gaussian' without a variance, or 'beta')"
     )
     raise AdaptError(f"decode must return {wanted}, not {shape_of(value)}")
 

@@ -114,24 +114,27 @@ def scale_of(
         role = next((r for r in roles if r.scale == known), None)
         if role is None and not found.pairs and len(found.unnamed) != 2:
             raise AdaptError(f"encode returns {found.how}: return two, encode=lambda m, x: (mean, {known})")
-        checked = "measured in its forward" if roles else f"declared, not measured ({measured.problem or 'no draw'})"
+        checked = "measured in its forward" if roles else f"declared, not measured ({_why_not(found, measured)})"
         return role or (None if found.pairs else Role(0, 1, known)), known, f"scale: {known}, {checked}"
     if len(roles) == 1:
         role = roles.pop()
         where = "" if found.pairs else f"; value {role.mean} is the mean, value {role.parameter} the scale"
         return None if found.pairs else role, role.scale, f"scale: {role.scale}, measured in its forward{where}"
     if found.scale is not None and not roles:
-        return None, found.scale, f"scale: {found.scale}, by its name; not measured ({measured.problem or 'no draw'})"
+        return None, found.scale, f"scale: {found.scale}, by its name; not measured ({_why_not(found, measured)})"
     valid = f"pass scale=, one of {', '.join(TO_LOGVAR)}"
     if roles:
         raise AdaptError(f"the scale could be {' or '.join(sorted(forms))} on these rows: {valid}")
-    reason = measured.problem or "its forward draws no noise around the mean"
+    shown = "" if len(found.unnamed) == 2 or found.pairs else ", with encode=lambda m, x: (mean, scale)"
+    reason = _why_not(found, measured)
+    raise AdaptError(f"encode returns {found.how}, and what the scale is cannot be told ({reason}): {valid}{shown}")
+
+
+def _why_not(found: Encoded, measured: Measured) -> str:
+    """Why the measurement says nothing about these tensors."""
     tensors = (*found.unnamed, *(tensor for pair in found.pairs for tensor in pair))
     spreads = [std for mean, std in measured.draws if any(mean.shape == tensor.shape for tensor in tensors)]
     if spreads:
-        reason = (
-            f"in its forward a standard deviation of {float(spreads[-1].min()):.3g} to {float(spreads[-1].max()):.3g} "
-            "was measured, which none of them gives"
-        )
-    shown = "" if len(found.unnamed) == 2 or found.pairs else ", with encode=lambda m, x: (mean, scale)"
-    raise AdaptError(f"encode returns {found.how}, and what the scale is cannot be told ({reason}): {valid}{shown}")
+        low, high = float(spreads[-1].min()), float(spreads[-1].max())
+        return f"in its forward a standard deviation of {low:.3g} to {high:.3g} was measured, which none of them gives"
+    return measured.problem or "its forward draws no noise around the mean"
