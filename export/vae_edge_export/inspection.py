@@ -11,6 +11,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.utils.flop_counter import FlopCounterMode
 
 from vae_edge_runtime.errors import VaeEdgeError
@@ -106,7 +107,7 @@ def inspect_model(
     kind = type(model).__name__
     try:
         recipe = recipe_for(model, encode=encode, decode=decode)
-        parameters = sum(p.numel() for p in recipe.module.parameters())
+        parameters = sum(p.numel() for p in recipe.module.parameters() if not is_lazy(p))
         evidence = (f"recognised as {recipe.name}", *recipe.notes)
         config, brought = filled_in(config, recipe)
         built = build_graphs(recipe, looked_at, config, example=None, scale=scale, codebook=codebook)

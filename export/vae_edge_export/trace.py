@@ -23,7 +23,7 @@ from torch.jit._trace import TracerWarning
 from vae_edge_runtime.errors import ExportFailed
 from vae_edge_runtime.specs import Signature
 
-from .rng import kept_rng
+from .torch_state import kept_rng, slow_attention
 from .user_lines import Lines, bare_name, is_users
 
 OPSET = 18
@@ -89,7 +89,7 @@ def trace(module: nn.Module, examples: Sequence[Tensor], *, graph: str, signatur
             f"graph '{graph}' was frozen to a batch of {TRACED_ROWS} rows ({exporter} exporter): somewhere the batch "
             "size becomes a Python number; use x.shape[0] as it is, without int(), or -1"
         )
-    with Lines() as recorded, kept_rng(), torch.no_grad():
+    with Lines() as recorded, kept_rng(), slow_attention(), torch.no_grad():
         module(*(row.clone() for row in rows))
     lines = {node.op_type: _line_of(node, recorded) for node in reversed(model.graph.node)}
     for node in _needed(model.graph):
@@ -123,7 +123,7 @@ def _named(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto:
 def _dynamo(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature) -> onnx.ModelProto:
     batch = torch.export.Dim("batch")
     inputs, outputs = _outer_names(signature)
-    with _quiet(), kept_rng(), torch.no_grad():
+    with _quiet(), kept_rng(), slow_attention(), torch.no_grad():
         program = torch.onnx.export(
             module,
             rows,
@@ -144,7 +144,7 @@ def _dynamo(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature) -
 
 def _legacy(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature) -> onnx.ModelProto:
     inputs, outputs = _outer_names(signature)
-    with _quiet(), kept_rng(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+    with _quiet(), kept_rng(), slow_attention(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("error", TracerWarning)
         path = Path(folder) / "graph.onnx"
         torch.onnx.export(

@@ -170,6 +170,70 @@ def test_normalised_weights_are_folded(norm: Any, tmp_path: Path) -> None:
     assert max(figure.max_relative for figure in report.parity.values()) < 1e-5
 
 
+def test_logits_are_not_taken_for_probabilities_and_the_reverse_is_said() -> None:
+    class Probable(Parts):
+        def after(self, x_hat: Tensor) -> Tensor:
+            return torch.sigmoid(x_hat)
+
+    with pytest.raises(AdaptError, match="no probabilities: if they are logits, say logits=True"):
+        adapt(Parts(), X, likelihood="bernoulli")
+    found = adapt(
+        Probable(), X, encode=lambda m, x: (m.fc_mu(m.encoder(x)), m.fc_logvar(m.encoder(x))),
+        decode=lambda m, z: torch.sigmoid(m.decoder(z)), likelihood="bernoulli", logits=True,
+    )  # fmt: skip
+    assert "decode gave values in [0, 1] only: if they are probabilities, leave logits out" in found.evidence
+
+
+def test_logits_beside_the_reconstruction_are_not_taken_for_it() -> None:
+    class Both(Parts):
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            logits = super().forward(x)[1]
+            return {"recon": torch.sigmoid(logits), "logits": logits}
+
+    with pytest.raises(AdaptError, match=r"sigmoid\(decode\(z\)\)"):
+        adapt(Both(), X)
+    adapt(Both(), X, likelihood="bernoulli", logits=True)
+
+
+def test_a_clamp_that_only_extreme_rows_meet_is_found() -> None:
+    class Clamped(Parts):
+        def forward(self, x: Tensor) -> Any:
+            return super().forward(x.clamp(-5, 5))
+
+    with pytest.raises(AdaptError, match="not on rows 30 times as large: forward clamps something"):
+        adapt(Clamped(), X)
+
+
+def test_a_prior_of_its_own_is_pointed_at() -> None:
+    model = Parts()
+    model.register_buffer("prior_mu", torch.ones(2))
+    assert any("has 'prior_mu': if its loss uses another prior" in line for line in adapt(model, X).evidence)
+
+
+def test_attention_with_a_mask_is_measured() -> None:
+    class Masked(Parts):
+        def __init__(self) -> None:
+            super().__init__()
+            layer = nn.TransformerEncoderLayer(6, 2, 12, batch_first=True)
+            self.mixer = nn.TransformerEncoder(layer, 1)
+            self.encoder = nn.Linear(6, 16)
+
+        def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            mask = x.abs().sum(-1) == 0
+            h = self.encoder(self.mixer(x, src_key_padding_mask=mask).mean(1))
+            return self.fc_mu(h), self.fc_logvar(h)
+
+        def decode(self, z: Tensor) -> Tensor:
+            return self.decoder(z)[:, None].repeat(1, 3, 1)
+
+        def forward(self, x: Tensor) -> Any:
+            mu, logvar = self.encode(x)
+            return self.decode(mu + torch.exp(0.5 * logvar) * torch.randn_like(mu))
+
+    torch.manual_seed(0)
+    assert "scale: logvar, measured in its forward" in " ".join(adapt(Masked(), torch.randn(3, 3, 6)).evidence)
+
+
 def test_bernoulli_logits_go_all_the_way(tmp_path: Path) -> None:
     class Logits(Parts):
         def after(self, x_hat: Tensor) -> Tensor:

@@ -172,5 +172,8 @@ def test_decoded_values_are_read_by_their_kind() -> None:
         assert torch.equal(read_decoded(value, count=1)[0], T)
     pair = read_decoded(torch.distributions.Normal(T, T + 1), count=2)
     torch.testing.assert_close(pair[1], 2 * torch.log(T + 1))
+    named = read_decoded({"mean": T, "std": T + 1}, count=2)
+    torch.testing.assert_close(named[1], 2 * torch.log(T + 1))
+    assert torch.equal(read_decoded({"x_hat": T, "log_var": T + 1}, count=2)[1], T + 1)
     with pytest.raises(AdaptError, match="one tensor x_hat"):
         read_decoded((T, T), count=1)

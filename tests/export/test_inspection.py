@@ -72,7 +72,9 @@ def test_what_stands_in_the_way_is_a_finding() -> None:
     with torch.no_grad():
         broken.to_mean.bias[0] = torch.nan
     for model, said in (
-        (broken, "to_mean.bias holds NaN"), (nn.Linear(6, 6), "has no method 'encode'"), ("text", "is a str"),
+        (broken, "to_mean.bias holds NaN"),
+        (nn.Sequential(nn.LazyLinear(3)), "has no method 'encode'"), (nn.Linear(6, 6), "has no method 'encode'"),
+        ("text", "is a str"),
         (handmade.KerasLike(), "encode failed on rows of shape (3, 6)"),
     ):  # fmt: skip
         found = inspect_model(model, ROWS)

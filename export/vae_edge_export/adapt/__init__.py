@@ -13,8 +13,8 @@ from vae_edge_runtime.errors import AdaptError, OptionError
 from vae_edge_runtime.specs import LatentKind, Likelihood
 
 from ..adapters import Decode, Encode, Recipe, recipe_for
-from ..rng import kept_rng
 from ..scale import TO_LOGVAR, Scale
+from ..torch_state import kept_rng, slow_attention
 from .checks import check_decode, check_encode, failed
 from .composition import compare_with_forward
 from .normalise import Encoded, read_encoded
@@ -68,7 +68,7 @@ def adapt(
         {str(t.dtype) for t in recipe.module.state_dict().values() if t.is_floating_point()} - {"torch.float32"}
     )
     feeds = (example,) if condition is None else (example, condition)
-    with torch.no_grad(), kept_rng():
+    with torch.no_grad(), kept_rng(), slow_attention():
         recipe, found = _first_call(recipe, module, feeds)
         check_encode(recipe, module, feeds, found)
         measured = measure_posterior(recipe, feeds)
@@ -76,6 +76,8 @@ def adapt(
             recipe, found = _first_call(cut, module, feeds)
         kind = _kind(found)
         evidence = [f"recognised as {recipe.name}", *recipe.notes, f"encode returns {found.how}"]
+        if learned_variance:
+            evidence.append("a pair of decode is taken as (mean, logvar); with names, as they say")
         if types:
             evidence.append(f"weights of type {', '.join(types)} are exported as float32")
         role: Role | None = None
@@ -112,9 +114,16 @@ def adapt(
             options=recipe.options,
             evidence=tuple(evidence),
         )
-        x_hat = check_decode(vae, feeds, likelihood)
-        compared = compare_with_forward(recipe, vae, feeds, logits=logits)
-        vae = dataclasses.replace(vae, evidence=(*vae.evidence, compared))
+        x_hat = check_decode(vae, feeds, likelihood, logits=logits)
+        if logits and 0.0 <= float(x_hat.min()) <= float(x_hat.max()) <= 1.0:
+            evidence.append("decode gave values in [0, 1] only: if they are probabilities, leave logits out")
+        evidence += [
+            f"has '{name}': if its loss uses another prior than N(0, I), pass kl_weight 0 and prior="
+            for name in module.state_dict()
+            if "prior" in name.lower() and vae.has_kl
+        ][:1]
+        evidence.append(compare_with_forward(recipe, vae, feeds, logits=logits))
+        vae = dataclasses.replace(vae, evidence=tuple(evidence))
     return dataclasses.replace(vae, classes=x_hat.shape[1]) if likelihood == "categorical" else vae
 
 

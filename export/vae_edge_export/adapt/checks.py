@@ -95,7 +95,7 @@ def _close(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and torch.allclose(a.float(), b.float(), rtol=1e-3, atol=1e-5)
 
 
-def check_decode(vae: AdaptedVae, feeds: tuple[Tensor, ...], likelihood: Likelihood) -> Tensor:
+def check_decode(vae: AdaptedVae, feeds: tuple[Tensor, ...], likelihood: Likelihood, *, logits: bool) -> Tensor:
     """The decoder gives rows of the right shape, the same ones each time; returns them."""
     example = feeds[0]
     latent = vae.encode(vae.module, *feeds)[0]
@@ -121,6 +121,12 @@ def check_decode(vae: AdaptedVae, feeds: tuple[Tensor, ...], likelihood: Likelih
         raise AdaptError(
             f"decode gave shape {shape}, the rows have {tuple(example.shape)}: if more follows in forward, write it, "
             "decode=lambda m, z: …"
+        )
+    low, high = float(x_hat.min()), float(x_hat.max())
+    if likelihood == "bernoulli" and not logits and not 0.0 <= low <= high <= 1.0:
+        raise AdaptError(
+            f"decode gives values from {low:.3g} to {high:.3g}, which are no probabilities: if they are logits, say "
+            "logits=True; else take another likelihood"
         )
     if not torch.equal(x_hat, again):
         raise AdaptError(

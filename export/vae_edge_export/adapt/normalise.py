@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vae_edge_runtime.errors import AdaptError
 
-from ..scale import Scale
+from ..scale import TO_LOGVAR, Scale
 
 MEAN_NAMES = ("mean", "mu", "loc", "z_mean", "z_mu", "mu_z", "embedding")
 SCALE_NAMES: dict[str, Scale] = {
@@ -30,7 +30,7 @@ _QUANTISED_NAMES = ("z_q", "quantized", "quantised", "quantized_vector", "quanti
 _DISTRIBUTION_NAMES = ("latent_dist", "posterior", "distribution", "dist", "q_z", "qz_x", "q")
 _CODE_NAMES = ("latents", "latent", "z", "embedding", "code")
 _DECODED_NAMES = ("sample", "reconstruction", "x_hat", "x_recon", "recon_x", "recon", "reconstructed", "output", "mean")
-_SPREAD_NAMES = ("x_logvar", "logvar", "log_var")
+_SPREAD_NAMES = ("x_logvar",)
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,9 @@ def read_decoded(value: Any, *, count: int) -> tuple[Tensor, ...]:
         if x_hat is not None and count == 1:
             return (x_hat,)
         spread = next((fields[name] for name in _SPREAD_NAMES if isinstance(fields.get(name), Tensor)), None)
-        if spread is None and isinstance(fields.get("variance"), Tensor):
-            spread = fields["variance"].log()
+        scale = next((name for name in SCALE_NAMES if isinstance(fields.get(name), Tensor)), None)
+        if spread is None and scale is not None:
+            spread = TO_LOGVAR[SCALE_NAMES[scale]](fields[scale])
         if x_hat is not None and spread is not None:
             return x_hat, spread
     wanted = (

@@ -136,5 +136,8 @@ def _why_not(found: Encoded, measured: Measured) -> str:
     spreads = [std for mean, std in measured.draws if any(mean.shape == tensor.shape for tensor in tensors)]
     if spreads:
         low, high = float(spreads[-1].min()), float(spreads[-1].max())
-        return f"in its forward a standard deviation of {low:.3g} to {high:.3g} was measured, which none of them gives"
+        return (
+            f"in its forward a standard deviation of {low:.3g} to {high:.3g} was measured, which "
+            "none of them gives: if forward does more before or after encode, write that, encode=lambda m, x: …"
+        )
     return measured.problem or "its forward draws no noise around the mean"
