@@ -15,7 +15,6 @@ from torch.nn.parameter import is_lazy
 from torch.utils.flop_counter import FlopCounterMode
 
 from vae_edge_runtime.errors import VaeEdgeError
-from vae_edge_runtime.onnx_ops import ALLOWED
 
 from .adapters import Decode, Encode, recipe_for
 from .build import BuiltGraphs, build_graphs, filled_in
@@ -23,7 +22,7 @@ from .config import ExportConfig
 from .passes import clean_up
 from .rows import rows_to_look_at
 from .scale import Scale
-from .trace import trace
+from .trace import refused_operators, trace
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def _graph(built: BuiltGraphs, name: str) -> GraphFindings:
     except VaeEdgeError as error:
         return GraphFindings(inputs, outputs, flops, problem=_said(error))
     operators = _counted(cleaned)
-    refused = {op: traced.lines.get(op, "an unknown place") for op in operators if op not in ALLOWED}
+    refused = refused_operators(cleaned, traced)
     weights = sum(math.prod(t.dims) for t in cleaned.graph.initializer)
     return GraphFindings(
         inputs, outputs, flops, weights, len(cleaned.graph.node), operators, refused, exporter=traced.exporter

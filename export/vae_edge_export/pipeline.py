@@ -23,7 +23,6 @@ from vae_edge_runtime.bundle import Bundle
 from vae_edge_runtime.calibration import ScoreSketch
 from vae_edge_runtime.errors import ExportFailed
 from vae_edge_runtime.manifest import MEMBER, Calibration, Golden
-from vae_edge_runtime.onnx_ops import ALLOWED
 from vae_edge_runtime.onnx_scan import scan
 from vae_edge_runtime.session import ROWS_PER_RUN
 from vae_edge_runtime.specs import PriorSpec
@@ -37,7 +36,7 @@ from .passes import clean_up
 from .priors import PriorChoice
 from .rows import ExportRows, split_rows
 from .scale import Scale
-from .trace import Traced, trace
+from .trace import Traced, refused_operators, trace
 from .verdict import check_verdict
 from .weights import SplitGraphs, pair_id, split
 
@@ -187,9 +186,9 @@ def _by_legacy(exporters: Mapping[str, str]) -> list[str]:
 
 
 def _check_operators(model: onnx.ModelProto, traced: Traced, graph: str) -> None:
-    refused = sorted({node.op_type for node in model.graph.node} - ALLOWED)
+    refused = refused_operators(model, traced)
     if refused:
-        places = ", ".join(f"{op} at {traced.lines.get(op, 'an unknown place')}" for op in refused)
+        places = ", ".join(f"{op} at {line}" for op, line in refused.items())
         raise ExportFailed(
             f"graph '{graph}' holds operators no device of ours runs: {places}. Replace them by operations of the "
             "allow-list, vae_edge_runtime/onnx_ops.py"

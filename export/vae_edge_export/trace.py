@@ -21,6 +21,7 @@ from torch.distributions import Distribution
 from torch.jit._trace import TracerWarning
 
 from vae_edge_runtime.errors import ExportFailed
+from vae_edge_runtime.onnx_ops import ALLOWED
 from vae_edge_runtime.specs import Signature
 
 from .torch_state import kept_rng, slow_attention
@@ -118,6 +119,12 @@ def _named(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto:
         for names in (node.input, node.output):
             names[:] = [renamed.get(name, name) for name in names]
     return model
+
+
+def refused_operators(model: onnx.ModelProto, traced: Traced) -> dict[str, str]:
+    """Operators of a cleaned-up graph that no device runs, each with the line of the user's model it came from."""
+    refused = sorted({node.op_type for node in model.graph.node} - ALLOWED)
+    return {op: traced.lines.get(op, "an unknown place") for op in refused}
 
 
 def _dynamo(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature) -> onnx.ModelProto:

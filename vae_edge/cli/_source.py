@@ -42,6 +42,12 @@ ScaleForm = Annotated[
     ),
 ]
 
+Codebook = Annotated[int | None, typer.Option(min=1, help="Number of codes of a VQ model.")]
+Variance = Annotated[float | None, typer.Option(help="Of gaussian; without it the decoder gives one.")]
+Offset = Annotated[str | None, typer.Option(help="x_model = (x - offset) / scale; comma separated.")]
+Scale = Annotated[str | None, typer.Option(help="See --offset.", show_default=False)]
+Layout = Annotated[str | None, typer.Option(help="nchw or nhwc, for arrays of images.", show_default=False)]
+
 
 @dataclass(frozen=True)
 class ModelSource:

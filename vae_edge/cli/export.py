@@ -44,7 +44,7 @@ def run(
     encode: _source.Encode = None,
     decode: _source.Decode = None,
     scale_form: _source.ScaleForm = None,
-    codebook: Annotated[int | None, typer.Option(min=1, help="Number of codes of a VQ model.")] = None,
+    codebook: _source.Codebook = None,
     prior: Annotated[
         str | None,
         typer.Option(
@@ -55,11 +55,11 @@ def run(
     likelihood: Annotated[
         str | None, typer.Option(help="mse, bernoulli, gaussian, laplace, beta or categorical.", show_default=False)
     ] = None,
-    variance: Annotated[float | None, typer.Option(help="Of gaussian; without it the decoder gives one.")] = None,
+    variance: _source.Variance = None,
     logits: Annotated[bool, typer.Option("--logits", help="The bernoulli decoder gives logits.")] = False,
-    offset: Annotated[str | None, typer.Option(help="x_model = (x - offset) / scale; comma separated.")] = None,
-    scale: Annotated[str | None, typer.Option(help="See --offset.", show_default=False)] = None,
-    layout: Annotated[str | None, typer.Option(help="nchw or nhwc, for arrays of images.", show_default=False)] = None,
+    offset: _source.Offset = None,
+    scale: _source.Scale = None,
+    layout: _source.Layout = None,
     score: Annotated[
         str, typer.Option(help="elbo (reconstruction + KL, where the model has one) or reconstruction.")
     ] = "elbo",

@@ -111,7 +111,6 @@ def adapt(
             prior=recipe.prior,
             latent_offset=recipe.latent_offset,
             latent_scale=recipe.latent_scale,
-            options=recipe.options,
             evidence=tuple(evidence),
         )
         x_hat = check_decode(vae, feeds, likelihood, logits=logits)

@@ -58,14 +58,14 @@ def _compare(recipe: Recipe, vae: AdaptedVae, feeds: tuple[Tensor, ...], *, logi
     if recipe.forward is None or not recipe.can_run:
         return "decode(encode(x)) was not compared with its forward: there is none"
     try:
-        with PinnedNoise(0.0):
+        x_hat = vae.decode(vae.module, vae.encode(vae.module, *feeds)[0], *feeds[1:])[0]
+        with Steps(x_hat.numel()) as steps, PinnedNoise(0.0):
             returned = recipe.forward(vae.module, *(feed.clone() for feed in feeds))
-    except Exception as error:  # a forward that needs more than rows is no fault of its halves
+    except Exception as error:  # a forward that needs more than rows, or takes no large ones, is no fault of its halves
         return f"decode(encode(x)) was not compared with its forward ({type(error).__name__})"
-    x_hat = vae.decode(vae.module, vae.encode(vae.module, *feeds)[0], *feeds[1:])[0]
     rows = [t for t in tensors_in(returned) if t.numel() == x_hat.numel() and not _same(t, feeds[0])]
     if not rows:
-        return _found_on_the_way(recipe, vae, feeds, x_hat, logits=logits)
+        return _found_on_the_way(recipe, steps.results, x_hat, logits=logits)
     if not bool(torch.isfinite(x_hat).all()):
         return _NOT_FINITE
     squashed = any(_same(found, torch.sigmoid(x_hat)) for found in rows)
@@ -85,16 +85,11 @@ def _compare(recipe: Recipe, vae: AdaptedVae, feeds: tuple[Tensor, ...], *, logi
     )
 
 
-def _found_on_the_way(
-    recipe: Recipe, vae: AdaptedVae, feeds: tuple[Tensor, ...], x_hat: Tensor, *, logits: bool
-) -> str:
+def _found_on_the_way(recipe: Recipe, steps: list[Tensor], x_hat: Tensor, *, logits: bool) -> str:
     """For a forward that returns a loss: whether the reconstruction is one of its steps."""
-    assert recipe.forward is not None
-    with Steps(x_hat.numel()) as steps, PinnedNoise(0.0):
-        recipe.forward(vae.module, *(feed.clone() for feed in feeds))
-    if not any(_same(step, x_hat) for step in steps.results):
+    if not any(_same(step, x_hat) for step in steps):
         return "decode(encode(x)) was not compared with its forward, which returns no rows"
-    if not logits and recipe.name != "callables" and any(_same(step, torch.sigmoid(x_hat)) for step in steps.results):
+    if not logits and recipe.name != "callables" and any(_same(step, torch.sigmoid(x_hat)) for step in steps):
         raise AdaptError(_SQUASHED)
     return "decode(encode(x)) is a step of its forward, which returns no rows"
 

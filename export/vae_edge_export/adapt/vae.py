@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,7 +31,6 @@ class AdaptedVae:
         decoded: tensors the decoder gives: 2 for a distribution with a spread of its own.
         classes: of a categorical likelihood; else 0.
         has_kl: there is a KL in closed form.
-        options: ``ExportConfig`` fields the model brings along.
         evidence: what was found and why, a line each.
     """
 
@@ -54,7 +52,6 @@ class AdaptedVae:
     prior: Prior | None
     latent_offset: float
     latent_scale: float
-    options: Mapping[str, Any] = field(default_factory=dict)
     evidence: tuple[str, ...] = ()
 
     def encode(self, module: nn.Module, x: Tensor, *condition: Tensor) -> tuple[Tensor, ...]:
