@@ -16,6 +16,8 @@ HEAVY = (
     "onnx",
     "onnxscript",
     "onnxruntime",
+    "sklearn",
+    "scipy",
     "typer",
     "rich",
     "click",

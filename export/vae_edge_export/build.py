@@ -1,4 +1,4 @@
-"""From a recipe and rows to the three graphs as torch modules, before any of them is traced."""
+"""From a recipe and rows to the graphs as torch modules, before any of them is traced."""
 
 from __future__ import annotations
 
@@ -12,13 +12,24 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vae_edge_runtime.errors import InputError, OptionError
+from vae_edge_runtime.heads import posterior_noise
 from vae_edge_runtime.inputs import check_condition
-from vae_edge_runtime.specs import LatentSpec, PriorSpec, ScoreSpec, Signature, TensorSpec, signatures
+from vae_edge_runtime.specs import (
+    ENSEMBLE_HEADS,
+    SAMPLED_HEADS,
+    Head,
+    LatentSpec,
+    PriorSpec,
+    ScoreSpec,
+    Signature,
+    TensorSpec,
+    signatures,
+)
 
 from .adapt import AdaptedVae, adapt
 from .adapters import Recipe
 from .config import ExportConfig
-from .heads import DataUnits, DecodeGraph, EncodeGraph, ScoreGraph
+from .heads import DataUnits, DecodeGraph, EncodeGraph, SampledGraph, ScoreGraph
 from .parity import rows_of
 from .rows import ExportRows, check_classes, check_unit_interval, finite_rows_of, model_shape
 from .scale import Scale
@@ -51,7 +62,7 @@ def build_graphs(
     scale: Scale | None,
     codebook: int | None,
 ) -> BuiltGraphs:
-    """Adapt a model and make its three graphs.
+    """Adapt a model and make its graphs.
 
     Raises:
         AdaptError, InputError, OptionError: as ``export``.
@@ -100,26 +111,57 @@ def build_graphs(
         vae.codebook,
         vae.embedding_shape,
     )
-    score = ScoreSpec(
-        config.likelihood, config.variance, float(config.reconstruction_weight), kl_weight, config.transform
-    )
+    score = _score_spec(config, vae)
     output = TensorSpec("x_hat", config.output_dtype, rows.row.shape)
     signed = signatures(rows.row, rows.condition, latent, output, score)
     modules: dict[str, nn.Module] = {
         "encode": EncodeGraph(vae, units),
         "decode": DecodeGraph(vae, units, config),
-        "score": ScoreGraph(vae, units, config),
+        "score": ScoreGraph(vae, units, config, score, rows.row),
     }
     z = signed["decode"].inputs[0]
     latents = {z.name: np.zeros((len(feeds["x"]), *z.shape), dtype=z.dtype)}
     decode_feeds = latents | {name: array for name, array in feeds.items() if name != "x"}
+    examples = {"encode": feeds, "decode": decode_feeds, "score": feeds}
+    if score.sampled:
+        modules["sampled"] = SampledGraph(vae, units, config, score)
+        examples["sampled"] = feeds | {"noise": posterior_noise(score, latent, len(feeds["x"]))}
     return BuiltGraphs(
         vae=vae,
         latent=latent,
         score=score,
         modules=modules,
         signatures=signed,
-        examples={"encode": feeds, "decode": decode_feeds, "score": feeds},
+        examples=examples,
+    )
+
+
+def _score_spec(config: ExportConfig, vae: AdaptedVae) -> ScoreSpec:
+    """The heads of this model.
+
+    Raises:
+        OptionError: one needs what the model does not have.
+    """
+    default: Head = "elbo" if config.kl_weight else "reconstruction"
+    heads = config.heads or (default,)
+    for head in heads:
+        if not vae.has_kl and head in ("elbo", "kl", *SAMPLED_HEADS):
+            raise OptionError(
+                f"head '{head}' needs a Gaussian posterior with N(0, I) as its prior; this model has none"
+            )
+        if vae.kind == "codes" and head == "mahalanobis":
+            raise OptionError("head 'mahalanobis' needs codes of real numbers; those of a VQ model are indices")
+    return ScoreSpec(
+        likelihood=config.likelihood,
+        variance=config.variance,
+        reconstruction_weight=float(config.reconstruction_weight),
+        kl_weight=config.kl_weight,
+        transform=config.transform,
+        heads=heads,
+        top_share=config.top_share,
+        draws=config.draws if set(heads) & set(SAMPLED_HEADS) else 0,
+        map_sigma=float(config.map_sigma),
+        parts=config.ensemble_parts if set(heads) & set(ENSEMBLE_HEADS) else (),
     )
 
 

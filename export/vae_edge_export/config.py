@@ -8,15 +8,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from vae_edge_runtime.calibrate import Method
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.manifest import Calibration, Parity, Verdict
-from vae_edge_runtime.specs import Layout, Likelihood
+from vae_edge_runtime.specs import ENSEMBLE_HEADS, FUSED_HEADS, Head, Layout, Likelihood
+from vae_edge_runtime.stream_spec import AlarmSpec
 
 _CHOICES = {
     "likelihood": get_args(Likelihood),
     "layout": get_args(Layout),
     "output_dtype": ("float32", "uint8"),
     "transform": ("identity", "sqrt"),
+    "threshold_method": get_args(Method),
 }
 
 
@@ -36,15 +39,27 @@ class ExportConfig:
         reconstruction_weight, kl_weight: of the score; 1 and 1 is the negative ELBO. kl_weight None:
             1 where the model has a KL in closed form, else there is none.
         transform: ``sqrt``: the score is the root of that sum, a distance where it is one of squares.
+        heads: what the bundle can score by, the default one first (``docs/anomaly-scores.md`` has them
+            all); empty: ``elbo`` where the model has a KL that counts, else ``reconstruction``.
+        top_share: of the elements of the map whose mean is the head ``top``.
+        draws: of the posterior, for the heads ``reconstruction_probability`` and ``iwae``.
+        map_sigma: smooths the map, and with it the heads ``top`` and ``peak``; in pixels or steps.
         offset, scale: x_model = (x - offset) / scale; one value, or one per channel or feature.
         layout: of raw rows; images in ``nhwc`` are turned to NCHW inside the graph.
         names: of the features, for tables and windows.
         output_dtype: of ``decode``: ``uint8`` rounds and saturates at 0 and 255.
         false_positive_rate: what the calibrated threshold stands for.
+        threshold_method: ``conformal``, a quantile; or ``tail``, peaks over threshold, for rates that a
+            quantile of so few rows cannot back.
         threshold: one the model brings along, instead of the calibrated one.
         parity_rtol: largest relative difference from PyTorch of any output on real rows.
         min_rank_correlation, max_flipped_fraction, max_auroc_change: the verdict gate.
         golden_rows: rows of the self-test in the bundle.
+        alarm: from decisions to alarms in a stream; None: every anomaly is one.
+        guard_margin: share of the range seen that a sensor may leave it by.
+        stuck_rows: equal values in a row that are a stuck sensor, or a saturated one at the end of its range;
+            0: not looked at; None: three times the longest run in the calibration windows.
+        period_s: seconds between the rows of a stream, to find gaps; None: not looked at.
     """
 
     name: str = "vae"
@@ -60,13 +75,22 @@ class ExportConfig:
     reconstruction_weight: float = 1.0
     kl_weight: float | None = None
     transform: Literal["identity", "sqrt"] = "identity"
+    heads: tuple[Head, ...] = ()
+    top_share: float = 0.01
+    draws: int = 8
+    map_sigma: float = 0.0
     offset: tuple[float, ...] = (0.0,)
     scale: tuple[float, ...] = (1.0,)
     layout: Layout = "any"
     names: tuple[str, ...] = ()
     output_dtype: Literal["float32", "uint8"] = "float32"
     false_positive_rate: float = 0.01
+    threshold_method: Method = "conformal"
     threshold: float | None = None
+    alarm: AlarmSpec | None = None
+    guard_margin: float = 0.5
+    stuck_rows: int | None = None
+    period_s: float | None = None
     parity_rtol: float = 1e-4
     min_rank_correlation: float = 0.9999
     max_flipped_fraction: float = 0.0
@@ -89,12 +113,39 @@ class ExportConfig:
         if self.reconstruction_weight == 0:
             # Measured on shifted data: KL alone ranks anomalies as more normal (AUROC 0.28).
             raise OptionError("a score of KL alone inverts under shift: give reconstruction_weight a positive value")
+        self._check_heads()
         if self.transform == "sqrt" and self.likelihood != "mse":
             raise OptionError("transform 'sqrt' is for likelihood 'mse': the others can be negative")
         if self.threshold is not None and not math.isfinite(self.threshold):
             raise OptionError(f"threshold is {self.threshold}; it must be a finite number")
+        if self.guard_margin < 0 or (self.stuck_rows or 0) < 0 or (self.period_s is not None and self.period_s <= 0):
+            raise OptionError("guard_margin and stuck_rows are not negative, and period_s is positive")
         if self.release < 1 or self.golden_rows < 1:
             raise OptionError("release and golden_rows start at 1")
+
+    def _check_heads(self) -> None:
+        known = get_args(Head)
+        if wrong := [head for head in self.heads if head not in known]:
+            raise OptionError(f"head is {wrong[0]!r}; valid are {', '.join(known)}")
+        if len(set(self.heads)) != len(self.heads):
+            raise OptionError(f"heads {', '.join(self.heads)}: one is named twice")
+        if self.heads and (self.heads[0] not in FUSED_HEADS or self.heads[0] == "kl"):
+            # Measured on shifted data: KL alone ranks anomalies as more normal (AUROC 0.28).
+            raise OptionError(
+                f"'{self.heads[0]}' cannot be the default head, which comes first: name one of "
+                f"{', '.join(h for h in FUSED_HEADS if h != 'kl')} before it"
+            )
+        if set(self.heads) & set(ENSEMBLE_HEADS) and len(self.ensemble_parts) < 2:
+            raise OptionError("an ensemble combines at least two other heads (kl does not count): name them in heads")
+        if self.transform == "sqrt" and self.heads and self.heads[0] not in ("elbo", "reconstruction"):
+            raise OptionError(f"transform 'sqrt' is for a sum of squares, not for the head '{self.heads[0]}'")
+        if not 0 < self.top_share <= 1 or self.draws < 1 or not 0 <= self.map_sigma < math.inf:
+            raise OptionError("top_share is in (0, 1], draws is at least 1, and map_sigma is not negative")
+
+    @property
+    def ensemble_parts(self) -> tuple[Head, ...]:
+        """The heads that ensembles combine; not ``kl``, which can call anomalies the most normal of all."""
+        return tuple(head for head in self.heads if head not in (*ENSEMBLE_HEADS, "kl"))
 
 
 @dataclass(frozen=True)
@@ -105,7 +156,10 @@ class ExportReport:
         weight_bytes: of the weights the graphs need, each counted once.
         stored_weight_bytes: of weights in the bundle; equal where each is stored once.
         parity: per "graph.output".
+        calibration: of the default head; channels: of the others.
+        traps: per head, per kind of unnatural row: probability that it scores above a normal row.
         evidence: what was found in the model, and how.
+        warnings: what to know before trusting the bundle.
         seconds: per stage.
     """
 
@@ -117,8 +171,12 @@ class ExportReport:
     pair_id: str
     parity: dict[str, Parity]
     verdict: Verdict
+    default_head: str
     calibration: Calibration
+    channels: dict[str, Calibration]
+    traps: dict[str, dict[str, float]]
     evidence: tuple[str, ...]
+    warnings: tuple[str, ...]
     seconds: dict[str, float]
 
     def to_dict(self) -> dict[str, Any]:

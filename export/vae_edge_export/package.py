@@ -16,15 +16,12 @@ from numpy.typing import NDArray
 from vae_edge_runtime import __version__
 from vae_edge_runtime.manifest import (
     SCHEMA_VERSION,
-    Calibration,
     Golden,
     GraphSpec,
     Manifest,
     MemberSpec,
-    Parity,
     Requirements,
     Variant,
-    Verdict,
 )
 from vae_edge_runtime.specs import (
     ConditionSpec,
@@ -36,6 +33,7 @@ from vae_edge_runtime.specs import (
     Signature,
     TensorSpec,
 )
+from vae_edge_runtime.stream_spec import StreamSpec
 
 from .config import ExportConfig
 from .trace import IR_VERSION, OPSET
@@ -61,21 +59,14 @@ def golden_vectors(
     return members, expected
 
 
-def variant_spec(
-    precision: Any,
-    graphs: SplitGraphs,
-    tensors: Mapping[str, Signature],
-    parity: dict[str, Parity],
-    verdict: Verdict,
-    calibration: Calibration,
-) -> Variant:
-    """The manifest's entry of one variant."""
+def graph_specs(graphs: SplitGraphs, tensors: Mapping[str, Signature]) -> dict[str, GraphSpec]:
+    """The manifest's entries of the graphs of one variant."""
     specs = {}
     for graph, parts in graphs.parts.items():
         raw = graphs.joined(graph)
         inputs, outputs = tensors[graph]
         specs[graph] = GraphSpec(parts, len(raw), hashlib.sha256(raw).hexdigest(), inputs, outputs)
-    return Variant(precision, specs, parity, verdict, calibration)
+    return specs
 
 
 def manifest(
@@ -87,6 +78,7 @@ def manifest(
     score: ScoreSpec,
     output: TensorSpec,
     pair: str,
+    stream: StreamSpec,
     variants: dict[str, Variant],
     golden: Golden,
     members: Mapping[str, bytes],
@@ -121,6 +113,7 @@ def manifest(
         latent=latent,
         output=output,
         score=score,
+        stream=stream,
         variants=variants,
         golden=golden,
         requires=Requirements(SCHEMA_VERSION, OPSET, IR_VERSION, _OLDEST_ONNXRUNTIME),

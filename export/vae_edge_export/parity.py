@@ -109,7 +109,15 @@ def probes(spec: InputSpec, *, whole: bool = False) -> dict[str, NDArray[Any]]:
 
 
 def check_parity(
-    backend: Backend, reference: Reference, feeds: Feeds, spec: InputSpec, latents: Latents, *, rtol: float, whole: bool
+    backend: Backend,
+    reference: Reference,
+    feeds: Feeds,
+    spec: InputSpec,
+    latents: Latents,
+    *,
+    noise: NDArray[np.float32] | None,
+    rtol: float,
+    whole: bool,
 ) -> dict[str, Parity]:
     """Figures per "graph.output".
 
@@ -119,6 +127,7 @@ def check_parity(
     Args:
         feeds: real rows, and their conditions where the model takes any.
         latents: (encode's first output) -> what to feed ``decode``.
+        noise: (n, draws, *latent_shape) for the graph ``sampled``, where there is one.
 
     Raises:
         ParityFailed: after everything was measured; ``report`` holds the figures.
@@ -129,6 +138,8 @@ def check_parity(
     z = latents(encoded)
     beside = {name: np.resize(x, (len(z), *x.shape[1:])) for name, x in feeds.items() if name != "x"}
     graph_feeds: dict[str, Feeds] = {"encode": feeds, "score": feeds, "decode": {z_name: z, **beside}}
+    if noise is not None:
+        graph_feeds["sampled"] = {**feeds, "noise": noise}
     figures: dict[str, Parity] = {}
     problems: list[str] = []
     for graph, whole_feeds in graph_feeds.items():

@@ -20,9 +20,9 @@ from vae_edge_runtime._fs import refuse_existing, write_atomic
 from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.backends.registry import open_backend
 from vae_edge_runtime.bundle import Bundle
-from vae_edge_runtime.calibration import ScoreSketch
+from vae_edge_runtime.calibrate import calibrate
 from vae_edge_runtime.errors import ExportFailed
-from vae_edge_runtime.manifest import MEMBER, Calibration, Golden
+from vae_edge_runtime.manifest import MEMBER, Calibration, Golden, Variant
 from vae_edge_runtime.onnx_scan import scan
 from vae_edge_runtime.session import ROWS_PER_RUN
 from vae_edge_runtime.specs import PriorSpec
@@ -31,13 +31,14 @@ from . import package, priors
 from .adapters import Decode, Encode, recipe_for
 from .build import BuiltGraphs, build_graphs, filled_in
 from .config import ExportConfig, ExportReport
+from .decisions import check_decisions, find_traps, score_outputs, stream_rules, with_noise
 from .parity import Reference, check_parity, normal_latents, rows_of, run_backend
 from .passes import clean_up
 from .priors import PriorChoice
 from .rows import ExportRows, split_rows
 from .scale import Scale
 from .trace import Traced, refused_operators, trace
-from .verdict import check_verdict
+from .traps import said as traps_said
 from .weights import SplitGraphs, pair_id, split
 
 Array = NDArray[Any]
@@ -108,29 +109,51 @@ def export(
     try:
         reference = Reference.of(built.modules, built.signatures, built.examples)
         with timer("parity"):
+            some = rows_of(rows.calibration, slice(_PARITY_ROWS))
             parity = check_parity(
                 backend,
                 reference,
-                rows_of(rows.calibration, slice(_PARITY_ROWS)),
+                some,
                 rows.row,
                 (lambda codes: codes) if built.vae.kind == "codes" else normal_latents,
+                noise=with_noise(built, some)["noise"] if "sampled" in built.signatures else None,
                 rtol=config.parity_rtol,
                 whole=config.likelihood == "categorical",
             )
         with timer("calibrate"):
-            fitted, sketch = _calibrated(backend, built, rows, config)
+            calibrated = calibrate(
+                built.score,
+                score_outputs(backend, built, rows.calibration),
+                prefix="fp32",
+                false_positive_rate=config.false_positive_rate,
+                method=config.threshold_method,
+                threshold=config.threshold,
+            )
             prior_spec, prior_bytes = _prior(backend, built, rows, prior)
         with timer("verdict"):
-            artefact = _scores(backend, built, rows.held_out)
-            torch_scores = reference.run_float32("score", rows.held_out)["score"]
-            verdict = check_verdict(artefact, torch_scores, fitted.threshold, rows.labels, config)
+            verdict = check_decisions(backend, reference, built, calibrated, rows, config)
+        with timer("traps"):
+            traps = find_traps(backend, built, calibrated, rows)
     finally:
         backend.close()
     with timer("pack"):
         latent = dataclasses.replace(built.latent, prior=prior_spec)
-        variant = package.variant_spec("fp32", graphs, built.signatures, parity, verdict, fitted)
-        golden_members, golden = _golden(reference, rows_of(rows.held_out, slice(config.golden_rows)), config)
-        members = {**graphs.members, **golden_members, fitted.member: sketch.to_bytes()}
+        default, *further = built.score.heads
+        fitted = calibrated.by_head[default]
+        channels: dict[str, Calibration] = {head: calibrated.by_head[head] for head in further}
+        variant = Variant(
+            precision="fp32",
+            graphs=package.graph_specs(graphs, built.signatures),
+            parity=parity,
+            verdict=verdict,
+            calibration=fitted,
+            channels=channels,
+            latent_statistics=calibrated.latent_statistics,
+            typical_score=calibrated.fitted.typical_score,
+            traps=traps,
+        )
+        golden_members, golden = _golden(reference, built, rows_of(rows.held_out, slice(config.golden_rows)), config)
+        members = {**graphs.members, **golden_members, **calibrated.members}
         if prior_spec.member is not None and prior_bytes is not None:
             members[prior_spec.member] = prior_bytes
         manifest = package.manifest(
@@ -141,6 +164,7 @@ def export(
             score=built.score,
             output=built.signatures["decode"].outputs[0],
             pair=pair,
+            stream=stream_rules(rows, config),
             variants={"fp32": variant},
             golden=golden,
             members=members,
@@ -158,7 +182,11 @@ def export(
         pair_id=pair,
         parity=parity,
         verdict=verdict,
+        default_head=default,
         calibration=fitted,
+        channels=channels,
+        traps=traps,
+        warnings=(*calibrated.warnings, *traps_said(traps, default)),
         evidence=(*built.vae.evidence, *brought, *_by_legacy(exporters)),
         seconds=timer.seconds,
     )
@@ -195,25 +223,6 @@ def _check_operators(model: onnx.ModelProto, traced: Traced, graph: str) -> None
         )
 
 
-def _scores(backend: Backend, built: BuiltGraphs, feeds: dict[str, Array]) -> Array:
-    return run_backend(backend, "score", built.signatures["score"], feeds, rows=ROWS_PER_RUN)["score"]
-
-
-def _calibrated(
-    backend: Backend, built: BuiltGraphs, rows: ExportRows, config: ExportConfig
-) -> tuple[Calibration, ScoreSketch]:
-    sketch = ScoreSketch.fit(_scores(backend, built, rows.calibration))
-    rate, threshold = config.false_positive_rate, config.threshold
-    if threshold is None:
-        threshold, source = sketch.threshold(rate), "calibration"
-    else:
-        # The p-value just above the threshold: the rate these rows show for it.
-        source = "model"
-        rate = float(sketch.p_values(np.nextafter(np.array([threshold], np.float32), np.float32(np.inf)))[0])
-    member = "fp32/calibration.bin"
-    return Calibration(sketch.n, min(rate, 1 - 1e-9), threshold, len(sketch.values), member, source), sketch  # type: ignore[arg-type]
-
-
 def _prior(
     backend: Backend, built: BuiltGraphs, rows: ExportRows, wished: PriorChoice
 ) -> tuple[PriorSpec, bytes | None]:
@@ -231,13 +240,17 @@ def _read_back(path: str) -> None:
                 bundle.graph(name, graph)
 
 
-def _golden(reference: Reference, feeds: dict[str, Array], config: ExportConfig) -> tuple[dict[str, bytes], Golden]:
+def _golden(
+    reference: Reference, built: BuiltGraphs, feeds: dict[str, Array], config: ExportConfig
+) -> tuple[dict[str, bytes], Golden]:
     """Golden rows with PyTorch's outputs, float64 rounded once to float32."""
     wanted = {graph: _rounded(reference.run(graph, feeds)) for graph in ("encode", "score")}
     z = reference.signatures["decode"].inputs[0].name
     encoded = next(iter(wanted["encode"].values()))
     beside = {name: x for name, x in feeds.items() if name != "x"}
     wanted["decode"] = _rounded(reference.run("decode", {z: encoded, **beside}))
+    if "sampled" in built.signatures:
+        wanted["sampled"] = _rounded(reference.run("sampled", with_noise(built, feeds)))
     members, expected = package.golden_vectors("fp32", feeds, wanted)
     condition = package.GOLDEN_CONDITION if "condition" in feeds else None
     tolerance = {"fp32": config.parity_rtol}

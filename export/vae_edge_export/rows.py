@@ -62,7 +62,7 @@ def split_rows(
         rows, held_out = ({name: x[part] for name, x in rows.items()} for part in (~held, held))
     else:
         held_out, labels = _evaluation(evaluation, shape, dtype, beside)
-    needed = samples_needed(config.false_positive_rate)
+    needed = samples_needed(config.false_positive_rate) if config.threshold_method == "conformal" else 1
     if len(rows["x"]) < needed or not len(held_out["x"]):
         total = needed if evaluation is not None else -(-needed * HELD_OUT_EVERY // (HELD_OUT_EVERY - 1))
         raise CalibrationError(

@@ -47,7 +47,13 @@ def auroc(scores: NDArray[Any], is_anomaly: NDArray[np.bool_]) -> float:
 
 
 def check_verdict(
-    artefact: Scores, torch_scores: Scores, threshold: float, labels: NDArray[np.bool_] | None, config: ExportConfig
+    artefact: Scores,
+    torch_scores: Scores,
+    threshold: float,
+    labels: NDArray[np.bool_] | None,
+    config: ExportConfig,
+    *,
+    what: str = "the artefact",
 ) -> Verdict:
     """Compare two sets of scores of the same held-out rows, (n,) float32 each.
 
@@ -81,6 +87,6 @@ def check_verdict(
             problems.append(f"AUROC changed by {change:.5f}, at most {config.max_auroc_change:g}")
     if problems:
         raise VerdictFailed(
-            "the artefact decides differently: " + "; ".join(problems) + ". Nothing was written", report=verdict
+            f"{what} decides differently: " + "; ".join(problems) + ". Nothing was written", report=verdict
         )
     return verdict

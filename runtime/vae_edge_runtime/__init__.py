@@ -6,6 +6,7 @@
 """
 
 from ._version import __version__
+from .anatomy import Anatomy
 from .bundle import Bundle
 from .calibration import ScoreSketch, samples_needed
 from .errors import (
@@ -34,13 +35,14 @@ from .errors import (
 from .inputs import Status
 from .manifest import Manifest
 from .noise import standard_normal
-from .results import Posterior, Scores, SessionInfo
+from .results import HeadScores, Posterior, Scores, SessionInfo
 from .session import VAE, load
 from .verify import GoldenCheck, Verification, verify
 
 __all__ = [
     "VAE",
     "AdaptError",
+    "Anatomy",
     "BackendError",
     "Bundle",
     "BundleCorrupt",
@@ -53,6 +55,7 @@ __all__ = [
     "GateFailed",
     "GoldenCheck",
     "GraphRefused",
+    "HeadScores",
     "InputError",
     "Manifest",
     "MissingDependency",

@@ -63,7 +63,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "rows", help="(n, *row_shape) of the model's dtype: .npy, or x of an .npz (and its condition)"
             )
-            command.add_argument("--threshold", type=float, help="instead of the calibrated one, in nats")
+            command.add_argument("--heads", default="", help="further heads, comma separated, or all")
+            command.add_argument("--threshold", type=float, help="of the default head, instead of the calibrated one")
             command.add_argument("--format", choices=("jsonl", "csv"), default="jsonl", help="default: %(default)s")
     return parser
 
@@ -90,7 +91,8 @@ def _score(options: argparse.Namespace) -> int:
         options.bundle, device=options.device, allow_fallback=options.allow_fallback, threads=options.threads
     ) as vae:
         write(sys.stderr, f"{options.bundle}: {vae.info}\n")
-        scores = vae.score(x, condition=condition, threshold=options.threshold)
+        heads = vae.heads if options.heads == "all" else tuple(filter(None, options.heads.split(",")))
+        scores = vae.score(x, condition=condition, heads=heads, threshold=options.threshold)
     columns = score_columns([str(i) for i in range(len(scores))], scores)
     if options.format == "csv":
         write(sys.stdout, to_csv(columns))

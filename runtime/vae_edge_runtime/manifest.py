@@ -13,9 +13,9 @@ from typing import Literal
 
 from . import archive, strict_json
 from .errors import BundleInvalid, BundleTooNew
+from .latent_statistics import statistics_bytes
 from .specs import (
     ELEMENT_SIZE_BYTES,
-    GRAPHS,
     ConditionSpec,
     InputSpec,
     LatentSpec,
@@ -27,6 +27,8 @@ from .specs import (
     element_count,
     signatures,
 )
+from .stream_spec import StreamSpec
+from .tail import TailFit
 
 SCHEMA_VERSION = 1
 MEMBER = archive.FIRST
@@ -98,8 +100,10 @@ class Calibration:
     Attributes:
         n: calibration rows. false_positive_rate: the rate ``threshold`` stands for.
         threshold: a row is an anomaly where score > threshold.
-        source: of the threshold: ``calibration``, the rows; ``model``, brought by the model, and the
-            rate is then the one it has on the rows.
+        source: of the threshold: ``conformal``, a quantile of the rows' scores; ``tail``, a generalised
+            Pareto distribution fitted to their largest; ``model``, brought by the model, and the rate
+            is then the one it has on the rows.
+        tail: that fit, where the rows allow one, whatever the source.
         points: entries of the sketch in ``member``: float32 scores, ascending, then as many
             uint32: how many of the n scores lie strictly above each.
     """
@@ -109,25 +113,41 @@ class Calibration:
     threshold: float
     points: int
     member: str
-    source: Literal["calibration", "model"]
+    source: Literal["conformal", "tail", "model"]
+    tail: TailFit | None
 
     def __post_init__(self) -> None:
+        check(self.tail is not None or self.source != "tail", "a threshold from a tail lacks the tail")
         check(0 < self.points <= self.n < 1 << 32, "points and n disagree")
         check(0 < self.false_positive_rate < 1, "false_positive_rate is not inside (0, 1)")
 
 
 @dataclass(frozen=True)
 class Variant:
-    """The graphs at one precision, with their own figures."""
+    """The graphs at one precision, with their own figures.
+
+    Attributes:
+        calibration: of the default head. channels: of each other head.
+        latent_statistics: member for the head ``mahalanobis``: mean of the calibration codes, then a
+            matrix that whitens them, float32.
+        typical_score: for the head ``typicality``: mean score of the calibration rows.
+        traps: per head, per kind of unnatural row: probability that one scores above a normal row.
+    """
 
     precision: Literal["fp32", "fp16", "int8"]
     graphs: dict[str, GraphSpec]
     parity: dict[str, Parity]
     verdict: Verdict | None
     calibration: Calibration | None
+    channels: dict[str, Calibration]
+    latent_statistics: str | None
+    typical_score: float | None
+    traps: dict[str, dict[str, float]]
 
-    def __post_init__(self) -> None:
-        check(set(self.graphs) == set(GRAPHS), f"graphs are {sorted(self.graphs)}, not {sorted(GRAPHS)}")
+    @property
+    def calibrations(self) -> tuple[Calibration, ...]:
+        """Of all heads; empty where nothing was calibrated."""
+        return (*((self.calibration,) if self.calibration else ()), *self.channels.values())
 
 
 @dataclass(frozen=True)
@@ -191,6 +211,7 @@ class Manifest:
     latent: LatentSpec
     output: TensorSpec
     score: ScoreSpec
+    stream: StreamSpec | None
     variants: dict[str, Variant]
     golden: Golden
     requires: Requirements
@@ -222,13 +243,17 @@ class Manifest:
     def referenced(self) -> list[str]:
         """Every member name the manifest points at."""
         found = [part for v in self.variants.values() for g in v.graphs.values() for part in g.parts]
-        found += [v.calibration.member for v in self.variants.values() if v.calibration]
+        for variant in self.variants.values():
+            found += [c.member for c in variant.calibrations]
+            found += [variant.latent_statistics] if variant.latent_statistics else []
         found += [m for m in (self.latent.prior.member, self.golden.condition) if m is not None]
         found += [self.golden.input, *(m for by_output in self.golden.expected.values() for m in by_output.values())]
         return found
 
     def _check_variant(self, name: str, variant: Variant) -> None:
         wanted_graphs = signatures(self.input, self.condition, self.latent, self.output, self.score)
+        have_graphs = sorted(variant.graphs)
+        check(have_graphs == sorted(wanted_graphs), f"graphs are {have_graphs}, not {sorted(wanted_graphs)}")
         for graph, signature in wanted_graphs.items():
             spec = variant.graphs[graph]
             for side, have, wanted in (
@@ -238,8 +263,16 @@ class Manifest:
                 check(have == wanted, f"variant {name}: {graph} {side}s are {have}, the model's are {wanted}")
             size = sum(self.members[part].size_bytes for part in spec.parts)
             check(size == spec.size_bytes, f"variant {name}: parts of {graph} add up to {size}, not {spec.size_bytes}")
-        if variant.calibration:
-            self._check_size(variant.calibration.member, 8 * variant.calibration.points)
+        for calibration in variant.calibrations:
+            self._check_size(calibration.member, 8 * calibration.points)
+        heads = self.score.heads
+        further = heads[1:] if variant.calibration else ()
+        check(sorted(variant.channels) == sorted(further), f"variant {name}: channels and heads differ")
+        check(set(variant.traps) <= set(heads), f"variant {name}: traps of what is no head")
+        for head, found in (("mahalanobis", variant.latent_statistics), ("typicality", variant.typical_score)):
+            check((head in heads) == (found is not None), f"variant {name}: {head} and its statistics disagree")
+        if variant.latent_statistics:
+            self._check_size(variant.latent_statistics, statistics_bytes(element_count(self.latent.shape)))
 
     def _check_golden(self) -> None:
         golden = self.golden

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from .errors import CalibrationError, OptionError
 from .inputs import Status
+from .multiplicity import benjamini_hochberg
 from .noise import standard_normal
 from .specs import element_count
 
@@ -46,37 +48,21 @@ class SessionInfo:
 
 
 @dataclass(frozen=True, eq=False)
-class Scores:
-    """Scores of n rows; a row whose ``status`` is not 0 holds NaN and is no anomaly.
+class HeadScores:
+    """Scores of n rows by one head; NaN where a row was not scored.
 
     Attributes:
-        score: (n,) float32, nats, never clamped: the weighted sum of the next two (or its square
-            root, where ``manifest.score.transform`` says so).
-        reconstruction: (n,) float32, -log p(x | z = posterior mean) up to a constant, nats.
-        kl: (n,) float32, KL(q(z|x) || N(0, I)), nats; None where the model has none.
-        status: (n,) uint8, values of ``Status``.
+        score: (n,) float32, larger is less normal; the unit is the head's own.
         threshold: the one ``is_anomaly`` uses; None where the bundle carries no calibration.
     """
 
     score: F32
-    reconstruction: F32
-    kl: F32 | None
-    status: NDArray[np.uint8]
     threshold: float | None
     _p_value: NDArray[np.float64] | None
-    _map: F32 | None
-
-    def __len__(self) -> int:
-        return len(self.score)
-
-    @property
-    def ok(self) -> NDArray[np.bool_]:
-        """(n,) bool: which rows were scored."""
-        return np.equal(self.status, Status.OK)
 
     @property
     def is_anomaly(self) -> NDArray[np.bool_]:
-        """(n,) bool: score > threshold; False where a row was not scored, see ``ok``.
+        """(n,) bool: score > threshold; False where a row was not scored.
 
         Raises:
             CalibrationError: the bundle has no calibration and no threshold was passed.
@@ -97,9 +83,49 @@ class Scores:
             raise CalibrationError("this bundle carries no calibration, so there are no p-values")
         return self._p_value
 
+    def discoveries(self, false_discovery_rate: float) -> NDArray[np.bool_]:
+        """(n,) bool: rows to call anomalies together, so that of those called at most this share is normal.
+
+        Benjamini & Hochberg 1995, on conformal p-values (Bates et al. 2023): for rows judged as one
+        batch, where ``is_anomaly`` judges each for itself.
+
+        Raises:
+            CalibrationError: the bundle has no calibration. OptionError: the rate is not inside (0, 1).
+        """
+        return benjamini_hochberg(self.p_value, false_discovery_rate)
+
+
+@dataclass(frozen=True, eq=False)
+class Scores(HeadScores):
+    """Scores of n rows; a row whose ``status`` is not 0 holds NaN and is no anomaly.
+
+    Attributes:
+        score: (n,) float32, never clamped: that of the bundle's default head, ``manifest.score.heads[0]``.
+            For ``elbo`` the weighted sum of the next two, in nats.
+        reconstruction: (n,) float32, -log p(x | z = posterior mean) up to a constant, nats.
+        kl: (n,) float32, KL(q(z|x) || N(0, I)), nats; None where the model has none.
+        status: (n,) uint8, values of ``Status``.
+        heads: those that were asked for, the default one among them, by name.
+    """
+
+    reconstruction: F32
+    kl: F32 | None
+    status: NDArray[np.uint8]
+    heads: Mapping[str, HeadScores]
+    _map: F32 | None
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    @property
+    def ok(self) -> NDArray[np.bool_]:
+        """(n,) bool: which rows were scored."""
+        return np.equal(self.status, Status.OK)
+
     @property
     def map(self) -> F32:
-        """(n, *input_shape) float32: share of each element in ``reconstruction``; they add up to it.
+        """(n, *input_shape) float32: share of each element in ``reconstruction``; they add up to it, unless
+        the bundle smooths them (``manifest.score.map_sigma``).
 
         Raises:
             OptionError: maps were not asked for.

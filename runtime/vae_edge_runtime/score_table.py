@@ -19,7 +19,10 @@ Columns = Mapping[str, Sequence[Any] | NDArray[Any]]
 
 
 def score_columns(ids: Sequence[str], scores: Scores) -> dict[str, Sequence[Any] | NDArray[Any]]:
-    """The columns of a score table; what a row or the bundle does not have is None or NaN."""
+    """The columns of a score table; what a row or the bundle does not have is None or NaN.
+
+    Heads beyond the default one add a column each, and one of p-values.
+    """
     unknown = [None] * len(ids)
     try:
         decided: Sequence[Any] = [bool(d) if ok else None for d, ok in zip(scores.is_anomaly, scores.ok, strict=True)]
@@ -29,7 +32,7 @@ def score_columns(ids: Sequence[str], scores: Scores) -> dict[str, Sequence[Any]
         p_values: Sequence[Any] = scores.p_value.tolist()
     except CalibrationError:
         p_values = unknown
-    return {
+    columns: dict[str, Sequence[Any] | NDArray[Any]] = {
         "row_id": ids,
         "score": scores.score,
         "reconstruction": scores.reconstruction,
@@ -38,6 +41,10 @@ def score_columns(ids: Sequence[str], scores: Scores) -> dict[str, Sequence[Any]
         "is_anomaly": decided,
         "status": [Status(int(s)).name.lower() for s in scores.status],
     }
+    for head, found in tuple(scores.heads.items())[1:]:
+        columns.setdefault(head, found.score)
+        columns[f"{head}_p_value"] = unknown if found.threshold is None else found.p_value
+    return columns
 
 
 def to_csv(columns: Columns) -> str:

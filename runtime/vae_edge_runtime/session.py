@@ -5,22 +5,23 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .anatomy import Anatomy, anatomy
 from .backends.registry import open_backend
 from .bundle import Bundle
-from .calibration import ScoreSketch
-from .errors import CalibrationError, InputError, OptionError, PairMismatch, SessionClosed
-from .inputs import Status, check_condition, check_rows, replace_bad_rows
+from .errors import InputError, OptionError, PairMismatch, SessionClosed
+from .inputs import check_condition, check_rows, replace_bad_rows
 from .manifest import Manifest, Variant
 from .prior import check_prior, draw
 from .results import Posterior, Scores, SessionInfo
+from .scoring import Scorer, blank_bad_rows
 
 Condition = NDArray[Any] | int | None
 
@@ -70,8 +71,7 @@ class VAE:
         self._bundle, self.manifest = bundle, bundle.manifest
         self._variant_name = _choose_variant(bundle.manifest, variant)
         self._variant: Variant = bundle.manifest.variants[self._variant_name]
-        calibration = self._variant.calibration
-        self._sketch = ScoreSketch.from_bytes(bundle.read(calibration.member), n=calibration.n) if calibration else None
+        self._scorer = Scorer(bundle.manifest, self._variant, bundle.read)
         self._prior: bytes | None = None
         self._backend = open_backend(device, self._graph, allow_fallback=allow_fallback, threads=threads)
         self._pid = os.getpid()
@@ -105,6 +105,7 @@ class VAE:
         x: NDArray[Any],
         *,
         condition: Condition = None,
+        heads: Sequence[str] | str = (),
         maps: bool = False,
         threshold: float | None = None,
     ) -> Scores:
@@ -114,51 +115,52 @@ class VAE:
             x: (n, *input_shape), the dtype and layout of ``manifest.input``, data units.
             condition: of a conditional model, here and below: (n, *shape) of ``manifest.condition``,
                 or one for all rows.
+            heads: of ``VAE.heads``, further ones to score by (``Scores.heads``); ``all`` for all.
             maps: also compute what each element contributes (``Scores.map``).
-            threshold: instead of the calibrated one, for this call.
+            threshold: of the default head, instead of the calibrated one, for this call.
 
         Raises:
             InputError: ``x`` does not fit the model. A non-finite row is no error: it gets a status.
             BackendError: the engine failed.
             SessionClosed: after ``close``, or in a forked child.
         """
-        if threshold is not None and not math.isfinite(threshold):
-            raise OptionError(f"threshold is {threshold}; it must be a finite number, in nats like the score")
         feeds, status = self._rows(x, condition)
-        names = [t.name for t in self._variant.graphs["score"].outputs if maps or t.name != "map"]
-        found = self._run("score", feeds, names)
-        _blank_bad_rows(found, status)
-        outputs = dict(zip(names, found, strict=True))
-        score = outputs["score"]
-        calibration = self._variant.calibration
-        if threshold is None and calibration:
-            threshold = calibration.threshold
-        return Scores(
-            score=score,
-            reconstruction=outputs["reconstruction"],
-            kl=outputs.get("kl"),
-            status=status,
-            threshold=threshold,
-            _p_value=self._sketch.p_values(score) if self._sketch else None,
-            _map=outputs.get("map"),
-        )
+        wanted = self.heads if heads == "all" else (heads,) if isinstance(heads, str) else tuple(heads)
+        return self._scorer.scores(self._run, feeds, status, heads=wanted, maps=maps, threshold=threshold)
 
-    def threshold_for(self, false_positive_rate: float) -> float:
+    def explain(self, x: NDArray[Any], *, condition: Condition = None) -> Anatomy:
+        """What the scores of raw rows are made of: terms, elements, latents; arguments as in ``score``."""
+        scores = self.score(x, condition=condition, heads="all", maps=True)
+        posterior = None if self.manifest.score.kl_weight is None else self.encode(x, condition=condition)
+        return anatomy(self.manifest, scores, posterior)
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """What this bundle can score by; the first is the default."""
+        return self._scorer.heads
+
+    def threshold_for(
+        self, false_positive_rate: float, *, head: str | None = None, method: Literal["conformal", "tail"] = "conformal"
+    ) -> float:
         """The threshold that stands for another false-positive rate, from the same calibration rows.
+
+        Args:
+            false_positive_rate: of normal rows.
+            head: default: the default one.
+            method: ``conformal``: a quantile, rates from 1 / (n + 1). ``tail``: peaks over threshold.
 
         Raises:
             CalibrationError: the bundle has no calibration, or too few rows for that rate.
+            OptionError: the bundle does not have the head.
         """
-        if self._sketch is None:
-            raise CalibrationError("this bundle carries no calibration: pass score(x, threshold=...)")
-        return self._sketch.threshold(false_positive_rate)
+        return self._scorer.threshold_for(false_positive_rate, head=head, method=method)
 
     def encode(self, x: NDArray[Any], *, condition: Condition = None) -> Posterior:
         """Posterior q(z|x) of raw rows; arguments as in ``score``."""
         feeds, status = self._rows(x, condition)
         names = [t.name for t in self._variant.graphs["encode"].outputs]
         found = self._run("encode", feeds, names)
-        _blank_bad_rows(found, status)
+        blank_bad_rows(found, status)
         outputs = dict(zip(names, found, strict=True))
         return Posterior(
             mean=outputs["z_q"] if "z_q" in outputs else outputs["mean"],
@@ -263,7 +265,7 @@ class VAE:
         """Run one graph of the bundle as it is: inputs are checked, rows get no status.
 
         Args:
-            graph: ``encode``, ``decode`` or ``score``.
+            graph: ``encode``, ``decode``, ``score``, or ``sampled`` where the bundle has it.
             feeds: one array (n, *shape) per input of the graph.
             outputs: names of the outputs to compute, in the order they come back.
 
@@ -340,7 +342,7 @@ class VAE:
                 self._running -= 1
                 self._idle.notify_all()
 
-    def _run(self, graph: str, feeds: dict[str, NDArray[Any]], names: list[str]) -> list[NDArray[Any]]:
+    def _run(self, graph: str, feeds: Mapping[str, NDArray[Any]], names: Sequence[str]) -> list[NDArray[Any]]:
         """Run in bounded pieces; 0 rows give empty arrays without the engine."""
         spec = self._variant.graphs[graph]
         n = len(next(iter(feeds.values())))
@@ -362,13 +364,3 @@ def _choose_variant(manifest: Manifest, variant: str) -> str:
     if variant not in manifest.variants:
         raise OptionError(f"variant is {variant!r}; this bundle has {', '.join(sorted(manifest.variants))}")
     return variant
-
-
-def _blank_bad_rows(outputs: list[NDArray[Any]], status: NDArray[np.uint8]) -> None:
-    """Mark rows with a non-finite output, then set every output of every marked row to NaN (-1)."""
-    for output in outputs:
-        finite = np.isfinite(output).all(axis=tuple(range(1, output.ndim)))
-        status[~finite & (status == Status.OK)] = Status.NON_FINITE_OUTPUT
-    if status.any():
-        for output in outputs:
-            output[status != Status.OK] = np.nan if output.dtype.kind == "f" else -1

@@ -11,11 +11,27 @@ from typing import Literal, NamedTuple
 
 from .errors import BundleInvalid
 
-GRAPHS = ("encode", "decode", "score")
+GRAPHS = ("encode", "decode", "score", "sampled")
+"""``sampled`` is there where a head draws from the posterior."""
 Layout = Literal["nchw", "nhwc", "features", "time_features", "any"]
 Likelihood = Literal["mse", "bernoulli", "gaussian", "laplace", "beta", "categorical"]
 LatentKind = Literal["gaussian", "deterministic", "codes"]
 PriorKind = Literal["standard_normal", "gaussian_mixture", "categorical", "none"]
+Head = Literal[
+    "elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient",
+    "reconstruction_probability", "iwae",
+    "mahalanobis", "typicality",
+    "fisher", "harmonic", "ranks",
+]  # fmt: skip
+FUSED_HEADS = ("elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient")
+"""Computed by the graph ``score``; any of them but ``kl`` may be the default head."""
+SAMPLED_HEADS = ("reconstruction_probability", "iwae")
+"""Computed by the graph ``sampled``, which decodes several draws of the posterior."""
+FITTED_HEADS = ("mahalanobis", "typicality")
+"""Computed in numpy from outputs of ``score`` and statistics of the calibration rows."""
+ENSEMBLE_HEADS = ("fisher", "harmonic", "ranks")
+"""Computed in numpy from the p-values of other heads."""
+IMAGE_HEADS = ("ssim", "gradient")
 
 ELEMENT_SIZE_BYTES = {"float32": 4, "uint8": 1, "int64": 8}
 
@@ -191,11 +207,10 @@ class LatentSpec:
 
 @dataclass(frozen=True)
 class ScoreSpec:
-    """How a row becomes one number: the formulas are in ``docs/concepts.md``.
+    """How a row becomes a number, or several: the formulas are in ``docs/anomaly-scores.md``.
 
-    score = transform(reconstruction_weight * reconstruction + kl_weight * kl), where
-    ``reconstruction`` is -log p(x | z = posterior mean) up to the stated constant, in nats, summed
-    over elements.
+    Head ``elbo`` = reconstruction_weight * reconstruction + kl_weight * kl, where ``reconstruction``
+    is -log p(x | z = posterior mean) up to the stated constant, in nats, summed over elements.
 
     Attributes:
         likelihood: ``mse``: sum of squared errors; ``bernoulli``: binary cross-entropy on x in
@@ -204,6 +219,11 @@ class ScoreSpec:
         kl_weight: of KL(q(z|x) || N(0, I)), whatever ``sample`` draws from; None where the model has
             no KL in closed form, and there is no output ``kl`` then.
         transform: ``sqrt`` makes a sum of squares a Euclidean distance.
+        heads: what the bundle can score by; the first is the default one, the output ``score``.
+        top_share: of the elements of the map: those whose mean is the head ``top``.
+        draws: of the posterior, for the heads of the graph ``sampled``; 0 without any.
+        map_sigma: of the Gaussian that smooths the map, in pixels or steps; 0: not smoothed.
+        parts: the heads that an ensemble combines.
     """
 
     likelihood: Likelihood
@@ -211,16 +231,41 @@ class ScoreSpec:
     reconstruction_weight: float
     kl_weight: float | None
     transform: Literal["identity", "sqrt"]
+    heads: tuple[Head, ...]
+    top_share: float
+    draws: int
+    map_sigma: float
+    parts: tuple[Head, ...]
 
     def __post_init__(self) -> None:
         kl_weight = self.kl_weight or 0.0
         check(self.variance is None or self.variance > 0, "variance is not positive")
         check(self.reconstruction_weight >= 0 and kl_weight >= 0, "a weight is negative")
         check(self.reconstruction_weight + kl_weight > 0, "both weights are 0")
+        check(0 < len(self.heads) == len(set(self.heads)), "heads are missing or repeated")
+        check(self.heads[0] in FUSED_HEADS and self.heads[0] != "kl", f"{self.heads[0]} cannot be the default head")
+        check(0 < self.top_share <= 1 and self.map_sigma >= 0, "top_share or map_sigma is out of range")
+        check((self.draws > 0) == bool(self.sampled), "draws and heads disagree")
+        check(self.kl_weight is not None or not {"elbo", "kl"} & set(self.heads), "a head needs a KL there is not")
+        ensembles = set(self.heads) & set(ENSEMBLE_HEADS)
+        check(bool(ensembles) == (len(self.parts) > 1), "an ensemble lacks its parts")
+        check(set(self.parts) <= set(self.heads) - set(ENSEMBLE_HEADS), "an ensemble combines what is no head")
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        """Outputs of the graph ``score`` for the heads after the first that are not in it anyway."""
+        return tuple(h for h in self.heads[1:] if h in FUSED_HEADS and h not in ("reconstruction", "kl"))
+
+    @property
+    def sampled(self) -> tuple[str, ...]:
+        """Outputs of the graph ``sampled``."""
+        return tuple(h for h in self.heads if h in SAMPLED_HEADS)
 
     @property
     def unit(self) -> str:
         """Of the score, for messages."""
+        if self.heads[0] in IMAGE_HEADS:
+            return "(no unit)"
         return "nats" if self.transform == "identity" else "root nats"
 
 
@@ -260,9 +305,14 @@ def signatures(
     else:
         encoded = (f32("mean", latent.shape), f32("logvar", latent.shape))[: 2 if latent.kind == "gaussian" else 1]
         z = f32("z", latent.shape)
-    parts = ("score", "reconstruction", *(() if score.kl_weight is None else ("kl",)))
-    return {
+    parts = ("score", "reconstruction", *(() if score.kl_weight is None else ("kl",)), *score.fused)
+    code = (f32("mean", latent.shape),) if "mahalanobis" in score.heads else ()
+    found = {
         "encode": Signature((x, *beside), encoded),
         "decode": Signature((z, *beside), (output,)),
-        "score": Signature((x, *beside), (*map(f32, parts), f32("map", row.shape))),
+        "score": Signature((x, *beside), (*map(f32, parts), f32("map", row.shape), *code)),
     }
+    if score.sampled:
+        noise = f32("noise", (score.draws, *latent.shape))
+        found["sampled"] = Signature((x, *beside, noise), tuple(map(f32, score.sampled)))
+    return found

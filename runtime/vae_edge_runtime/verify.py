@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bundle import Bundle
+from .heads import posterior_noise
 from .results import SessionInfo
 from .session import VAE, load
 from .specs import GRAPHS, ConditionSpec, InputSpec, TensorSpec
@@ -135,7 +136,9 @@ def _golden_checks(vae: VAE, variant: str) -> list[GoldenCheck]:
     if golden.condition is not None and manifest.condition is not None:
         feeds["condition"] = stored(golden.condition, manifest.condition)
     checks = []
-    for graph in GRAPHS:
+    if "sampled" in graphs:
+        feeds["noise"] = posterior_noise(manifest.score, manifest.latent, golden.rows)
+    for graph in (name for name in GRAPHS if name in graphs):
         spec = graphs[graph]
         names = [t.name for t in spec.outputs if (graph, t.name) in expected]
         found = vae.run_graph(graph, {t.name: feeds[t.name] for t in spec.inputs}, names)

@@ -16,7 +16,10 @@ from shell import Cli, World
 
 from vae_edge_runtime import load, verify
 
-COMMANDS = ("train", "inspect", "export", "info", "verify", "score", "sample", "reconstruct", "encode")
+COMMANDS = (
+    "train", "inspect", "export", "info", "verify", "score", "evaluate", "recalibrate", "sample", "reconstruct",
+    "encode",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -244,7 +244,7 @@ def test_a_parity_miss_leaves_no_file_and_carries_the_figures(tmp_path: Path, ro
 def test_a_verdict_miss_leaves_no_file_and_carries_the_figures(
     tmp_path: Path, rows: np.ndarray, make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vae_edge_export import parity, pipeline
+    from vae_edge_export import decisions, parity
 
     real = parity.run_backend
 
@@ -254,7 +254,7 @@ def test_a_verdict_miss_leaves_no_file_and_carries_the_figures(
             return found
         return found | {"score": np.where(np.arange(len(found["score"])) % 7 == 0, found["score"] * 9, found["score"])}
 
-    monkeypatch.setattr(pipeline, "run_backend", shifted)
+    monkeypatch.setattr(decisions, "run_backend", shifted)
     with pytest.raises(VerdictFailed, match="rank correlation") as caught:
         export(make(Plain), tmp_path / "v.vaeb", calibration=rows)
     assert caught.value.report.rank_correlation < 0.99

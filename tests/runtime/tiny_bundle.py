@@ -178,7 +178,7 @@ def _members_and_manifest() -> tuple[dict[str, bytes], Manifest]:
     scores = np.sort(forward(rng.normal(size=(20, FEATURES)).astype(np.float32))["score"].astype("<f4"))
     above = (20 - np.searchsorted(scores, scores, side="right")).astype("<u4")
     members["fp32/calibration.bin"] = scores.tobytes() + above.tobytes()
-    calibration = Calibration(20, 0.1, float(scores[-2]), 20, "fp32/calibration.bin", "calibration")
+    calibration = Calibration(20, 0.1, float(scores[-2]), 20, "fp32/calibration.bin", "conformal", None)
     manifest = Manifest(
         format="vae-edge-bundle",
         schema_version=SCHEMA_VERSION,
@@ -193,8 +193,9 @@ def _members_and_manifest() -> tuple[dict[str, bytes], Manifest]:
             (LATENT,), "gaussian", PriorSpec("standard_normal", "of the model", 0, None), (), 0.0, 1.0, 0, ()
         ),
         output=X_HAT,
-        score=ScoreSpec("mse", None, 1.0, 1.0, "identity"),
-        variants={"fp32": Variant("fp32", graphs, {}, None, calibration)},
+        score=ScoreSpec("mse", None, 1.0, 1.0, "identity", ("elbo",), 0.01, 0, 0.0, ()),
+        stream=None,
+        variants={"fp32": Variant("fp32", graphs, {}, None, calibration, {}, None, None, {})},
         golden=Golden(2, "golden/input.bin", None, {"fp32": golden}, {"fp32": 1e-5}),
         requires=Requirements(SCHEMA_VERSION, 18, 10, ">=1.17"),
         members={name: member_spec(data) for name, data in members.items()},

@@ -15,7 +15,21 @@ import typer
 from vae_edge_runtime import __version__
 from vae_edge_runtime.errors import OptionError
 
-from . import _console, _options, encode, export, info, inspect_, reconstruct, sample, score, train, verify
+from . import (
+    _console,
+    _options,
+    encode,
+    evaluate,
+    export,
+    info,
+    inspect_,
+    recalibrate,
+    reconstruct,
+    sample,
+    score,
+    train,
+    verify,
+)
 
 # "\b" keeps the lines of a paragraph as they are.
 _EPILOG = """\b
@@ -85,5 +99,5 @@ def _with_loudness(run: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-for module in (train, inspect_, export, info, verify, score, sample, reconstruct, encode):
+for module in (train, inspect_, export, info, verify, score, evaluate, recalibrate, sample, reconstruct, encode):
     app.command(module.NAME, epilog=f"\b\nExample:\n  {module.EXAMPLE}")(_with_loudness(module.run))

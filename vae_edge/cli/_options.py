@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from vae_edge_runtime.errors import OptionError
+from vae_edge_runtime.stream_spec import AlarmSpec
+
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .vaeb file.", show_default=False)]
 Source = Annotated[
     Path, typer.Argument(metavar="PATH", help="Folder of images, .npy, .npz, .csv or .parquet.", show_default=False)
@@ -32,3 +35,55 @@ Columns = Annotated[
     typer.Option(help="Columns of a table, comma separated; default: those of the model.", show_default=False),
 ]
 ImageSize = Annotated[str | None, typer.Option(help="Resize images to HEIGHTxWIDTH, e.g. 64x64.", show_default=False)]
+ThresholdMethod = Annotated[
+    str, typer.Option(help="conformal (a quantile), or tail (peaks over threshold, for rates below 1 in n).")
+]
+Heads = Annotated[
+    str | None,
+    typer.Option(help="Ways to score, comma separated; all: every one of the bundle.", show_default=False),
+]
+Alarm = Annotated[
+    str | None,
+    typer.Option(help="K/N: an alarm needs K anomalies among the last N decisions; default 1/1.", show_default=False),
+]
+ClearAfter = Annotated[
+    int | None, typer.Option(min=1, help="Clear decisions in a row that end an alarm; default 1.", show_default=False)
+]
+ClearRate = Annotated[
+    float | None,
+    typer.Option(help="A decision is clear where its p-value is above this rate; default: the threshold's.",
+                 show_default=False),
+]  # fmt: skip
+CoolDown = Annotated[
+    int | None, typer.Option(min=0, help="Decisions without a new alarm after one; default 0.", show_default=False)
+]
+
+
+def split_names(text: str | None) -> tuple[str, ...]:
+    """``a,b`` to (a, b); nothing to nothing."""
+    return () if text is None else tuple(name.strip() for name in text.split(","))
+
+
+def alarm_spec(
+    default: AlarmSpec, alarm: str | None, clear_after: int | None, clear_rate: float | None, cool_down: int | None
+) -> AlarmSpec:
+    """The rules for alarms: ``default`` where an option was not given.
+
+    Raises:
+        OptionError: ``alarm`` is not K/N, or a value is out of range.
+    """
+    raise_after, of = default.raise_after, default.of
+    if alarm is not None:
+        k, slash, n = alarm.partition("/")
+        if not (slash and k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n)):
+            raise OptionError(f"alarm is {alarm!r}; write K/N with K from 1 to N, such as 3/5")
+        raise_after, of = int(k), int(n)
+    if clear_rate is not None and not 0 < clear_rate < 1:
+        raise OptionError(f"clear rate is {clear_rate}; it is inside (0, 1)")
+    return AlarmSpec(
+        raise_after,
+        of,
+        default.clear_after if clear_after is None else clear_after,
+        default.clear_rate if clear_rate is None else clear_rate,
+        default.cool_down if cool_down is None else cool_down,
+    )

@@ -1,16 +1,19 @@
-"""Columns of equal length to CSV, JSON Lines or Parquet."""
+"""Columns of equal length to CSV, JSON Lines or Parquet, and tables that several commands show."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vae_edge_runtime._fs import write_atomic
 from vae_edge_runtime._require import require
 from vae_edge_runtime.errors import OptionError
+from vae_edge_runtime.manifest import Calibration
 from vae_edge_runtime.score_table import Columns, to_csv, to_rows
+
+from . import _console
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 
@@ -48,3 +51,19 @@ def write_table(path: Path, columns: Columns) -> None:
         buffer = io.BytesIO()
         parquet.write_table(arrow.table({name: arrow.array(list(values)) for name, values in columns.items()}), buffer)
         write_atomic(path, [buffer.getvalue()])
+
+
+def thresholds(default: str, calibration: Calibration, channels: Mapping[str, Calibration]) -> None:
+    """The threshold of every head on stdout: one line for one, a table for several."""
+    if not channels:
+        brought = ", brought by the model" if calibration.source == "model" else ""
+        _console.say(
+            f"threshold {calibration.threshold:.6g}{brought}: {calibration.false_positive_rate:.3g} false alarms, "
+            f"from {calibration.n} normal rows"
+        )
+        return
+    rows = [
+        (head, f"{c.threshold:.6g}", f"{c.false_positive_rate:.3g}", c.source, c.n)
+        for head, c in {default: calibration, **channels}.items()
+    ]
+    _console.table(("head (the first is the default)", "threshold", "false alarms", "by", "normal rows"), rows)

@@ -13,8 +13,9 @@ from vae_edge.data import Dataset, read
 from vae_edge_runtime._fs import refuse_existing
 from vae_edge_runtime.errors import DataError, OptionError, ParityFailed, VerdictFailed
 from vae_edge_runtime.manifest import Parity, Verdict
+from vae_edge_runtime.stream_spec import AlarmSpec
 
-from . import _console, _options, _rows, _source
+from . import _console, _options, _rows, _source, _tables
 
 if TYPE_CHECKING:
     from vae_edge_export import ExportReport
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 NAME = "export"
 EXAMPLE = "vae-edge export run --calibration good_parts/ --name pump --licence MIT -o pump.vaeb"
 
-_STAGES = 9
-_WEIGHTS = {"elbo": (1.0, None), "reconstruction": (1.0, 0.0)}
+_STAGES = 10
 
 
 def run(
@@ -60,10 +60,30 @@ def run(
     offset: _source.Offset = None,
     scale: _source.Scale = None,
     layout: _source.Layout = None,
-    score: Annotated[
-        str, typer.Option(help="elbo (reconstruction + KL, where the model has one) or reconstruction.")
-    ] = "elbo",
+    heads: Annotated[
+        str | None,
+        typer.Option(
+            help="Ways to score, comma separated, the default one first: elbo, reconstruction, top, peak, ssim, "
+            "gradient, kl, reconstruction_probability, iwae, mahalanobis, typicality, fisher, harmonic, ranks.",
+            show_default=False,
+        ),
+    ] = None,
+    top_share: Annotated[float, typer.Option(help="Of the map's elements, for head top.")] = 0.01,
+    draws: Annotated[int, typer.Option(min=1, help="Of the posterior, for heads that sample.")] = 8,
+    map_sigma: Annotated[float, typer.Option(min=0, help="Smooth maps, in pixels or steps.")] = 0.0,
     false_positive_rate: Annotated[float, typer.Option(help="What the threshold stands for.")] = 0.01,
+    threshold_method: _options.ThresholdMethod = "conformal",
+    alarm: _options.Alarm = None,
+    clear_after: _options.ClearAfter = None,
+    clear_rate: _options.ClearRate = None,
+    cool_down: _options.CoolDown = None,
+    stuck_rows: Annotated[
+        int | None,
+        typer.Option(min=0, help="Equal rows that are a stuck sensor; default: measured.", show_default=False),
+    ] = None,
+    period_s: Annotated[
+        float | None, typer.Option(help="Seconds between rows of a stream, to find gaps.", show_default=False)
+    ] = None,
     output_dtype: Annotated[str, typer.Option(help="Of decode: float32, or uint8.")] = "float32",
     name: Annotated[str | None, typer.Option(help="Default: the output's name.", show_default=False)] = None,
     model_version: Annotated[str, typer.Option(help="Of the model card.")] = "1",
@@ -84,8 +104,6 @@ def run(
     table, exits with 1 and writes nothing.
     """
     refuse_existing(output, force=force)
-    if score not in _WEIGHTS:
-        raise OptionError(f"score is {score!r}; valid are {', '.join(_WEIGHTS)}")
     opened = _source.open_source(source, weights, trust_pickle=trust_pickle)
     from vae_edge_export import ExportConfig, export
 
@@ -96,7 +114,7 @@ def run(
     reader: dict[str, Any] = {"window": window, "stride": stride, "image_shape": _rows.image_size(image_size)}
     names = _rows.split_columns(columns) or options.get("names") or None
     rows, condition, options = rows_and_layout(calibration, reader, names, options)
-    reconstruction_weight, kl_weight = _WEIGHTS[score]
+    every = AlarmSpec(1, 1, 1, false_positive_rate, 0) if 0 < false_positive_rate < 1 else None
     config = ExportConfig(
         name=name or output.stem,
         version=model_version,
@@ -104,9 +122,15 @@ def run(
         source=origin,
         description=description,
         release=release,
-        reconstruction_weight=reconstruction_weight,
-        kl_weight=kl_weight,
+        heads=_options.split_names(heads),  # type: ignore[arg-type]
+        top_share=top_share,
+        draws=draws,
+        map_sigma=map_sigma,
         false_positive_rate=false_positive_rate,
+        threshold_method=threshold_method,  # type: ignore[arg-type]
+        alarm=every and _options.alarm_spec(every, alarm, clear_after, clear_rate, cool_down),
+        stuck_rows=stuck_rows,
+        period_s=period_s,
         output_dtype=output_dtype,  # type: ignore[arg-type]
         **options,
     )
@@ -146,11 +170,9 @@ def _show(report: ExportReport) -> None:
         _console.note(line)
     _parity_table(report.parity)
     _verdict_line(report.verdict)
-    c = report.calibration
-    brought = ", brought by the model" if c.source == "model" else ""
-    _console.say(
-        f"threshold {c.threshold:.6g}{brought}: {c.false_positive_rate:.3g} false alarms, from {c.n} normal rows"
-    )
+    _tables.thresholds(report.default_head, report.calibration, report.channels)
+    for warning in report.warnings:
+        _console.note(f"warning: {warning}")
     times = report.stored_weight_bytes / report.weight_bytes
     _console.say(
         f"{report.path}: {report.size_bytes:,} bytes, {report.weight_bytes:,} of them weights, each stored "

@@ -7,7 +7,7 @@ import dataclasses
 from vae_edge_runtime import Bundle
 from vae_edge_runtime.manifest import Manifest
 
-from . import _console, _options
+from . import _console, _options, _tables
 
 NAME = "info"
 EXAMPLE = "vae-edge info pump.vaeb --json | jq .manifest.model"
@@ -26,6 +26,7 @@ def run(bundle: _options.Bundle, json: _options.Json = False) -> None:
 def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:
     model, row, score = manifest.model, manifest.input, manifest.score
     kl = "" if score.kl_weight is None else f" + {score.kl_weight:g} KL"
+    heads = ", ".join(score.heads)
     weights = f"{score.reconstruction_weight:g} reconstruction{kl}"
     if score.transform == "sqrt":
         weights = f"sqrt({weights})"
@@ -51,6 +52,7 @@ def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:
         "prior": f"{latent.prior.kind}: {latent.prior.source}",
         "output": f"{manifest.output.dtype} {list(manifest.output.shape)}",
         "score": f"{weights}, likelihood {score.likelihood}, in {score.unit}",
+        "heads": f"{heads} (the first is the default)" if len(score.heads) > 1 else heads,
         "made with": ", ".join(f"{k} {v}" for k, v in manifest.made_with.items()),
     }
     for key, value in facts.items():
@@ -63,7 +65,4 @@ def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:
         ]
         _console.table(("output", "max abs", "max rel", "tolerance", "against"), rows)
         if variant.calibration:
-            c = variant.calibration
-            _console.say(
-                f"threshold {c.threshold:.6g} for {c.false_positive_rate:.3g} false alarms, from {c.n} normal rows"
-            )
+            _tables.thresholds(score.heads[0], variant.calibration, variant.channels)

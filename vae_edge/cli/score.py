@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,7 +35,8 @@ def run(
         Path | None, typer.Option("--output", "-o", help=".csv, .jsonl or .parquet; default: CSV on stdout.")
     ] = None,
     maps: Annotated[Path | None, typer.Option(help="Folder for a PNG per row: its map over it.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="Instead of the calibrated one, in nats.")] = None,
+    heads: _options.Heads = None,
+    threshold: Annotated[float | None, typer.Option(help="Of the default head, instead of the calibrated one.")] = None,
     device: _options.Device = "auto",
     variant: _options.Variant = "auto",
     allow_fallback: _options.AllowFallback = False,
@@ -60,6 +62,7 @@ def run(
         spec = vae.manifest.input
         options: dict[str, Any] = {"window": window, "stride": stride, "columns": columns, "size": image_size}
         sources = [(path, _rows.read_for(spec, path, **options)) for path in paths]
+        further = vae.heads if heads == "all" else _options.split_names(heads)
         found: dict[str, list[Any]] = {}
         pictures: set[str] = set()
         with _console.progress("scoring", sum(len(rows) for _, rows in sources)) as step:
@@ -69,14 +72,16 @@ def run(
                     part = slice(start, start + _ROWS_AT_ONCE)
                     condition = None if rows.condition is None else rows.condition[part]
                     x = np.ascontiguousarray(rows.x[part])
-                    scores = vae.score(x, condition=condition, maps=maps is not None, threshold=threshold)
+                    scores = vae.score(
+                        x, condition=condition, heads=further, maps=maps is not None, threshold=threshold
+                    )
                     ids = [prefix + row_id for row_id in rows.row_ids[part]]
                     for name, values in score_columns(ids, scores).items():
                         found.setdefault(name, []).extend(values)
                     if maps is not None:
                         _write_maps(maps, pictures, x, ids, scores, vae)
                     step(len(scores))
-        found = found or {name: [] for name in score_columns([], _no_scores(vae))}
+        found = found or {name: [] for name in score_columns([], _no_scores(vae, further))}
         info, used, unit = vae.info, _threshold(vae, threshold), vae.manifest.score.unit
     anomalies, unscored = sum(v is True for v in found["is_anomaly"]), sum(s != "ok" for s in found["status"])
     decided = "no threshold" if used is None else f"{anomalies} anomalies above {used:.6g} {unit}"
@@ -91,11 +96,11 @@ def run(
         _console.say(to_csv(found), end="")
 
 
-def _no_scores(vae: VAE) -> Scores:
+def _no_scores(vae: VAE, heads: Sequence[str]) -> Scores:
     """Scores of no rows at all, for their columns."""
     row, beside = vae.manifest.input, vae.manifest.condition
     condition = None if beside is None else np.empty((0, *beside.shape), beside.dtype)
-    return vae.score(np.empty((0, *row.shape), row.dtype), condition=condition)
+    return vae.score(np.empty((0, *row.shape), row.dtype), condition=condition, heads=heads)
 
 
 def _threshold(vae: VAE, override: float | None) -> float | None:

@@ -1,0 +1,93 @@
+"""Scores, decisions and what guards them, from the outputs of an artefact: between parity and the bundle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from vae_edge_runtime.backends.base import Backend
+from vae_edge_runtime.calibrate import Calibrated
+from vae_edge_runtime.heads import head_scores, posterior_noise
+from vae_edge_runtime.manifest import Verdict
+from vae_edge_runtime.session import ROWS_PER_RUN
+from vae_edge_runtime.specs import ENSEMBLE_HEADS
+from vae_edge_runtime.stream_spec import AlarmSpec, StreamSpec, fit_guard, longest_run
+
+from .build import BuiltGraphs
+from .config import ExportConfig
+from .parity import Reference, rows_of, run_backend
+from .rows import ExportRows
+from .traps import ROWS, spring_traps
+from .verdict import check_verdict
+
+Array = NDArray[Any]
+
+
+def score_outputs(backend: Backend, built: BuiltGraphs, feeds: dict[str, Array]) -> dict[str, Array]:
+    """Everything that heads are computed from, by name."""
+    found = run_backend(backend, "score", built.signatures["score"], feeds, rows=ROWS_PER_RUN)
+    if "sampled" in built.signatures:
+        found |= run_backend(
+            backend, "sampled", built.signatures["sampled"], with_noise(built, feeds), rows=ROWS_PER_RUN
+        )
+    return found
+
+
+def with_noise(built: BuiltGraphs, feeds: dict[str, Array]) -> dict[str, Array]:
+    """Feeds of the graph ``sampled``."""
+    return feeds | {"noise": posterior_noise(built.score, built.latent, len(feeds["x"]))}
+
+
+def check_decisions(
+    backend: Backend,
+    reference: Reference,
+    built: BuiltGraphs,
+    calibrated: Calibrated,
+    rows: ExportRows,
+    config: ExportConfig,
+) -> Verdict:
+    """The gate on every head but ensembles, whose parts pass it; the verdict of the default one."""
+    outputs = reference.run_float32("score", rows.held_out)
+    if "sampled" in built.signatures:
+        outputs |= reference.run_float32("sampled", with_noise(built, rows.held_out))
+    heads = [head for head in built.score.heads if head not in ENSEMBLE_HEADS]
+    wanted = head_scores(built.score, heads, outputs, calibrated.fitted)
+    found = head_scores(built.score, heads, score_outputs(backend, built, rows.held_out), calibrated.fitted)
+    verdicts = [
+        check_verdict(
+            found[head], wanted[head], calibrated.by_head[head].threshold, rows.labels, config,
+            what="the artefact" if head == heads[0] else f"head '{head}' of the artefact",
+        )
+        for head in heads
+    ]  # fmt: skip
+    return verdicts[0]
+
+
+def find_traps(
+    backend: Backend, built: BuiltGraphs, calibrated: Calibrated, rows: ExportRows
+) -> dict[str, dict[str, float]]:
+    """What every head makes of rows that are nothing like normal ones."""
+    normal = rows.calibration if rows.labels is not None else rows.held_out
+    some = rows_of(normal, slice(ROWS))
+
+    def score(x: Array) -> dict[str, Array]:
+        outputs = score_outputs(backend, built, some | {"x": x})
+        return head_scores(built.score, built.score.heads, outputs, calibrated.fitted)
+
+    return spring_traps(some["x"], rows.row, score, whole=built.score.likelihood == "categorical")
+
+
+def stream_rules(rows: ExportRows, config: ExportConfig) -> StreamSpec:
+    """Limits of the input guard from the calibration rows, and when an anomaly is an alarm."""
+    stuck_rows = longest_run(rows.calibration["x"], rows.row) if config.stuck_rows is None else config.stuck_rows
+    guard = fit_guard(
+        rows.calibration["x"],
+        rows.row,
+        margin=config.guard_margin,
+        stuck_rows=stuck_rows,
+        saturated_rows=stuck_rows,
+        period_s=config.period_s,
+    )
+    rate = config.false_positive_rate
+    return StreamSpec(guard, config.alarm or AlarmSpec(1, 1, 1, rate, 0))

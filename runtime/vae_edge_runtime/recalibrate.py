@@ -1,0 +1,220 @@
+"""A new bundle with thresholds from new normal rows: the same graphs, a higher release."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import archive
+from ._fs import refuse_existing, write_atomic
+from .bundle import Bundle
+from .calibrate import Method, calibrate
+from .errors import CalibrationError, InputError, OptionError
+from .heads import head_scores, outputs_for, posterior_noise
+from .inputs import check_condition, check_rows
+from .manifest import MEMBER, Calibration, Manifest, MemberSpec, Variant
+from .scoring import Scorer
+from .session import VAE, Condition, load
+from .stream_spec import fit_guard
+
+Array = NDArray[Any]
+
+_ROWS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class ThresholdChange:
+    """One head of one variant before and after.
+
+    Attributes:
+        before, after: thresholds, in the unit of the head; before is None where there was none.
+        rows_before, rows_after: calibration rows.
+        above_before: share of the new rows above the old threshold: the rate of false alarms so far.
+    """
+
+    variant: str
+    head: str
+    before: float | None
+    after: float
+    rows_before: int
+    rows_after: int
+    above_before: float | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """What ``recalibrate`` has written, and what changed."""
+
+    path: Path
+    release_before: int
+    release: int
+    bundle_id: str
+    changes: tuple[ThresholdChange, ...]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return dataclasses.asdict(self) | {"path": str(self.path)}
+
+
+def recalibrate(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    rows: Array,
+    condition: Condition = None,
+    false_positive_rate: float | None = None,
+    method: Method = "conformal",
+    release: int | None = None,
+    device: str = "cpu",
+    force: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Recalibration:
+    """Calibrate every head of every variant anew, on this device, and write another bundle.
+
+    Graphs, weights, golden vectors and the model's pair id stay, byte for byte. Limits of the input
+    guard follow the new rows. A threshold that the model brought along is replaced.
+
+    Args:
+        path: of the bundle. out: of the new one.
+        rows: (n, *input_shape) new normal rows; condition: of a conditional model, as in ``score``.
+        false_positive_rate: what the thresholds stand for; default: as before.
+        method: ``conformal`` or ``tail``.
+        release: of the new bundle; default: one more than before.
+        device: that scores the rows.
+        progress: called with the number of rows just scored.
+
+    Raises:
+        CalibrationError: too few rows for the rate, or rows that cannot be scored.
+        InputError, OptionError, StorageError, BundleError: as ``load`` and ``score``.
+    """
+    target = refuse_existing(out, force=force)
+    with Bundle.open(path) as bundle:
+        bundle.verify_members()
+        before = bundle.manifest
+        members = {name: bundle.read(name) for name in before.members}
+    release = before.release + 1 if release is None else release
+    if release <= before.release:
+        raise OptionError(f"release is {release}; it must be above that of {path}, {before.release}")
+    variants: dict[str, Variant] = {}
+    changes: list[ThresholdChange] = []
+    warnings: list[str] = []
+    for name, old in before.variants.items():
+        rate = false_positive_rate or (old.calibration.false_positive_rate if old.calibration else None)
+        if rate is None:
+            raise OptionError("this bundle carries no calibration: say which false_positive_rate is wanted")
+        with load(path, device=device, variant=name) as vae:
+            outputs = _outputs(vae, rows, condition, progress)
+        scorer = Scorer(before, old, members.__getitem__)
+        old_scores = head_scores(before.score, list(scorer.calibrations), outputs, scorer.fitted)
+        found = calibrate(before.score, outputs, prefix=name, false_positive_rate=rate, method=method)
+        for calibration in old.calibrations:
+            del members[calibration.member]
+        if old.latent_statistics:
+            del members[old.latent_statistics]
+        members |= found.members
+        default, *further = before.score.heads
+        variants[name] = dataclasses.replace(
+            old,
+            calibration=found.by_head[default],
+            channels={head: found.by_head[head] for head in further},
+            latent_statistics=found.latent_statistics,
+            typical_score=found.fitted.typical_score,
+            traps={},  # measured against the old rows
+        )
+        changes += _changes(name, old_scores, scorer.calibrations, found.by_head)
+        warnings += found.warnings
+    manifest = _manifest(before, variants, release, rows, members)
+    members[MEMBER] = manifest.to_json()
+    write_atomic(target, [archive.encode(members)], check=_read_back)
+    bundle_id = hashlib.sha256(members[MEMBER]).hexdigest()
+    return Recalibration(target, before.release, release, bundle_id, tuple(changes), tuple(warnings))
+
+
+def _outputs(vae: VAE, rows: Array, condition: Condition, progress: Callable[[int], None] | None) -> dict[str, Array]:
+    """Outputs of normal rows that heads are computed from; only the map, which none needs, is left out.
+
+    Raises:
+        CalibrationError: no rows, or one that has no score.
+    """
+    spec, latent = vae.manifest.score, vae.manifest.latent
+    names = outputs_for(spec, spec.heads)
+    pieces: dict[str, list[Array]] = {name: [] for name in (*names, *spec.sampled)}
+    if not isinstance(rows, np.ndarray) or not len(rows):
+        raise InputError("rows is no array of rows, or holds none: pass (n, *input_shape) new normal rows")
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        part = slice(start, start + _ROWS_AT_ONCE)
+        per_row = isinstance(condition, np.ndarray) and condition.ndim and len(condition) == len(rows)
+        x = check_rows(rows[part], shape=vae.manifest.input.shape, dtype=vae.manifest.input.dtype, what="rows")
+        beside = check_condition(condition[part] if per_row else condition, vae.manifest.condition, len(x))  # type: ignore[index]
+        feeds = {"x": x, **beside}
+        for graph, wanted in (("score", names), ("sampled", spec.sampled)):
+            if not wanted:
+                continue
+            noise = {"noise": posterior_noise(spec, latent, len(x))} if graph == "sampled" else {}
+            for name, array in zip(wanted, vae.run_graph(graph, feeds | noise, list(wanted)), strict=True):
+                if not np.isfinite(array).all():
+                    raise CalibrationError(
+                        f"rows {start} to {start + len(array)} hold one that cannot be scored ({name} is not finite): "
+                        "drop such rows first (score marks them)"
+                    )
+                pieces[name].append(array)
+        if progress:
+            progress(len(x))
+    return {name: np.concatenate(arrays) for name, arrays in pieces.items()}
+
+
+def _changes(
+    variant: str, scores: Mapping[str, Array], before: Mapping[str, Calibration], after: Mapping[str, Calibration]
+) -> list[ThresholdChange]:
+    """Per head; ``scores`` are those the old bundle gives the new rows."""
+    changes = []
+    for head, new in after.items():
+        old = before.get(head)
+        changes.append(
+            ThresholdChange(
+                variant=variant,
+                head=head,
+                before=old.threshold if old else None,
+                after=new.threshold,
+                rows_before=old.n if old else 0,
+                rows_after=new.n,
+                above_before=float((scores[head] > np.float64(old.threshold)).mean()) if old else None,
+                source=new.source,
+            )
+        )
+    return changes
+
+
+def _manifest(
+    before: Manifest, variants: dict[str, Variant], release: int, rows: Array, members: dict[str, bytes]
+) -> Manifest:
+    stream = before.stream
+    if stream is not None:
+        guard = stream.guard
+        fitted = fit_guard(
+            rows,
+            before.input,
+            margin=guard.margin,
+            stuck_rows=guard.stuck_rows,
+            saturated_rows=guard.saturated_rows,
+            period_s=guard.period_s,
+        )
+        stream = dataclasses.replace(stream, guard=fitted)
+    listed = {name: MemberSpec(len(raw), hashlib.sha256(raw).hexdigest()) for name, raw in sorted(members.items())}
+    row = dataclasses.replace(before.input, low=float(rows.min()), high=float(rows.max()))
+    return dataclasses.replace(before, variants=variants, release=release, stream=stream, input=row, members=listed)
+
+
+def _read_back(path: str) -> None:
+    with Bundle.open(path) as bundle:
+        bundle.verify_members()

@@ -1,0 +1,84 @@
+"""``vae-edge recalibrate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from vae_edge_runtime import Bundle
+from vae_edge_runtime._fs import refuse_existing
+from vae_edge_runtime.recalibrate import Recalibration, recalibrate
+
+from . import _console, _options, _rows
+
+NAME = "recalibrate"
+EXAMPLE = "vae-edge recalibrate pump.vaeb last_week.csv -o pump-2.vaeb"
+
+
+def run(
+    bundle: _options.Bundle,
+    path: _options.Source,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .vaeb file to write.", show_default=False)],
+    false_positive_rate: Annotated[
+        float | None, typer.Option(help="What the thresholds stand for; default: as before.", show_default=False)
+    ] = None,
+    threshold_method: _options.ThresholdMethod = "conformal",
+    release: Annotated[
+        int | None, typer.Option(help="Of the new bundle; default: one more than before.", show_default=False)
+    ] = None,
+    device: _options.Device = "cpu",
+    window: _options.Window = None,
+    stride: _options.Stride = None,
+    columns: _options.Columns = None,
+    image_size: _options.ImageSize = None,
+    json: _options.Json = False,
+    force: _options.Force = False,
+) -> None:
+    """New thresholds from new normal rows: the same graphs in a new bundle of a higher release.
+
+    Shows every threshold before and after, and which share of the new rows the old one called anomalies.
+    """
+    refuse_existing(output, force=force)
+    with Bundle.open(bundle) as opened:
+        spec = opened.manifest.input
+        variants = len(opened.manifest.variants)
+    options: dict[str, Any] = {"window": window, "stride": stride, "columns": columns, "size": image_size}
+    rows = _rows.read_for(spec, path, **options)
+    with _console.progress("recalibrating", variants * len(rows)) as step:
+        found = recalibrate(
+            bundle,
+            output,
+            rows=np.ascontiguousarray(rows.x),
+            condition=rows.condition,
+            false_positive_rate=false_positive_rate,
+            method=threshold_method,  # type: ignore[arg-type]
+            release=release,
+            device=device,
+            force=force,
+            progress=step,
+        )
+    if json:
+        _console.print_json(NAME, found.to_dict())
+    else:
+        _show(found)
+
+
+def _show(found: Recalibration) -> None:
+    for warning in found.warnings:
+        _console.note(f"warning: {warning}")
+    rows = [
+        (
+            f"{c.variant} {c.head}",
+            "-" if c.before is None else f"{c.before:.6g}",
+            f"{c.after:.6g}",
+            c.source,
+            c.rows_after,
+            "-" if c.above_before is None else f"{c.above_before:.2%}",
+        )
+        for c in found.changes
+    ]
+    _console.table(("threshold", "before", "after", "by", "rows", "new rows above the old one"), rows)
+    _console.say(f"{found.path}: release {found.release} (was {found.release_before}); graphs and weights are the same")

@@ -1,0 +1,159 @@
+"""Labels, classes and masks from files: one value per row, per step of time, or per image."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_edge.data.dataset import as_labels
+from vae_edge_runtime._require import require
+from vae_edge_runtime.errors import DataError
+
+SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
+
+
+def read_values(path: Path, name: str | None) -> NDArray[Any]:
+    """One array of an .npy or .npz file, or one column of a .csv or .parquet table: numbers or words.
+
+    Args:
+        path: the file.
+        name: key or column; None where the file holds one only.
+
+    Raises:
+        DataError: absent, damaged, pickled, or there is no such key or column.
+        MissingDependency: pyarrow is needed for Parquet.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} is no file; labels are read from {', '.join(SUFFIXES)}")
+    readers = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv, ".parquet": _read_parquet}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(f"{path} ends with none of {', '.join(SUFFIXES)}")
+    return reader(path, name)
+
+
+def to_labels(values: NDArray[Any], n: int, where: str) -> NDArray[np.bool_]:
+    """Values of a file, numbers or words such as ``0``, as ``n`` labels.
+
+    Raises:
+        DataError: another number of them, or other values than 0 and 1.
+    """
+    if values.dtype.kind in "US":
+        try:
+            values = values.astype(np.float64)
+        except ValueError:
+            raise DataError(f"{where} holds words; labels are 0 (normal) or 1 (anomaly)") from None
+    return as_labels(values, n, where)
+
+
+def of_windows(values: NDArray[Any], windows: int, window: int, stride: int, where: str) -> NDArray[Any]:
+    """Values per window from values per row of the table: that of the last row, when the window is complete.
+
+    Values that are one per window already are returned as they are.
+
+    Raises:
+        DataError: their number fits neither the rows nor the windows.
+    """
+    if len(values) == windows:
+        return values
+    last = window - 1 + stride * np.arange(windows)
+    if not last[-1] < len(values) <= last[-1] + stride:
+        raise DataError(
+            f"{where} holds {len(values)} values for {windows} windows of {window} rows, cut every {stride}: "
+            "give one per row of the table, or one per window"
+        )
+    return values[last]
+
+
+def classes_of_folders(row_ids: Sequence[str], normal: str) -> NDArray[np.str_]:
+    """The first folder of every image, (n,).
+
+    Raises:
+        DataError: an image lies in no sub-folder, or none lies in ``normal``.
+    """
+    found = np.array([row_id.partition("/")[0] if "/" in row_id else "" for row_id in row_ids])
+    if not found.all():
+        raise DataError(f"{row_ids[int(np.argmin(found != ''))]} lies in no sub-folder: sort the images into folders")
+    if normal not in found:
+        raise DataError(f"there is no sub-folder {normal!r}; there are {', '.join(sorted(set(found.tolist())))}")
+    return found
+
+
+def _where(path: Path, name: str | None) -> str:
+    return f"{path} [{name}]" if name else str(path)
+
+
+def _read_npy(path: Path, name: str | None) -> NDArray[Any]:
+    if name is not None:
+        raise DataError(f"{path} holds one array without a name; {name!r} is for .npz, CSV and Parquet")
+    try:
+        with path.open("rb") as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+    except (ValueError, OSError, EOFError, MemoryError) as error:
+        raise DataError(f"{path} cannot be read as a numpy file: {error}") from error
+
+
+def _read_npz(path: Path, name: str | None) -> NDArray[Any]:
+    try:
+        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as arrays:
+            chosen = _choose(path, arrays.files, name)
+            return np.asarray(arrays[chosen])
+    except DataError:
+        raise
+    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path} cannot be read as a numpy file: {error}") from error
+
+
+def _read_csv(path: Path, name: str | None) -> NDArray[Any]:
+    """One column as words: a header is the first line that holds ``name``, or one that is no number."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [cells for cells in csv.reader(file, strict=True) if cells]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as CSV: {error}") from error
+    if not rows:
+        raise DataError(f"{path} is empty")
+    first = rows[0]
+    index = first.index(_choose(path, first, name))
+    body = rows[1:] if name is not None or not _is_number(first[index]) else rows
+    if any(len(cells) != len(first) for cells in rows):
+        raise DataError(f"{path} has lines of different lengths")
+    return np.array([cells[index].strip() for cells in body], dtype=np.str_)
+
+
+def _read_parquet(path: Path, name: str | None) -> NDArray[Any]:
+    arrow = require("pyarrow", extra="parquet", why="reading Parquet")
+    parquet = require("pyarrow.parquet", extra="parquet", why="reading Parquet")
+    try:
+        names = parquet.read_schema(path).names
+        column = parquet.read_table(path, columns=[_choose(path, names, name)]).column(0)
+    except (OSError, arrow.ArrowException) as error:
+        raise DataError(f"{path} cannot be read as Parquet: {error}") from error
+    if column.null_count:
+        raise DataError(f"{_where(path, name)} has {column.null_count} empty cells")
+    values = column.to_numpy()
+    return values.astype(np.str_) if values.dtype.kind == "O" else np.asarray(values)
+
+
+def _choose(path: Path, names: Sequence[str], name: str | None) -> str:
+    if name is None and len(names) == 1:
+        return names[0]
+    if name is None or name not in names:
+        wrong = "holds several" if name is None else f"has no {name!r}"
+        raise DataError(f"{path} {wrong}: name one of {', '.join(names) or 'nothing'}")
+    return name
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
