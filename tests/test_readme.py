@@ -145,3 +145,19 @@ def test_python_of_bring_your_own_vae_runs(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     said = _run_blocks(ROOT / "docs" / "bring-your-own-vae.md", tmp_path)
     assert "(4, 2, 4, 4)" in said
+
+
+def test_python_of_anomaly_scores_runs(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from vae_edge.models import ModelConfig
+    from vae_edge.training import TrainConfig, load_run, train
+    from vae_edge_export import ExportConfig, export
+
+    rows = np.random.default_rng(0).normal(size=(400, 5)).astype(np.float32)
+    np.save(tmp_path / "rows.npy", rows[:50])
+    model = ModelConfig(kind="mlp", input_shape=(5,), latent_dim=2, width=8, depth=1)
+    train(TrainConfig(model=model, layout="features", epochs=1), rows[:200], out=tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    config = ExportConfig(heads=("elbo", "top", "mahalanobis", "harmonic"), **run.export_options)
+    export(run.model, tmp_path / "pump.vaeb", calibration=rows[200:], config=config)
+    assert "'draws': 0" in _run_blocks(ROOT / "docs" / "anomaly-scores.md", tmp_path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .inputs import Status
 from .manifest import Manifest
+from .regions import Region, regions
 from .results import Posterior, Scores
 from .specs import InputSpec, LatentSpec
 
@@ -27,6 +28,8 @@ class Anatomy:
         times: (n, steps) float32: share of each step of a window; None elsewhere.
         latents: (n, *latent_shape) float32: share of each latent in the KL term; they add up to it; None
             where the model has no KL.
+        regions: per row, connected places above the threshold of the head ``peak``;
+            None without that head, and for tables.
         names: of the features, as the bundle has them.
         draws: of the posterior that the sampled heads decode; 0 without such a head.
     """
@@ -35,6 +38,7 @@ class Anatomy:
     features: F32
     times: F32 | None
     latents: F32 | None
+    regions: tuple[tuple[Region, ...], ...] | None
     names: tuple[str, ...]
     draws: int
 
@@ -56,6 +60,7 @@ class Anatomy:
             "kl": None if self.scores.kl is None else float(self.scores.kl[row]),
             "heads": {head: float(found.score[row]) for head, found in self.scores.heads.items()},
             "top": [{"name": name, "share": share} for name, share in self.top(row, count)],
+            "regions": None if self.regions is None else [asdict(region) for region in self.regions[row]],
             "latents": [{"index": i, "kl": float(latents[i])} for i in strongest if latents is not None],
             "draws": self.draws,
         }
@@ -65,7 +70,12 @@ def anatomy(manifest: Manifest, scores: Scores, posterior: Posterior | None) -> 
     """Take scores with a map apart; ``posterior`` of the same rows where the model has a KL."""
     features, times = element_shares(scores.map, manifest.input)
     latents = None if posterior is None or posterior.logvar is None else latent_shares(posterior, manifest.latent)
-    return Anatomy(scores, features, times, latents, manifest.input.names, manifest.score.draws)
+    found = None
+    peak = scores.heads.get("peak")
+    if peak is not None and peak.threshold is not None and manifest.input.layout in ("nchw", "nhwc", "time_features"):
+        places = scores.map if manifest.input.layout == "time_features" else features
+        found = tuple(regions(one, peak.threshold) for one in places)
+    return Anatomy(scores, features, times, latents, found, manifest.input.names, manifest.score.draws)
 
 
 def element_shares(maps: F32, spec: InputSpec) -> tuple[F32, F32 | None]:

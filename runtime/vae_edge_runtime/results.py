@@ -61,6 +61,11 @@ class HeadScores:
     _p_value: NDArray[np.float64] | None
 
     @property
+    def calibrated(self) -> bool:
+        """Whether there are p-values."""
+        return self._p_value is not None
+
+    @property
     def is_anomaly(self) -> NDArray[np.bool_]:
         """(n,) bool: score > threshold; False where a row was not scored.
 

@@ -43,7 +43,7 @@ def score_columns(ids: Sequence[str], scores: Scores) -> dict[str, Sequence[Any]
     }
     for head, found in tuple(scores.heads.items())[1:]:
         columns.setdefault(head, found.score)
-        columns[f"{head}_p_value"] = unknown if found.threshold is None else found.p_value
+        columns[f"{head}_p_value"] = found.p_value if found.calibrated else unknown
     return columns
 
 

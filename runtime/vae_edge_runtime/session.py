@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from .manifest import Manifest, Variant
 from .prior import check_prior, draw
 from .results import Posterior, Scores, SessionInfo
 from .scoring import Scorer, blank_bad_rows
+
+if TYPE_CHECKING:
+    from .stream import Stream
 
 Condition = NDArray[Any] | int | None
 
@@ -154,6 +157,21 @@ class VAE:
             OptionError: the bundle does not have the head.
         """
         return self._scorer.threshold_for(false_positive_rate, head=head, method=method)
+
+    def stream(self, source: Iterable[Any], **options: Any) -> Stream:
+        """Decisions about the rows of a source as they come: an iterator of ``Event``.
+
+        Args:
+            source: an iterable of rows (one step of a window, one frame), of (time in seconds, row), or of
+                blocks (``stream.Rows``); None says that nothing is new.
+            options: those of ``stream.open_stream``.
+
+        Raises:
+            OptionError: an option out of range, a conditional model, or a bundle without rules for streams.
+        """
+        from .stream import open_stream
+
+        return open_stream(self, source, **options)
 
     def encode(self, x: NDArray[Any], *, condition: Condition = None) -> Posterior:
         """Posterior q(z|x) of raw rows; arguments as in ``score``."""

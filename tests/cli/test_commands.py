@@ -17,7 +17,7 @@ from shell import Cli, World
 from vae_edge_runtime import load, verify
 
 COMMANDS = (
-    "train", "inspect", "export", "info", "verify", "score", "evaluate", "recalibrate", "sample", "reconstruct",
+    "train", "inspect", "export", "info", "verify", "score", "explain", "evaluate", "recalibrate", "sample", "reconstruct",
     "encode",
 )  # fmt: skip
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vae_edge_export import ExportConfig, export
 from vae_edge_export.residuals import Smoothing, StructuralSimilarity, gradient_residual, peak, top_mean
-from vae_edge_runtime import VAE, InputError, OptionError, load, standard_normal, verify
+from vae_edge_runtime import VAE, CalibrationError, InputError, OptionError, load, standard_normal, verify
 
 HEADS = (
     "elbo", "reconstruction", "kl", "top", "peak", "reconstruction_probability", "iwae", "mahalanobis", "typicality",
@@ -148,6 +148,27 @@ def test_a_row_alone_scores_as_in_a_batch_and_beside_nan(vae: VAE, rows: np.ndar
     assert np.isnan(beside.heads[head].score[7])
     good = np.arange(70) != 7
     np.testing.assert_array_equal(beside.heads[head].score[good], together[good])
+
+
+def test_thresholds_of_other_rates_by_either_method(vae: VAE) -> None:
+    quantile, tail = vae.threshold_for(0.02), vae.threshold_for(0.02, method="tail")
+    assert tail == pytest.approx(quantile, rel=0.1)  # where both can say, they agree
+    assert vae.threshold_for(1e-4, method="tail") > 1.2 * quantile
+    assert vae.threshold_for(1e-3, head="top", method="tail") > vae.threshold_for(0.02, head="top")
+    with pytest.raises(CalibrationError, match="at least 9999"):
+        vae.threshold_for(1e-4)
+    with pytest.raises(OptionError, match="valid are conformal and tail"):
+        vae.threshold_for(0.1, method="guess")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="no head 'ssim'"):
+        vae.threshold_for(0.1, head="ssim")
+
+
+def test_discoveries_of_a_batch(vae: VAE, rows: np.ndarray) -> None:
+    batch = rows[4::5].copy()  # held out
+    batch[:20] *= 8
+    named = vae.score(batch).discoveries(0.1)
+    assert named[:20].sum() >= 18
+    assert named[20:].mean() < 0.05
 
 
 def test_only_what_was_asked_for_is_there(vae: VAE, rows: np.ndarray) -> None:

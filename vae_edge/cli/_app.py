@@ -20,6 +20,7 @@ from . import (
     _options,
     encode,
     evaluate,
+    explain,
     export,
     info,
     inspect_,
@@ -99,5 +100,18 @@ def _with_loudness(run: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-for module in (train, inspect_, export, info, verify, score, evaluate, recalibrate, sample, reconstruct, encode):
+for module in (
+    train,
+    inspect_,
+    export,
+    info,
+    verify,
+    score,
+    explain,
+    evaluate,
+    recalibrate,
+    sample,
+    reconstruct,
+    encode,
+):
     app.command(module.NAME, epilog=f"\b\nExample:\n  {module.EXAMPLE}")(_with_loudness(module.run))

@@ -1,0 +1,46 @@
+"""From decisions to alarms: k of n, hysteresis, cool-down. A state machine without a clock."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Literal
+
+from ..stream_spec import AlarmSpec
+
+AlarmState = Literal["off", "raised", "on", "cleared"]
+
+
+class Alarm:
+    """One alarm; ``step`` is called once per decision, in order."""
+
+    def __init__(self, spec: AlarmSpec) -> None:
+        self._spec = spec
+        self._recent: deque[bool] = deque(maxlen=spec.of)
+        self._on = False
+        self._clear = self._cooling = 0
+
+    def step(self, is_anomaly: bool | None, p_value: float | None) -> AlarmState:
+        """What the alarm does at this decision.
+
+        Args:
+            is_anomaly: None where there was no score: such a decision neither raises nor clears.
+            p_value: against the calibration rows; None: a decision is clear where it is no anomaly.
+        """
+        if is_anomaly is None:
+            return "on" if self._on else "off"
+        if self._on:
+            clear = not is_anomaly and (p_value is None or p_value > self._spec.clear_rate)
+            self._clear = self._clear + 1 if clear else 0
+            if self._clear < self._spec.clear_after:
+                return "on"
+            self._on, self._clear, self._cooling = False, 0, self._spec.cool_down
+            self._recent.clear()
+            return "cleared"
+        if self._cooling:
+            self._cooling -= 1
+            return "off"
+        self._recent.append(is_anomaly)
+        if sum(self._recent) < self._spec.raise_after:
+            return "off"
+        self._on = True
+        return "raised"

@@ -1,0 +1,295 @@
+"""Rows in, events out: windows, guard, scores, alarm and drift over a source without end, in constant memory."""
+
+from __future__ import annotations
+
+import time as clocks
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..anatomy import element_shares, top_shares
+from ..errors import OptionError
+from ..inputs import Status
+from ..manifest import Manifest
+from ..results import Scores
+from ..stream_spec import AlarmSpec, GuardSpec, StreamSpec
+from .alarm import Alarm
+from .drift import Drift
+from .events import Event
+from .guard import Fault, Flags, Guard, fault_names
+from .impute import MOST_MISSING, impute
+from .pump import Pump
+from .rows import as_rows
+from .windows import Cut, Windows
+
+Maps = Literal["off", "anomalies", "all"]
+_DRIFT_HEAD = "mahalanobis"
+
+
+class Scoring(Protocol):
+    """What a stream needs of a session."""
+
+    manifest: Manifest
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Names, the default one first."""
+        ...
+
+    def score(self, x: NDArray[Any], *, heads: Sequence[str] = (), maps: bool = False) -> Scores:
+        """As ``VAE.score``."""
+        ...
+
+    def reconstruct(self, x: NDArray[Any]) -> NDArray[Any]:
+        """As ``VAE.reconstruct``."""
+        ...
+
+
+class Stream:
+    """Events of a source, one after the other; see ``open_stream``. Not for several threads.
+
+    Attributes:
+        counters: rows, decisions, anomalies, alarms, faults (decisions without a score), drifts, dropped
+            and late rows, imputed cells, so far.
+    """
+
+    def __init__(
+        self,
+        vae: Scoring,
+        source: Iterable[Any],
+        *,
+        stride: int,
+        heads: Sequence[str],
+        live: bool,
+        queue_rows: int,
+        rules: StreamSpec,
+        drift: bool,
+        impute_missing: bool,
+        maps: Maps,
+        top: int,
+        stale_s: float | None,
+        clock: Callable[[], float],
+        batch: int,
+    ) -> None:
+        self._vae, self._spec = vae, vae.manifest.input
+        self._heads, self._maps, self._top, self._batch = tuple(heads), maps, top, batch
+        self._impute, self._stale_s, self._clock = impute_missing, stale_s, clock
+        self._source = source
+        self._pump = Pump(source, queue_rows, poll_s=min(0.2, (stale_s or 1.0) / 4)) if live else None
+        self._items = iter(self._pump if self._pump is not None else source)
+        self._guard, self._alarm = Guard(rules.guard, self._spec), Alarm(rules.alarm)
+        self._windows = Windows(self._spec, stride)
+        self._middle = (np.array(rules.guard.low) + np.array(rules.guard.high)) / 2
+        self._drift = self._drift_tests(stride) if drift else None
+        self.counters = dict.fromkeys(
+            ("rows", "decisions", "anomalies", "alarms", "faults", "drifts", "dropped", "late", "imputed"), 0
+        )
+        self._events = self._run()
+
+    def _drift_tests(self, stride: int) -> Drift | None:
+        variant = next(iter(self._vae.manifest.variants.values()))
+        if variant.calibration is None:
+            return None
+        rows = {self._vae.heads[0]: variant.calibration.n}
+        if _DRIFT_HEAD in variant.channels:
+            rows[_DRIFT_HEAD] = variant.channels[_DRIFT_HEAD].n
+        length = self._spec.shape[0] if self._spec.layout == "time_features" else 1
+        return Drift(rows, every=max(1, -(-length // stride)))
+
+    def __iter__(self) -> Iterator[Event]:
+        return self._events
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop reading the source, and close it where it can be closed; twice is no error."""
+        self._events.close()
+        if self._pump is not None:
+            self._pump.close()
+        elif hasattr(self._source, "close"):
+            self._source.close()
+
+    def _run(self) -> Generator[Event, None, None]:
+        heard, silent = self._clock(), False
+        for item in self._items:
+            now = self._clock()
+            if item is None:
+                if self._stale_s is not None and not silent and now - heard >= self._stale_s:
+                    silent = True
+                    yield self._stale(now - heard)
+                continue
+            heard, silent = now, False
+            rows = as_rows(item, self._spec, self.counters["rows"])
+            if not len(rows):
+                continue
+            flags = self._guard.check(rows)
+            self.counters["rows"] += len(rows)
+            self.counters["late"] = self._guard.late
+            self.counters["dropped"] = self._pump.dropped if self._pump is not None else 0
+            for cut in self._windows.cut(rows, flags, self._batch):
+                yield from self._decide(cut)
+
+    def _stale(self, silence_s: float) -> Event:
+        return Event(
+            kind="stale",
+            index=self.counters["rows"] - 1,
+            time=self._windows.last_time,
+            dropped=self.counters["dropped"],
+            figures={"faults": fault_names(Fault.STALE), "silence_s": round(silence_s, 3), "limit_s": self._stale_s},
+        )
+
+    def _decide(self, cut: Cut) -> Iterator[Event]:
+        """One decision per window, and what drift they show."""
+        x, flags, imputed = cut.windows, cut.flags, np.zeros(len(cut), dtype=np.int64)
+        if self._impute and cut.missing is not None:
+            x, flags, imputed = self._imputed(cut)
+        valid = np.flatnonzero(~flags.any(1))
+        heads = tuple(dict.fromkeys((*self._heads, *(self._drift.heads[1:] if self._drift else ()))))
+        scores = self._vae.score(np.ascontiguousarray(x[valid]), heads=heads, maps=self._maps == "all")
+        place = {int(window): i for i, window in enumerate(valid)}
+        maps = self._maps_of_anomalies(x[valid], scores)
+        for window in range(len(cut)):
+            i = place.get(window)
+            self.counters["decisions"] += 1
+            self.counters["imputed"] += int(imputed[window])
+            yield self._event(cut, window, flags[window], int(imputed[window]), scores, i, maps)
+            if self._drift is not None and i is not None and scores.status[i] == Status.OK:
+                for figures in self._drift.update({h: float(scores.heads[h].p_value[i]) for h in self._drift.heads}):
+                    self.counters["drifts"] += 1
+                    yield Event("drift", cut.index(window), cut.time(window), figures=figures)
+
+    def _maps_of_anomalies(self, x: NDArray[Any], scores: Scores) -> dict[int, NDArray[np.float32]]:
+        """Maps by position in ``scores``: of all rows, or of the anomalies, which are few."""
+        if self._maps == "all":
+            return dict(enumerate(scores.map))
+        wanted = np.flatnonzero(scores.is_anomaly) if scores.threshold is not None else ()
+        if not (self._top or self._maps == "anomalies") or not len(wanted):
+            return {}
+        maps = self._vae.score(np.ascontiguousarray(x[wanted]), maps=True).map
+        return dict(zip(map(int, wanted), maps, strict=True))
+
+    def _event(
+        self, cut: Cut, window: int, flags: Flags, imputed: int, scores: Scores, i: int | None,
+        maps: dict[int, NDArray[np.float32]],
+    ) -> Event:  # fmt: skip
+        common: dict[str, Any] = {"kind": "decision", "index": cut.index(window), "time": cut.time(window)}
+        common |= {"dropped": self.counters["dropped"], "imputed": imputed}
+        if i is None or scores.status[i] != Status.OK:
+            self.counters["faults"] += 1
+            return Event(
+                **common,
+                status="invalid_input" if i is None else "non_finite_output",
+                faults=fault_names(int(np.bitwise_or.reduce(flags))),
+                fault_features=tuple(self._feature(int(f)) for f in np.flatnonzero(flags)),
+                alarm=self._alarm.step(None, None),
+            )
+        decided = bool(scores.is_anomaly[i]) if scores.threshold is not None else None
+        p_value = float(scores.p_value[i]) if scores.heads[self._vae.heads[0]].calibrated else None
+        alarm = self._alarm.step(decided, p_value)
+        self.counters["anomalies"] += decided is True
+        self.counters["alarms"] += alarm == "raised"
+        found = maps.get(i)
+        top: tuple[tuple[str, float], ...] = ()
+        if found is not None and decided and self._top:
+            shares = element_shares(found[None], self._spec)[0][0]
+            top = top_shares(shares, self._spec.names, self._top)
+        heads = {
+            head: (float(s.score[i]), float(s.p_value[i]) if s.calibrated else None)
+            for head, s in scores.heads.items()
+            if head in self._heads
+        }
+        return Event(
+            **common,
+            score=float(scores.score[i]),
+            p_value=p_value,
+            is_anomaly=decided,
+            alarm=alarm,
+            top=top,
+            heads=heads,
+            map=found if self._maps != "off" else None,
+        )
+
+    def _feature(self, index: int) -> str:
+        return self._spec.names[index] if index < len(self._spec.names) else str(index)
+
+    def _imputed(self, cut: Cut) -> tuple[NDArray[Any], Flags, NDArray[np.int64]]:
+        """Windows whose only fault is a few missing cells, filled in; cells filled in per window."""
+        assert cut.missing is not None  # the caller has looked
+        cells = cut.missing.reshape(len(cut), -1)
+        # Only cells that the source left empty: a step in time is no cell, and another fault no gap.
+        only_cells = np.all((cut.flags == 0) | ((cut.flags == Fault.GAP) & cut.missing.any(1)), axis=1) & ~cut.late
+        fillable = only_cells & cells.any(1) & (cells.mean(1) <= MOST_MISSING)
+        which = np.flatnonzero(fillable)
+        if not len(which):
+            return cut.windows, cut.flags, np.zeros(len(cut), dtype=np.int64)
+        x, flags = np.array(cut.windows), cut.flags.copy()
+        x[which] = impute(x[which], cut.missing[which], self._middle, self._vae.reconstruct)
+        flags[which] = 0
+        return x, flags, np.where(fillable, cells.sum(1), 0)
+
+
+def open_stream(
+    vae: Scoring,
+    source: Iterable[Any],
+    *,
+    stride: int | None = None,
+    heads: Sequence[str] = (),
+    live: bool = False,
+    queue_rows: int = 1024,
+    guard: GuardSpec | None = None,
+    alarm: AlarmSpec | None = None,
+    drift: bool = True,
+    impute: Literal["off", "auto"] = "off",
+    maps: Maps = "off",
+    top: int = 3,
+    stale_s: float | None = None,
+    clock: Callable[[], float] = clocks.monotonic,
+    batch: int = 256,
+) -> Stream:
+    """Decisions about the rows of a source, as they come: see ``VAE.stream``.
+
+    Raises:
+        OptionError: an option out of range, a conditional model, or a bundle without rules for streams.
+    """
+    manifest = vae.manifest
+    length = manifest.input.shape[0] if manifest.input.layout == "time_features" else 1
+    stride = length if stride is None else stride
+    if stride < 1 or (stride != 1 and length == 1):
+        raise OptionError(f"stride is {stride}; it is the step between windows, from 1, and for models of windows")
+    if min(queue_rows, batch) < 1 or top < 0 or (stale_s is not None and stale_s <= 0):
+        raise OptionError("queue_rows and batch start at 1, top at 0, and stale_s is positive")
+    if impute not in ("off", "auto") or maps not in ("off", "anomalies", "all"):
+        raise OptionError(f"impute is {impute!r} and maps {maps!r}; valid are off, auto and off, anomalies, all")
+    if manifest.condition is not None:
+        raise OptionError("a stream has no conditions: score the rows of a conditional model with score()")
+    if impute == "auto" and manifest.input.layout != "time_features":
+        raise OptionError("missing cells are imputed in windows only: this model takes rows of another kind")
+    rules = manifest.stream
+    if rules is None and (guard is None or alarm is None):
+        raise OptionError("this bundle has no rules for streams: pass guard and alarm, or export it again")
+    given = StreamSpec(guard or rules.guard, alarm or rules.alarm) if rules else StreamSpec(guard, alarm)  # type: ignore[arg-type]
+    return Stream(
+        vae,
+        source,
+        stride=stride,
+        heads=heads,
+        live=live,
+        queue_rows=queue_rows,
+        rules=given,
+        drift=drift,
+        impute_missing=impute == "auto",
+        maps=maps,
+        top=top,
+        stale_s=stale_s,
+        clock=clock,
+        batch=batch,
+    )

@@ -1,0 +1,81 @@
+"""A live source, read by a thread of its own into a bounded queue: who comes too late is dropped, oldest first."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from .rows import Rows
+
+
+class Pump:
+    """Iterates over a source that does not wait. Yields None after ``poll_s`` without a new item."""
+
+    def __init__(self, source: Iterable[Any], queue_rows: int, *, poll_s: float) -> None:
+        """``queue_rows``: how many rows may wait; of a block that is longer only itself waits."""
+        self._source, self._limit, self._poll_s = source, queue_rows, poll_s
+        self._queue: deque[Any] = deque()
+        self._waiting = self.dropped = 0
+        self._changed = threading.Condition()
+        self._closed = self._ended = False
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._read, name="vae-edge stream source", daemon=True)
+
+    def _read(self) -> None:
+        try:
+            for item in self._source:
+                if self._closed:
+                    return
+                if item is not None:
+                    self._put(item)
+        except BaseException as error:  # it is raised where the stream is read
+            self._error = error
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify()
+
+    def _put(self, item: Any) -> None:
+        with self._changed:
+            self._queue.append(item)
+            self._waiting += _count(item)
+            while self._waiting > self._limit and len(self._queue) > 1:
+                lost = _count(self._queue.popleft())
+                self._waiting -= lost
+                self.dropped += lost
+            self._changed.notify()
+
+    def __iter__(self) -> Iterator[Any]:
+        self._thread.start()
+        while True:
+            with self._changed:
+                if not self._queue and not self._ended:
+                    self._changed.wait(self._poll_s)
+                if self._queue:
+                    item = self._queue.popleft()
+                    self._waiting -= _count(item)
+                elif self._ended or self._closed:
+                    break
+                else:
+                    item = None
+            yield item
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Stop reading; a source with ``close`` is closed. The thread ends with the item it waits for."""
+        self._closed = True
+        close = getattr(self._source, "close", None)
+        if close is not None:
+            try:
+                close()
+            except ValueError:  # a generator that is running in the thread: it ends by itself
+                return
+        if self._thread.is_alive():
+            self._thread.join(timeout=2.0)
+
+
+def _count(item: Any) -> int:
+    return len(item) if isinstance(item, Rows) else 1
