@@ -3,6 +3,7 @@
 #   make test   the fast tests        make slow   the others        make lint   style and types
 #   make zoo    real classes of diffusers, pythae and PyOD, and an older onnxruntime
 #   make compatibility   the same, into docs/compatibility.md
+#   make day    a day of sensor rows at 100 Hz with planted faults and anomalies, through vae-edge watch
 PYTHON ?= python3
 TORCH := torch==2.13.0
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -15,10 +16,13 @@ OLDER_ORT := $(VENV)/onnxruntime-1.23.2
 # OpenMP threads that spin while they wait make a busy machine ten times slower (measured); results are the same.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test slow zoo compatibility lint clean
+.PHONY: demo day test slow zoo compatibility lint clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo/run.py --output build/demo
+
+day: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python examples/stream/run.py --output build/day
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n 2 -m "not slow and not zoo"

@@ -85,6 +85,7 @@ def spring_traps(
 
 def said(traps: Mapping[str, Mapping[str, float]], default: str) -> list[str]:
     """In words: what the default head takes for more normal than normal rows, and which head does not."""
+    others = [head for head in ("mahalanobis", "top", "ssim", "typicality") if head not in traps]
     lines = []
     for kind, share in traps[default].items():
         if share >= 0.5:
@@ -93,7 +94,7 @@ def said(traps: Mapping[str, Mapping[str, float]], default: str) -> list[str]:
         better = (
             f"the head '{best}' of this bundle does not fall for it ({traps[best][kind]:.2f})"
             if traps[best][kind] > 0.5
-            else "no head of this bundle tells them apart: try heads=('elbo', 'mahalanobis', 'top', 'ssim')"
+            else f"no head of this bundle does better; others are {', '.join(others)}"
         )
         lines.append(
             f"likelihood trap: {kind} rows look more normal than normal ones to the head '{default}' "

@@ -13,8 +13,8 @@ INTERNAL_ERROR, INTERRUPTED = 70, 130
 """Exit codes that belong to no error class."""
 
 
-def write(stream: TextIO, text: str) -> None:
-    """Write and flush; a reader that went away, as ``| head`` does, is no error.
+def write(stream: TextIO, text: str) -> bool:
+    """Write and flush; a reader that went away, as ``| head`` does, is no error but False.
 
     Raises:
         StorageError: the stream is a file that could not take it.
@@ -29,3 +29,5 @@ def write(stream: TextIO, text: str) -> None:
         os.close(nowhere)
         if not isinstance(error, BrokenPipeError):
             raise StorageError(f"{stream.name} could not be written ({error.strerror}): free space") from error
+        return False
+    return True

@@ -17,8 +17,8 @@ from shell import Cli, World
 from vae_edge_runtime import load, verify
 
 COMMANDS = (
-    "train", "inspect", "export", "info", "verify", "score", "explain", "evaluate", "recalibrate", "sample", "reconstruct",
-    "encode",
+    "train", "inspect", "export", "info", "verify", "score", "explain", "evaluate", "recalibrate", "sample",
+    "reconstruct", "encode", "watch",
 )  # fmt: skip
 
 

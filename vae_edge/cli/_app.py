@@ -30,6 +30,7 @@ from . import (
     score,
     train,
     verify,
+    watch,
 )
 
 # "\b" keeps the lines of a paragraph as they are.
@@ -108,6 +109,7 @@ for module in (
     verify,
     score,
     explain,
+    watch,
     evaluate,
     recalibrate,
     sample,

@@ -13,7 +13,7 @@ from vae_edge_runtime.errors import DataError
 
 from .dataset import Dataset
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
 
 
 def read_images(folder: Path, shape: tuple[int, int] | None) -> Dataset:
@@ -27,29 +27,12 @@ def read_images(folder: Path, shape: tuple[int, int] | None) -> Dataset:
         MissingDependency: Pillow is not installed.
     """
     require("PIL", extra="images", why="reading images")
-    from PIL import Image, UnidentifiedImageError
-
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not files:
-        raise DataError(f"{folder} holds no image ({', '.join(sorted(_SUFFIXES))})")
+        raise DataError(f"{folder} holds no image ({', '.join(sorted(SUFFIXES))})")
     rows: list[NDArray[Any]] = []
     for file in files:
-        try:
-            with Image.open(file) as image:
-                if image.mode[:1] in ("I", "F"):
-                    raise DataError(
-                        f"{file} has more than 8 bits per pixel (mode {image.mode}), which would be cut to 255: "
-                        "save such images as one .npy array of float32"
-                    )
-                picture = image.convert("L" if image.mode in ("L", "1", "LA") else "RGB")
-        except DataError:
-            raise
-        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(f"{file} is not a readable image: {error}") from error
-        if shape is not None:
-            picture = picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
-        pixels = np.asarray(picture)
-        rows.append(pixels if pixels.ndim == 3 else pixels[:, :, None])
+        rows.append(read_image(file, shape))
         if rows[-1].shape[:2] != rows[0].shape[:2]:
             raise DataError(
                 f"{files[0]} is {rows[0].shape[1]}x{rows[0].shape[0]}, "
@@ -59,3 +42,29 @@ def read_images(folder: Path, shape: tuple[int, int] | None) -> Dataset:
     if any(row.shape[2] == 3 for row in rows):
         rows = [np.broadcast_to(row, (*row.shape[:2], 3)) for row in rows]
     return Dataset(np.stack(rows), "nhwc", (), tuple(f.relative_to(folder).as_posix() for f in files))
+
+
+def read_image(file: Path, shape: tuple[int, int] | None) -> NDArray[np.uint8]:
+    """One image, (height, width, 1 or 3) uint8, resized where ``shape`` (height, width) says so.
+
+    Raises:
+        DataError: it is damaged, or has more than 8 bits.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(file) as image:
+            if image.mode[:1] in ("I", "F"):
+                raise DataError(
+                    f"{file} has more than 8 bits per pixel (mode {image.mode}), which would be cut to 255: "
+                    "save such images as one .npy array of float32"
+                )
+            picture = image.convert("L" if image.mode in ("L", "1", "LA") else "RGB")
+    except DataError:
+        raise
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{file} is not a readable image: {error}") from error
+    if shape is not None:
+        picture = picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+    pixels = np.asarray(picture)
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]

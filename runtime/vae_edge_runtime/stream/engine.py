@@ -161,7 +161,7 @@ class Stream:
             i = place.get(window)
             self.counters["decisions"] += 1
             self.counters["imputed"] += int(imputed[window])
-            yield self._event(cut, window, flags[window], int(imputed[window]), scores, i, maps)
+            yield self._event(cut, window, x[window], flags[window], int(imputed[window]), scores, i, maps)
             if self._drift is not None and i is not None and scores.status[i] == Status.OK:
                 for figures in self._drift.update({h: float(scores.heads[h].p_value[i]) for h in self._drift.heads}):
                     self.counters["drifts"] += 1
@@ -178,7 +178,7 @@ class Stream:
         return dict(zip(map(int, wanted), maps, strict=True))
 
     def _event(
-        self, cut: Cut, window: int, flags: Flags, imputed: int, scores: Scores, i: int | None,
+        self, cut: Cut, window: int, x: NDArray[Any], flags: Flags, imputed: int, scores: Scores, i: int | None,
         maps: dict[int, NDArray[np.float32]],
     ) -> Event:  # fmt: skip
         common: dict[str, Any] = {"kind": "decision", "index": cut.index(window), "time": cut.time(window)}
@@ -216,6 +216,7 @@ class Stream:
             top=top,
             heads=heads,
             map=found if self._maps != "off" else None,
+            row=x if found is not None and self._maps != "off" else None,
         )
 
     def _feature(self, index: int) -> str:

@@ -32,7 +32,7 @@ class Event:
         imputed: missing cells that the model itself filled in before the score.
         dropped: rows lost so far, because they came faster than they could be scored.
         figures: of a drift or a silence.
-        map: (*input_shape) float32 where it was asked for.
+        map: (*input_shape) float32 where it was asked for; row: what it is the map of, likewise.
     """
 
     kind: Literal["decision", "stale", "drift"]
@@ -51,9 +51,10 @@ class Event:
     dropped: int = 0
     figures: Mapping[str, Any] = field(default_factory=dict)
     map: NDArray[np.float32] | None = None
+    row: NDArray[Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON; without the map, and without what the kind of event does not have."""
+        """Plain values, for JSON; without arrays, and without what the kind of event does not have."""
         common = {"kind": self.kind, "index": self.index, "time": self.time}
         if self.kind != "decision":
             return common | {"figures": dict(self.figures), "dropped": self.dropped}

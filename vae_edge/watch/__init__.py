@@ -1,0 +1,5 @@
+"""Sources of a stream: files to their end or as they grow, pipes, folders of images, videos and cameras."""
+
+from .sources import Source, open_source
+
+__all__ = ["Source", "open_source"]
