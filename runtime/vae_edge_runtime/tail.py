@@ -71,11 +71,20 @@ class TailFit:
         count = max(FEWEST_EXCESSES, math.ceil(_TAIL_SHARE * n))
         level = float(ordered[n - count - 1])
         excesses = ordered[ordered > level] - level
-        count = len(excesses)
+        return cls.of_excesses(excesses, level, len(excesses), n)
+
+    @classmethod
+    def of_excesses(cls, excesses: NDArray[np.float64], level: float, count: int, n: int) -> TailFit:
+        """Fit excesses (k,) over ``level``, the newest of ``count`` among ``n`` scores.
+
+        Raises:
+            CalibrationError: as ``fit``, but for the number of scores.
+        """
+        excesses = np.sort(excesses)
         if len(np.unique(excesses)) < FEWEST_EXCESSES // 2:
             raise CalibrationError("the largest scores take only a few values: no continuous tail fits them")
         mean = float(excesses.mean())
-        weights = np.arange(count - 1, -1, -1) / (count - 1)
+        weights = np.arange(len(excesses) - 1, -1, -1) / (len(excesses) - 1)
         weighted = float((weights * excesses).mean())
         shape = 2.0 - mean / (mean - 2.0 * weighted)
         scale = 2.0 * mean * weighted / (mean - 2.0 * weighted)
@@ -84,11 +93,11 @@ class TailFit:
                 f"the tail of the scores is too wild to extrapolate (shape {shape:.2f}, at most 0.5)"
             )
         fitted = cls(level, shape, scale, count, n)
-        distance = fitted._distance(excesses)
-        if not distance * math.sqrt(count) <= _WORST_FIT:
+        distance, limit = fitted._distance(excesses), _WORST_FIT / math.sqrt(len(excesses))
+        if not distance <= limit:
             raise CalibrationError(
                 f"the largest scores do not follow the tail fitted to them (Kolmogorov-Smirnov {distance:.3f}, at most "
-                f"{_WORST_FIT / math.sqrt(count):.3f})"
+                f"{limit:.3f})"
             )
         return fitted
 
