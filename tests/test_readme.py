@@ -147,17 +147,30 @@ def test_python_of_bring_your_own_vae_runs(tmp_path: Path) -> None:
     assert "(4, 2, 4, 4)" in said
 
 
-def test_python_of_anomaly_scores_runs(tmp_path: Path) -> None:
+def _small_bundle(folder: Path, x: np.ndarray, layout: Any) -> None:
+    """A model of such rows, as pump.vaeb, with heads of every kind."""
     pytest.importorskip("torch")
     from vae_edge.models import ModelConfig
     from vae_edge.training import TrainConfig, load_run, train
     from vae_edge_export import ExportConfig, export
 
+    model = ModelConfig(kind="mlp", input_shape=x.shape[1:], latent_dim=2, width=8, depth=1)
+    train(TrainConfig(model=model, layout=layout, epochs=1), x[:200], out=folder / "run")
+    run = load_run(folder / "run")
+    config = ExportConfig(heads=("elbo", "top", "mahalanobis", "harmonic"), **run.export_options)
+    export(run.model, folder / "pump.vaeb", calibration=x[200:], config=config)
+
+
+def test_python_of_anomaly_scores_runs(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).normal(size=(400, 5)).astype(np.float32)
     np.save(tmp_path / "rows.npy", rows[:50])
-    model = ModelConfig(kind="mlp", input_shape=(5,), latent_dim=2, width=8, depth=1)
-    train(TrainConfig(model=model, layout="features", epochs=1), rows[:200], out=tmp_path / "run")
-    run = load_run(tmp_path / "run")
-    config = ExportConfig(heads=("elbo", "top", "mahalanobis", "harmonic"), **run.export_options)
-    export(run.model, tmp_path / "pump.vaeb", calibration=rows[200:], config=config)
+    _small_bundle(tmp_path, rows, "features")
     assert "'draws': 0" in _run_blocks(ROOT / "docs" / "anomaly-scores.md", tmp_path)
+
+
+def test_python_of_streams_runs(tmp_path: Path) -> None:
+    windows = np.random.default_rng(0).normal(size=(400, 10, 3)).astype(np.float32)
+    np.save(tmp_path / "rows.npy", windows[:5].reshape(50, 3))
+    _small_bundle(tmp_path, windows, "time_features")
+    said = _run_blocks(ROOT / "docs" / "streams.md", tmp_path)
+    assert [line.split()[:2] for line in said.splitlines()] == [["decision", str(i)] for i in range(9, 50, 5)]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .calibration import ScoreSketch
+from .calibration import ScoreSketch, correlation_rows
 from .errors import CalibrationError
 from .heads import Fitted, combine, head_scores
 from .latent_statistics import LatentStatistics
@@ -102,7 +102,16 @@ def _calibration(
         warning = str(error)
 
     def entry(source: Literal["conformal", "tail", "model"], rate: float, threshold: float) -> Calibration:
-        return Calibration(sketch.n, min(rate, 1 - 1e-9), float(threshold), len(sketch.values), member, source, tail)
+        return Calibration(
+            n=sketch.n,
+            false_positive_rate=min(rate, 1 - 1e-9),
+            threshold=float(threshold),
+            points=len(sketch.values),
+            member=member,
+            source=source,
+            tail=tail,
+            correlation_rows=min(correlation_rows(scores), float(sketch.n)),
+        )
 
     if threshold is not None:
         # The p-value just above the threshold: the rate these rows show for it.

@@ -31,6 +31,25 @@ def samples_needed(false_positive_rate: float) -> int:
     return max(1, math.ceil(1.0 / false_positive_rate - 1e-9) - 1)
 
 
+def correlation_rows(scores: F32) -> float:
+    """Integrated autocorrelation time of scores (n,) in their order, in rows, at least 1.
+
+    So many rows count as one: 1 + 2 sum of the autocorrelations up to the first that is not positive (after
+    Geyer, "Practical Markov chain Monte Carlo", 1992), of ranks, so that no outlier decides; 1 for rows in random
+    order.
+    """
+    n = len(scores)
+    ranks = np.argsort(np.argsort(scores, kind="stable"), kind="stable").astype(np.float64)
+    ranks -= ranks.mean()
+    if n < 3 or not np.square(ranks).any():
+        return 1.0
+    spectrum = np.square(np.abs(np.fft.rfft(ranks, 2 * n)))
+    correlation = np.fft.irfft(spectrum)[:n]
+    correlation = correlation / correlation[0]
+    falls = np.flatnonzero(correlation <= 0)
+    return float(1.0 + 2.0 * correlation[1 : falls[0] if len(falls) else n].sum())
+
+
 @dataclass(frozen=True, eq=False)
 class ScoreSketch:
     """Sorted calibration scores, or a conservative subset of them where there are many.

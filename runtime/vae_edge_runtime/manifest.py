@@ -104,6 +104,8 @@ class Calibration:
             Pareto distribution fitted to their largest; ``model``, brought by the model, and the rate
             is then the one it has on the rows.
         tail: that fit, where the rows allow one, whatever the source.
+        correlation_rows: so many rows in their order count as one, at least 1: scores that follow slow
+            cycles are no independent draws.
         points: entries of the sketch in ``member``: float32 scores, ascending, then as many
             uint32: how many of the n scores lie strictly above each.
     """
@@ -115,8 +117,10 @@ class Calibration:
     member: str
     source: Literal["conformal", "tail", "model"]
     tail: TailFit | None
+    correlation_rows: float
 
     def __post_init__(self) -> None:
+        check(1 <= self.correlation_rows <= self.n, "correlation_rows is not in [1, n]")
         check(self.tail is not None or self.source != "tail", "a threshold from a tail lacks the tail")
         check(0 < self.points <= self.n < 1 << 32, "points and n disagree")
         check(0 < self.false_positive_rate < 1, "false_positive_rate is not inside (0, 1)")

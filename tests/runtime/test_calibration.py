@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from vae_edge_runtime import BundleInvalid, CalibrationError, ScoreSketch, samples_needed
-from vae_edge_runtime.calibration import MAX_POINTS
+from vae_edge_runtime.calibration import MAX_POINTS, correlation_rows
 
 scores_strategy = hnp.arrays(np.float32, st.integers(1, 60), elements=st.integers(-5, 5).map(float))
 
@@ -119,3 +119,19 @@ def test_rates_outside_the_open_unit_interval_are_refused(rate: float) -> None:
 @pytest.mark.parametrize(("rate", "needed"), [(0.1, 9), (0.01, 99), (0.001, 999), (1e-4, 9999), (0.05, 19)])
 def test_rows_needed_for_a_rate(rate: float, needed: int) -> None:
     assert samples_needed(rate) == needed
+
+
+def test_so_many_correlated_rows_count_as_one() -> None:
+    rng = np.random.default_rng(0)
+    white = rng.normal(size=4000)
+    assert correlation_rows(white.astype(np.float32)) < 1.2
+    # An autoregression of coefficient r has the autocorrelation time (1 + r) / (1 - r).
+    moving = np.zeros(4000)
+    for i in range(1, 4000):
+        moving[i] = 0.8 * moving[i - 1] + white[i]
+    assert correlation_rows(moving.astype(np.float32)) == pytest.approx(9.0, rel=0.25)
+    cycle = np.sin(2 * np.pi * np.arange(4000) / 400) + 0.1 * white
+    assert correlation_rows(cycle.astype(np.float32)) == pytest.approx(400 / np.pi, rel=0.15)
+    assert correlation_rows(rng.permutation(cycle).astype(np.float32)) < 1.2
+    assert correlation_rows(np.ones(50, np.float32)) >= 1
+    assert correlation_rows(np.ones(1, np.float32)) == 1

@@ -178,7 +178,7 @@ def _members_and_manifest() -> tuple[dict[str, bytes], Manifest]:
     scores = np.sort(forward(rng.normal(size=(20, FEATURES)).astype(np.float32))["score"].astype("<f4"))
     above = (20 - np.searchsorted(scores, scores, side="right")).astype("<u4")
     members["fp32/calibration.bin"] = scores.tobytes() + above.tobytes()
-    calibration = Calibration(20, 0.1, float(scores[-2]), 20, "fp32/calibration.bin", "conformal", None)
+    calibration = Calibration(20, 0.1, float(scores[-2]), 20, "fp32/calibration.bin", "conformal", None, 1.0)
     manifest = Manifest(
         format="vae-edge-bundle",
         schema_version=SCHEMA_VERSION,

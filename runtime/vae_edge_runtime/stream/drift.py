@@ -99,7 +99,7 @@ class Drift:
     """Drift tests of several heads on a thinned stream of decisions."""
 
     def __init__(self, calibration_rows: dict[str, int], every: int) -> None:
-        """``every``: overlapping windows are not exchangeable; only every so manyth decision is looked at."""
+        """``every``: neighbours are alike, and not exchangeable; only every so manyth decision is looked at."""
         self._tests = {head: DriftTest(n) for head, n in calibration_rows.items()}
         self._every, self._seen = every, 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time as clocks
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from types import TracebackType
@@ -93,11 +94,14 @@ class Stream:
         variant = next(iter(self._vae.manifest.variants.values()))
         if variant.calibration is None:
             return None
-        rows = {self._vae.heads[0]: variant.calibration.n}
+        watched = {self._vae.heads[0]: variant.calibration}
         if _DRIFT_HEAD in variant.channels:
-            rows[_DRIFT_HEAD] = variant.channels[_DRIFT_HEAD].n
+            watched[_DRIFT_HEAD] = variant.channels[_DRIFT_HEAD]
+        # Calibration rows are taken for windows one after the other, without overlap.
         length = self._spec.shape[0] if self._spec.layout == "time_features" else 1
-        return Drift(rows, every=max(1, -(-length // stride)))
+        correlated = max(calibration.correlation_rows for calibration in watched.values())
+        every = max(1, math.ceil(length / stride * correlated - 1e-9))
+        return Drift({head: calibration.n for head, calibration in watched.items()}, every)
 
     def __iter__(self) -> Iterator[Event]:
         return self._events

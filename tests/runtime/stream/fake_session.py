@@ -42,6 +42,11 @@ class FakeSession:
         self.threshold = self.sketch.threshold(rate)
         self.calls: list[int] = []
 
+    def correlate(self, rows: float) -> None:
+        """Say that so many calibration rows count as one."""
+        variant = self.manifest.variants["fp32"]
+        variant.calibration = dataclasses.replace(variant.calibration, correlation_rows=rows)
+
     @staticmethod
     def _score(x: np.ndarray) -> np.ndarray:
         return np.square(x).mean(tuple(range(1, x.ndim))).astype(np.float32)

@@ -16,7 +16,8 @@ from fake_session import ALARM, CALIBRATION_ROWS, FEATURES, GUARD, LENGTH, FakeS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae_edge_runtime import InputError, OptionError
+from vae_edge_runtime import InputError, OptionError, ScoreSketch
+from vae_edge_runtime.calibration import correlation_rows
 from vae_edge_runtime.stream import Event, Rows, Stream, open_stream
 from vae_edge_runtime.stream_spec import AlarmSpec
 
@@ -156,6 +157,21 @@ def test_drift_is_an_event_with_figures_and_changes_no_threshold() -> None:
     assert vae.threshold == vae.sketch.threshold(0.001)
     assert not [e for e in open_stream(vae, [Rows(x)], drift=False) if e.kind == "drift"]
     assert CALIBRATION_ROWS == 2000
+
+
+def test_scores_that_follow_slow_cycles_are_no_drift() -> None:
+    cycle = 1 + 0.3 * np.sin(2 * np.pi * np.arange(60_000) / 4_000)[:, None]
+    x = (quiet(60_000) * cycle).astype(np.float32).clip(-3.9, 3.9)
+    vae = FakeSession()
+    scores = vae._score(x[:20_000].reshape(2000, LENGTH, FEATURES))
+    vae.sketch = ScoreSketch.fit(scores)
+    blind = open_stream(vae, [Rows(x)])
+    assert any(e.kind == "drift" for e in blind)  # neighbours are taken for independent draws
+    vae.correlate(correlation_rows(scores))
+    assert not [e for e in open_stream(vae, [Rows(x)]) if e.kind == "drift"]
+    shifted = [Rows(x), Rows((x * 1.6).clip(-7, 7))]
+    found = [e for e in open_stream(vae, shifted) if e.kind == "drift"]
+    assert found[0].index > 60_000
 
 
 def test_a_live_source_that_is_faster_loses_its_oldest_rows_and_counts_them() -> None:
