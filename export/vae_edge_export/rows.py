@@ -13,12 +13,13 @@ from torch import Tensor
 from vae_edge_runtime.calibration import samples_needed
 from vae_edge_runtime.errors import CalibrationError, InputError
 from vae_edge_runtime.inputs import check_condition, check_rows, finite_rows
+from vae_edge_runtime.noise import philox_words
 from vae_edge_runtime.specs import ConditionSpec, InputSpec, Layout
 
 from .config import ExportConfig
 
 HELD_OUT_EVERY = 5
-"""Without evaluation rows every fifth calibration row is held out for the verdict gate: a
+"""Without evaluation rows one of five calibration rows is held out for the verdict gate: a
 threshold is a calibration score, so its own row would flip at the last bit."""
 
 
@@ -58,7 +59,7 @@ def split_rows(
         rows["condition"] = check_rows(condition, shape=beside.shape, dtype=beside.dtype, what="condition")
     labels = None
     if evaluation is None:
-        held = np.arange(len(calibration)) % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
+        held = drawn_to_hold_out(len(calibration))
         rows, held_out = ({name: x[part] for name, x in rows.items()} for part in (~held, held))
     else:
         held_out, labels = _evaluation(evaluation, shape, dtype, beside)
@@ -74,6 +75,17 @@ def split_rows(
     low, high = float(rows["x"].min()), float(rows["x"].max())
     row = InputSpec(shape, dtype, config.layout, low, high, config.names)  # type: ignore[arg-type]
     return ExportRows(row, beside, rows, held_out, labels)
+
+
+def drawn_to_hold_out(n: int) -> NDArray[np.bool_]:
+    """Which of n calibration rows are held out, (n,) bool: one of five, drawn, the same ones every time.
+
+    Not every fifth: of windows that follow a cycle of five it would take one phase out of the calibration.
+    """
+    drawn = np.argsort(philox_words(n, seed=0, stream=3), kind="stable")[: n // HELD_OUT_EVERY]
+    found = np.zeros(n, dtype=bool)
+    found[drawn] = True
+    return found
 
 
 def rows_to_look_at(x: NDArray[Any], condition: NDArray[Any] | None, config: ExportConfig) -> ExportRows:

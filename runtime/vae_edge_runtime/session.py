@@ -18,7 +18,7 @@ from .backends.registry import open_backend
 from .bundle import Bundle
 from .errors import InputError, OptionError, PairMismatch, SessionClosed
 from .inputs import check_condition, check_rows, replace_bad_rows
-from .manifest import Manifest, Variant
+from .manifest import Calibration, Manifest, Variant
 from .prior import check_prior, draw
 from .results import Posterior, Scores, SessionInfo
 from .scoring import Scorer, blank_bad_rows
@@ -141,6 +141,11 @@ class VAE:
     def heads(self) -> tuple[str, ...]:
         """What this bundle can score by; the first is the default."""
         return self._scorer.heads
+
+    @property
+    def calibrations(self) -> dict[str, Calibration]:
+        """Of each head of the variant that runs; empty where the bundle carries none."""
+        return dict(self._scorer.calibrations)
 
     def threshold_for(
         self, false_positive_rate: float, *, head: str | None = None, method: Literal["conformal", "tail"] = "conformal"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_session import FakeVAE, labelled_rows
+from labelled_session import FakeVAE, labelled_rows
 
 from vae_edge.cli import evaluate
 from vae_edge.cli._app import _with_loudness

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from fake_session import THRESHOLDS, FakeVAE, labelled_rows
+from labelled_session import THRESHOLDS, FakeVAE, labelled_rows
 
 from vae_edge.evaluation import Evaluation, evaluate, judge, score_rows
 from vae_edge.evaluation.plot import figure_png
@@ -155,8 +155,7 @@ def test_a_bundle_without_calibration_is_ranked_and_not_decided(monkeypatch: pyt
     for head in THRESHOLDS:
         monkeypatch.setitem(THRESHOLDS, head, None)  # type: ignore[arg-type]
     vae = FakeVAE()
-    vae.manifest.variants["fp32"].calibration = None
-    vae.manifest.variants["fp32"].channels = {}
+    vae.calibrations = {}
     x, labels = labelled_rows()
     report = evaluate(vae, x, labels, ranges=RangeOptions(), bootstrap=0)  # type: ignore[arg-type]
     assert [f.decisions for f in report.figures] == [None, None]

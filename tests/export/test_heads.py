@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vae_edge_export import ExportConfig, export
 from vae_edge_export.residuals import Smoothing, StructuralSimilarity, gradient_residual, peak, top_mean
+from vae_edge_export.rows import drawn_to_hold_out
 from vae_edge_runtime import VAE, CalibrationError, InputError, OptionError, load, standard_normal, verify
 
 HEADS = (
@@ -102,7 +103,7 @@ def test_the_bound_of_more_draws_is_no_looser_on_average(vae: VAE, rows: np.ndar
 def test_mahalanobis_is_the_distance_from_the_calibration_codes(
     vae: VAE, rows: np.ndarray, parts: dict[str, Tensor]
 ) -> None:
-    kept = np.arange(len(rows)) % 5 != 4  # every fifth row is held out
+    kept = ~drawn_to_hold_out(len(rows))
     codes = parts["mean"].numpy()
     fitted = pytest.importorskip("sklearn.covariance").LedoitWolf().fit(codes[kept])
     exact = np.sqrt(fitted.mahalanobis(codes))
@@ -111,7 +112,7 @@ def test_mahalanobis_is_the_distance_from_the_calibration_codes(
 
 def test_typicality_is_the_distance_from_the_mean_score(vae: VAE, rows: np.ndarray) -> None:
     found = vae.score(rows, heads=("typicality",))
-    kept = np.arange(len(rows)) % 5 != 4
+    kept = ~drawn_to_hold_out(len(rows))
     exact = np.abs(found.score - found.score[kept].mean(dtype=np.float64))
     np.testing.assert_allclose(found.heads["typicality"].score, exact, rtol=1e-4, atol=1e-4)
 
@@ -128,7 +129,7 @@ def test_ensembles_combine_the_p_values_of_their_parts(vae: VAE, rows: np.ndarra
 
 @pytest.mark.parametrize("head", HEADS)
 def test_every_head_keeps_its_promised_rate_on_its_calibration_rows(vae: VAE, rows: np.ndarray, head: str) -> None:
-    kept = rows[np.arange(len(rows)) % 5 != 4]
+    kept = rows[~drawn_to_hold_out(len(rows))]
     found = vae.score(kept, heads=(head,)).heads[head]
     assert 0.03 <= found.is_anomaly.mean() <= 0.055
     assert found.threshold == vae.threshold_for(0.05, head=head)
@@ -164,7 +165,7 @@ def test_thresholds_of_other_rates_by_either_method(vae: VAE) -> None:
 
 
 def test_discoveries_of_a_batch(vae: VAE, rows: np.ndarray) -> None:
-    batch = rows[4::5].copy()  # held out
+    batch = rows[drawn_to_hold_out(len(rows))]
     batch[:20] *= 8
     named = vae.score(batch).discoveries(0.1)
     assert named[:20].sum() >= 18

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from vae_edge_export import ExportConfig, Prior, export
+from vae_edge_export.rows import drawn_to_hold_out
 from vae_edge_runtime import VAE, ExportFailed, InputError, OptionError, Status, load, verify
 
 RNG = np.random.default_rng(0)
@@ -73,7 +74,7 @@ def test_a_vq_score_is_the_squared_error_and_has_no_kl(codes: tuple[VAE, Any]) -
 
 def test_vq_samples_use_only_codes_that_calibration_used_there(codes: tuple[VAE, Any]) -> None:
     vae, model = codes
-    used = model.quantise(torch.from_numpy(PICTURES[np.arange(150) % 5 != 4]))[0].numpy()
+    used = model.quantise(torch.from_numpy(PICTURES[~drawn_to_hold_out(150)]))[0].numpy()
     from vae_edge_runtime.prior import draw
 
     member = vae.manifest.latent.prior.member
@@ -189,7 +190,7 @@ def test_an_autoencoder_is_sampled_from_a_gaussian_fitted_to_its_codes(tmp_path:
     with load(tmp_path / "a.vaeb", device="cpu") as vae:
         assert vae.score(ROWS[:2]).kl is None
         assert vae.encode(ROWS[:2]).logvar is None
-        codes = vae.encode(ROWS[np.arange(150) % 5 != 4]).mean
+        codes = vae.encode(ROWS[~drawn_to_hold_out(150)]).mean
         from vae_edge_runtime.prior import draw
 
         member = vae.manifest.latent.prior.member
@@ -234,7 +235,7 @@ def test_a_distance_and_a_threshold_the_model_brings(tmp_path: Path) -> None:
         np.testing.assert_allclose(found.score, wanted, rtol=1e-5)
         np.testing.assert_allclose(found.score**2, found.reconstruction, rtol=1e-5)
         assert found.threshold == 2.5
-        kept = found.score[np.arange(150) % 5 != 4]
+        kept = found.score[~drawn_to_hold_out(150)]
         assert report.calibration.source == "model"
         assert report.calibration.false_positive_rate == pytest.approx((1 + (kept > 2.5).sum()) / 121)
 

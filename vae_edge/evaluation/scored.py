@@ -111,6 +111,5 @@ def score_rows(
 
 def _promise(vae: VAE, head: str) -> tuple[float | None, int]:
     """What the head's threshold stands for, and how many rows back it."""
-    variant = vae.manifest.variants[vae.info.variant]
-    calibration = variant.calibration if head == vae.heads[0] else variant.channels.get(head)
+    calibration = vae.calibrations.get(head)
     return (calibration.false_positive_rate, calibration.n) if calibration else (None, 0)

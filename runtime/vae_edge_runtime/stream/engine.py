@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..anatomy import element_shares, top_shares
 from ..errors import OptionError
 from ..inputs import Status
-from ..manifest import Manifest
+from ..manifest import Calibration, Manifest
 from ..results import Scores
 from ..stream_spec import AlarmSpec, GuardSpec, StreamSpec
 from .alarm import Alarm
@@ -38,6 +38,11 @@ class Scoring(Protocol):
     @property
     def heads(self) -> tuple[str, ...]:
         """Names, the default one first."""
+        ...
+
+    @property
+    def calibrations(self) -> dict[str, Calibration]:
+        """By head."""
         ...
 
     def score(self, x: NDArray[Any], *, heads: Sequence[str] = (), maps: bool = False) -> Scores:
@@ -91,12 +96,10 @@ class Stream:
         self._events = self._run()
 
     def _drift_tests(self, stride: int) -> Drift | None:
-        variant = next(iter(self._vae.manifest.variants.values()))
-        if variant.calibration is None:
+        calibrations = self._vae.calibrations
+        watched = {h: calibrations[h] for h in (self._vae.heads[0], _DRIFT_HEAD) if h in calibrations}
+        if not watched:
             return None
-        watched = {self._vae.heads[0]: variant.calibration}
-        if _DRIFT_HEAD in variant.channels:
-            watched[_DRIFT_HEAD] = variant.channels[_DRIFT_HEAD]
         # Calibration rows are taken for windows one after the other, without overlap.
         length = self._spec.shape[0] if self._spec.layout == "time_features" else 1
         correlated = max(calibration.correlation_rows for calibration in watched.values())

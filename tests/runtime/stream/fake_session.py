@@ -35,8 +35,8 @@ class FakeSession:
         spec = InputSpec(shape, "float32", layout, -4.0, 4.0, ("a", "b", "c"))  # type: ignore[arg-type]
         variant = tiny.variants["fp32"]
         assert variant.calibration is not None
-        calibration = dataclasses.replace(variant.calibration, n=CALIBRATION_ROWS, points=20)
-        self.manifest = _stand_in(tiny, input=spec, stream=StreamSpec(guard, alarm), calibration=calibration)
+        self.calibrations = {"elbo": dataclasses.replace(variant.calibration, n=CALIBRATION_ROWS, points=20)}
+        self.manifest = _stand_in(tiny, input=spec, stream=StreamSpec(guard, alarm))
         normal = np.random.default_rng(9).normal(size=(CALIBRATION_ROWS, *shape)).astype(np.float32)
         self.sketch = ScoreSketch.fit(self._score(normal))
         self.threshold = self.sketch.threshold(rate)
@@ -44,8 +44,7 @@ class FakeSession:
 
     def correlate(self, rows: float) -> None:
         """Say that so many calibration rows count as one."""
-        variant = self.manifest.variants["fp32"]
-        variant.calibration = dataclasses.replace(variant.calibration, correlation_rows=rows)
+        self.calibrations = {"elbo": dataclasses.replace(self.calibrations["elbo"], correlation_rows=rows)}
 
     @staticmethod
     def _score(x: np.ndarray) -> np.ndarray:
@@ -69,9 +68,8 @@ class _Manifest:
         self.__dict__.update(parts)
 
 
-def _stand_in(tiny: Manifest, *, input: InputSpec, stream: StreamSpec, calibration: Any) -> Any:
-    variant = _Manifest(calibration=calibration, channels={})
-    return _Manifest(input=input, stream=stream, variants={"fp32": variant}, condition=None, score=tiny.score)
+def _stand_in(tiny: Manifest, *, input: InputSpec, stream: StreamSpec) -> Any:
+    return _Manifest(input=input, stream=stream, condition=None, score=tiny.score)
 
 
 def normal_rows(n: int, seed: int = 0) -> np.ndarray:

@@ -21,8 +21,8 @@ class FakeVAE:
     def __init__(self, spec: InputSpec | None = None, rate: float = 0.05) -> None:
         spec = spec or InputSpec((3,), "float32", "features", 0.0, 1.0, ())
         elbo, peak = SimpleNamespace(false_positive_rate=rate, n=99), SimpleNamespace(false_positive_rate=0.1, n=99)
-        variant = SimpleNamespace(calibration=elbo, channels={"peak": peak})
-        self.manifest = SimpleNamespace(input=spec, variants={"fp32": variant})
+        self.calibrations = {"elbo": elbo, "peak": peak}
+        self.manifest = SimpleNamespace(input=spec)
         self.info = SessionInfo("fake.vaeb", "0" * 64, "fake", "1", "fake", "cpu", "fp32", False, None, 1)
         self.calls: list[int] = []
 
