@@ -1,4 +1,7 @@
-"""Many p-values at once: which rows of a batch to name, and several heads in one score. Pure numpy."""
+"""Many p-values at once: which rows of a batch to name, and several heads in one score. Pure numpy.
+
+Combinations take p-values in (0, 1], as conformal ones are; where a head has NaN, so has the row.
+"""
 
 from __future__ import annotations
 

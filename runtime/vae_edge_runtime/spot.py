@@ -1,8 +1,9 @@
 """A threshold that follows a stream: SPOT and DSPOT (Siffer et al., KDD 2017). Constant memory.
 
 It learns from what it sees, anomalies below it included, and so forgets the promise of a calibration; and since
-what lies above is left out, its tail is too short: measured on exponential scores, a rate of 1e-3 becomes 3e-3, one
-of 1e-4 2e-4. No stream of ours uses it unasked; ``recalibrate`` is the way to thresholds that are backed.
+what lies above is left out, its tail becomes too short: measured on exponential scores, a rate of 1e-3 is 2.4 times
+as large after 40,000 rows and 3.8 times after 200,000, one of 1e-4 1.5 times after 100,000. No stream of ours uses
+it unasked; ``recalibrate`` is the way to thresholds that are backed.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Spot:
             raise OptionError(f"depth is {depth}; it is a number of scores, 0 for none")
         self._rate = false_positive_rate
         self._recent: deque[float] = deque(maxlen=depth or None)
-        self._depth = depth
+        self._depth, self._sum = depth, 0.0
         values = [self._without_trend(float(score)) for score in normal]
         moved = np.array(values[depth:], dtype=np.float32)
         self.fit = TailFit.fit(moved)
@@ -87,11 +88,14 @@ class Spot:
             return
 
     def _trend(self) -> float:
-        return sum(self._recent) / len(self._recent) if self._depth and self._recent else 0.0
+        return self._sum / len(self._recent) if self._recent else 0.0
 
     def _without_trend(self, score: float) -> float:
         """``score`` less the mean of those before it, to which it is added."""
         value = score - self._trend()
         if self._depth:
+            if len(self._recent) == self._depth:
+                self._sum -= self._recent[0]
             self._recent.append(score)
+            self._sum += score
         return value

@@ -20,10 +20,12 @@ FEWEST_ROWS = 10 * FEWEST_EXCESSES
 _TAIL_SHARE = 0.02
 _WILDEST_SHAPE = 0.5
 """Beyond it the variance is infinite, and the estimator below is no longer reliable (Hosking & Wallis 1987)."""
-_WORST_FIT = 1.36
-"""Kolmogorov-Smirnov statistic times sqrt(excesses), the 5 % point for known parameters: fitted ones pass easily."""
-_REACH = 100
-"""How far below 1 / n a rate may lie."""
+_WORST_FIT = 1.0
+"""Kolmogorov-Smirnov statistic times sqrt(excesses): its 1 % point for parameters fitted to the same excesses, measured
+for 50 to 1,000 of them and shapes from -0.3 to 0.3 (0.94 to 1.05). That of known parameters, 1.63, refuses nothing."""
+_REACH = 20
+"""How far below 1 / n a rate may lie. There the median is right within a factor of 2 (measured, 500 normal scores), and
+one fit in ten is off by 20 to 40."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,12 @@ class TailFit:
         this size closer than maximum likelihood.
 
         Raises:
-            CalibrationError: fewer than 500 scores, a tail too heavy to extrapolate, scores that take few
-                values, or a fit that the excesses contradict.
+            CalibrationError: fewer than 500 scores, one that is not finite, a tail too heavy to extrapolate,
+                scores that take few values, or a fit that the excesses contradict.
         """
         ordered = np.sort(np.asarray(scores, dtype=np.float64))
+        if not np.isfinite(ordered).all():
+            raise CalibrationError("a fit of the tail needs a finite score for every row: leave out those not scored")
         n = len(ordered)
         if n < FEWEST_ROWS:
             raise CalibrationError(
@@ -97,7 +101,7 @@ class TailFit:
         if not distance <= limit:
             raise CalibrationError(
                 f"the largest scores do not follow the tail fitted to them (Kolmogorov-Smirnov {distance:.3f}, at most "
-                f"{limit:.3f})"
+                f"{limit:.3f}); look among their rows for some that are not normal"
             )
         return fitted
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vae_edge_runtime.calibration import ScoreSketch
@@ -15,6 +15,7 @@ P_VALUES = st.lists(st.one_of(st.floats(0, 1), st.just(float("nan"))), max_size=
 
 
 @given(P_VALUES, st.floats(0.01, 0.5))
+@settings(deadline=None)
 def test_discoveries_are_those_of_the_definition(p_values: list[float], rate: float) -> None:
     p = np.array(p_values, dtype=np.float64)
     known = sorted(x for x in p_values if x == x)
@@ -23,6 +24,7 @@ def test_discoveries_are_those_of_the_definition(p_values: list[float], rate: fl
 
 
 @given(P_VALUES, st.randoms())
+@settings(deadline=None)
 def test_the_order_of_rows_does_not_matter(p_values: list[float], random: object) -> None:
     order = np.random.default_rng(len(p_values)).permutation(len(p_values))
     p = np.array(p_values, dtype=np.float64)

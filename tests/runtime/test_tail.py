@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -71,10 +73,10 @@ def test_what_cannot_be_backed_is_refused_with_the_number_of_rows_that_would_do(
         TailFit.fit(rng.normal(size=499).astype(np.float32))
     assert few.value.needed == FEWEST_ROWS
     fitted = TailFit.fit(rng.normal(size=2_000).astype(np.float32))
-    assert fitted.lowest_rate == pytest.approx(5e-6)
-    assert fitted.threshold(5e-6) > fitted.threshold(1e-4) > fitted.threshold(0.01) > fitted.level
-    with pytest.raises(CalibrationError, match="more than 100 times beyond the 2000") as far:
-        fitted.threshold(1e-6)
+    assert fitted.lowest_rate == pytest.approx(2.5e-5)
+    assert fitted.threshold(2.5e-5) > fitted.threshold(1e-4) > fitted.threshold(0.01) > fitted.level
+    with pytest.raises(CalibrationError, match="more than 20 times beyond the 2000") as far:
+        fitted.threshold(5e-6)
     assert far.value.needed == 10_000
     with pytest.raises(
         CalibrationError, match=r"outside the fitted tail, which holds rates up to 0\.025: take the quantile"
@@ -90,6 +92,35 @@ def test_a_tail_too_wild_or_of_few_values_is_refused() -> None:
     coarse = np.random.default_rng(0).poisson(3, 5_000).astype(np.float32)
     with pytest.raises(CalibrationError, match="only a few values"):
         TailFit.fit(coarse)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_a_score_that_is_not_finite_is_refused_and_not_left_out(wrong: float) -> None:
+    scores = np.random.default_rng(0).normal(size=2_000).astype(np.float32)
+    scores[3] = wrong
+    with pytest.raises(CalibrationError, match="finite score for every row"):
+        TailFit.fit(scores)
+
+
+def share_refused(draw: Callable[[np.random.Generator], np.ndarray]) -> float:
+    refused = 0
+    for seed in range(200):
+        try:
+            TailFit.fit(draw(np.random.default_rng(seed)).astype(np.float32))
+        except CalibrationError:
+            refused += 1
+    return refused / 200
+
+
+def test_of_sound_tails_about_one_in_a_hundred_is_refused() -> None:
+    # 1 % of 200 is 2, with a standard error of 1.4
+    assert share_refused(lambda rng: rng.normal(size=2_000)) <= 0.035
+    assert share_refused(lambda rng: rng.exponential(size=2_000)) <= 0.035
+    assert share_refused(lambda rng: rng.chisquare(6, size=2_000)) <= 0.035
+
+
+def test_ten_spoilt_rows_among_2000_are_mostly_noticed() -> None:
+    assert share_refused(lambda rng: np.append(rng.normal(size=1_990), rng.normal(6, 0.3, size=10))) > 0.6
 
 
 def test_scores_that_two_machines_made_do_not_follow_one_tail() -> None:
