@@ -14,7 +14,17 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("vae_edge", "vae_edge_export", "vae_edge_runtime")
 
 RUNTIME_NAMES = {"VAE", "Bundle", "Manifest", "Posterior", "Scores", "SessionInfo", "Status", "Verification"}
-RUNTIME_NAMES |= {"GoldenCheck", "ScoreSketch", "load", "verify", "samples_needed", "standard_normal", "__version__"}
+RUNTIME_NAMES |= {
+    "Anatomy",
+    "GoldenCheck",
+    "HeadScores",
+    "ScoreSketch",
+    "load",
+    "verify",
+    "samples_needed",
+    "standard_normal",
+    "__version__",
+}
 
 
 def _package(name: str) -> ModuleType:

@@ -32,10 +32,19 @@ ANOMALIES = (
 )
 
 
+def stroke_angle(time: np.ndarray) -> np.ndarray:
+    """Of the pump, in radians: some 1.5 Hz that wander, so that a window may begin anywhere in a stroke.
+
+    At exactly 1.5 Hz windows of 1 s would begin at two angles only, and a stream that starts 0.1 s later
+    would look like nothing the model has seen.
+    """
+    return 2 * np.pi * (1.5 * time + 3 * np.sin(2 * np.pi * time / 310))
+
+
 def signals(time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Rows (n, 6): a pump at two speeds of oscillation, a load that changes over minutes, noise."""
     load = 1.0 + 0.2 * np.sin(2 * np.pi * time / 1200) + 0.1 * np.sin(2 * np.pi * time / 170)
-    stroke, valve = 2 * np.pi * 1.5 * time, 2 * np.pi * 0.4 * time
+    stroke, valve = stroke_angle(time), 2 * np.pi * 0.37 * time
     noise = rng.normal(size=(len(time), len(NAMES))) * (0.05, 0.05, 0.05, 0.08, 0.08, 0.02)
     clean = (
         2.0 * load + 0.5 * np.sin(stroke),
@@ -58,9 +67,9 @@ def plant(x: np.ndarray, time: np.ndarray, begin: float, seconds: float, name: s
         x[at, 3] += 0.5 * np.sin(2 * np.pi * 31 * t)
         x[at, 4] += 0.5 * np.cos(2 * np.pi * 31 * t)
     elif name == "phase shift":
-        x[at, 2] += 0.8 * (np.sin(2 * np.pi * 1.5 * t - 0.4) - np.sin(2 * np.pi * 1.5 * t + 1.1))
+        x[at, 2] += 0.8 * (np.sin(stroke_angle(t) - 0.4) - np.sin(stroke_angle(t) + 1.1))
     elif name == "broken coupling":
-        x[at, 2] -= 0.8 * np.sin(2 * np.pi * 1.5 * t + 1.1)
+        x[at, 2] -= 0.8 * np.sin(stroke_angle(t) + 1.1)
     elif name == "leak":
         x[at, 1] -= 1.5 * (t - begin) / seconds
     elif name == "spike":

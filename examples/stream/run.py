@@ -21,8 +21,8 @@ def steps(out: Path, seconds: int, normal_seconds: int, epochs: int) -> list[lis
     window = ("--window", 100, "--columns", COLUMNS)
     return [
         _python("day.py", "--output", out, "--seconds", seconds, "--normal-seconds", normal_seconds),
-        _vae_edge("train", "sequence", "--data", out / "train.csv", *window, "--stride", 50,
-                  "--latent", 6, "--epochs", epochs, "-o", out / "run", "--force"),
+        _vae_edge("train", "sequence", "--data", out / "train.csv", *window, "--stride", 37,
+                  "--latent", 8, "--epochs", epochs, "-o", out / "run", "--force"),
         _vae_edge("export", out / "run", "--calibration", out / "good.csv", *window, "--stride", 100,
                   "-o", out / "pump.vaeb", "--heads", "elbo,mahalanobis", "--false-positive-rate", 0.001,
                   "--period-s", 0.01, "--force"),

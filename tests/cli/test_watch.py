@@ -121,6 +121,25 @@ def test_rows_come_as_json_lines_from_a_pipe(pump: Path) -> None:
     assert [e["index"] for e in events(done.stdout)] == [19, 39, 59]
 
 
+def test_a_pipe_that_falls_silent_is_stale_and_can_be_left(pump: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vae_edge", "watch", str(pump / "pump.vaeb"), "-", "--stale", "0.5"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    for row in signals(20, 3).tolist():
+        process.stdin.write(json.dumps(row) + "\n")
+    process.stdin.flush()
+    found = [json.loads(process.stdout.readline()) for _ in range(2)]
+    process.send_signal(signal.SIGTERM)  # while a thread waits for stdin
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert "Fatal" not in said
+    assert [e["kind"] for e in found] == ["decision", "stale"]
+    assert found[1]["figures"]["silence_s"] >= 0.5
+
+
 def test_a_reader_that_goes_away_ends_the_stream_quietly(pump: Path) -> None:
     command = f"{sys.executable} -m vae_edge watch {pump / 'pump.vaeb'} {pump / 'live.csv'} --stride 1 | head -1"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, timeout=120)
@@ -160,6 +179,11 @@ def test_events_are_appended_and_anomalies_drawn(pump: Path, cli: Cli, tmp_path:
     found = events(output.read_text())
     assert len(found) == 60
     assert {int(p.name[:12]) for p in maps.iterdir()} == {e["index"] for e in found if e["is_anomaly"]}
+    with output.open("a") as file:
+        file.write('{"kind": "decis')  # as a power cut leaves it
+    done = cli("watch", pump / "pump.vaeb", pump / "live.csv", "-o", output, "--limit", 20)
+    assert "15 bytes of it were cut off" in done.err
+    assert len(events(output.read_text())) == 61
 
 
 def test_what_cannot_be_watched_is_said_before_anything_is_written(pump: Path, cli: Cli, tmp_path: Path) -> None:
@@ -167,6 +191,7 @@ def test_what_cannot_be_watched_is_said_before_anything_is_written(pump: Path, c
     for arguments in (
         (bundle, tmp_path / "absent.csv"), (bundle, pump / "live.csv", "-o", tmp_path),
         (bundle, pump / "live.csv", "--columns", "a,b"), (bundle, tmp_path), (pump / "live.csv", pump / "live.csv"),
+        (bundle, pump / "live.csv", "--stale", 5),
     ):  # fmt: skip
         done = cli("watch", *arguments)
         assert (done.code, done.out) == (2, ""), done.err

@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from vae_edge.watch import open_source
+from vae_edge.watch import appended, open_source
 from vae_edge_runtime import VAE, load
 from vae_edge_runtime._fs import write_atomic
 from vae_edge_runtime._require import require
@@ -31,6 +31,7 @@ NAME = "watch"
 EXAMPLE = "vae-edge watch pump.vaeb sensors.csv --follow --time-column time --only changes"
 
 _ONLY = ("decisions", "changes", "anomalies")
+_SHOW_S = 0.2
 
 
 def run(
@@ -51,7 +52,9 @@ def run(
         str, typer.Option(help="decisions (all), changes (of alarms and faults), or anomalies.")
     ] = "decisions",
     heads: _options.Heads = None,
-    stride: _options.Stride = None,
+    stride: Annotated[
+        int | None, typer.Option(help="Rows between windows; default: a window, no overlap.", show_default=False)
+    ] = None,
     time_column: Annotated[
         str | None, typer.Option(help="Seconds or ISO 8601, to find gaps; of JSON the key.", show_default=False)
     ] = None,
@@ -62,13 +65,17 @@ def run(
     clear_rate: _options.ClearRate = None,
     cool_down: _options.CoolDown = None,
     stale: Annotated[
-        float | None, typer.Option(help="Seconds of silence that are an event (live sources).", show_default=False)
+        float | None,
+        typer.Option(help="Seconds of silence that are an event: --follow, camera, -.", show_default=False),
     ] = None,
     impute: Annotated[bool, typer.Option("--impute", help="Let the model fill in missing cells of windows.")] = False,
     no_drift: Annotated[bool, typer.Option("--no-drift", help="Do not test for drift.")] = False,
     maps: Annotated[Path | None, typer.Option(help="Folder for a PNG per anomaly.", show_default=False)] = None,
     top: Annotated[int, typer.Option(min=0, help="Features to name per anomaly.")] = 3,
-    queue: Annotated[int, typer.Option(min=1, help="Rows that may wait; then the oldest are dropped.")] = 1024,
+    queue: Annotated[
+        int,
+        typer.Option(min=1, help="Rows of a camera (of - with --stale) that may wait; then the oldest are dropped."),
+    ] = 1024,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Stop at the decision that takes in row N.", show_default=False)
     ] = None,
@@ -98,11 +105,16 @@ def run(
             columns=_options.split_names(columns),
             size=_rows.image_size(image_size),
         )
+        if stale is not None and not opened.may_pause:
+            raise OptionError(
+                f"{source} is read to its end and cannot be stale: --stale is for --follow, a camera or -"
+            )
         stream = vae.stream(
             opened.rows,
             stride=stride,
             heads=vae.heads if heads == "all" else _options.split_names(heads),
-            live=opened.live or stale is not None,
+            # A pipe that is read here cannot be seen to be silent; files and folders say when nothing is new.
+            live=opened.live or (stale is not None and source == "-"),
             queue_rows=queue,
             alarm=rules and _options.alarm_spec(rules.alarm, alarm, clear_after, clear_rate, cool_down),
             drift=not no_drift,
@@ -114,14 +126,17 @@ def run(
         start = time.perf_counter()
         faults: Counter[str] = Counter()
         try:
-            with stream, _sink(output) as emit, _stopped_by_sigterm(stream):
-                wanted = _Filter(only)
+            with stream, _sink(output) as emit, _stopped_by_sigterm(stream), _progress(output) as show:
+                wanted, shown = _Filter(only), start
                 for event in stream:
                     faults.update(event.faults)
                     if maps is not None and event.map is not None:
                         _write_map(maps, event, vae)
                     if wanted(event) and not emit(jsons.dumps(event.to_dict(), allow_nan=False) + "\n"):
                         break  # the reader of a pipe has gone away
+                    if (now := time.perf_counter()) - shown > _SHOW_S:
+                        shown = now
+                        show(0, label=f"{event.index + 1:,} rows, {stream.counters['anomalies']} anomalies")
                     if limit is not None and event.index >= limit - 1:
                         break
         finally:
@@ -146,30 +161,30 @@ class _Filter:
 
 @contextlib.contextmanager
 def _sink(output: Path | None) -> Iterator[Callable[[str], bool]]:
-    """Where lines go; False once nobody reads them. A file gets whole lines only."""
+    """Where lines go; False once nobody reads them."""
     if output is None:
         yield lambda line: write(sys.stdout, line)
         return
-    try:
-        with output.open("ab", buffering=0) as file:
+    with appended(output) as (append, cut):
+        if cut:
+            _console.note(f"{output} ended with half an event: {cut} bytes of it were cut off")
 
-            def append(line: str) -> bool:
-                raw = line.encode()
-                end = file.seek(0, 2)
-                try:
-                    written = file.write(raw)
-                    if written != len(raw):
-                        raise OSError(28, "the disk is full")
-                except OSError:
-                    file.truncate(end)
-                    raise
-                return True
+        def emit(line: str) -> bool:
+            append(line)
+            return True
 
-            yield append
-    except OSError as error:
-        raise StorageError(
-            f"{output} could not be written ({error.strerror or error}); it ends with a whole line"
-        ) from error
+        yield emit
+
+
+def _progress(output: Path | None) -> contextlib.AbstractContextManager[_console.Step]:
+    """Shown where events go to a file; on stdout they are the progress."""
+    if output is not None:
+        return _console.progress("watching", None)
+
+    def silent(steps: int = 1, *, label: str | None = None) -> None:
+        pass
+
+    return contextlib.nullcontext(silent)
 
 
 class _Terminated(Exception):
@@ -184,6 +199,7 @@ def _stopped_by_sigterm(stream: Stream) -> Iterator[None]:
         return
 
     def stop(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: the stream is being closed
         raise _Terminated
 
     before = signal.signal(signal.SIGTERM, stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,10 @@ from vae_edge_runtime.specs import InputSpec
 from vae_edge_runtime.stream import Rows
 
 POLL_S = 0.2
+PATIENCE_S = 5.0
+"""How long a followed folder waits for a picture to become readable, since it last changed."""
 Size = tuple[int, int]
+_Stamp = tuple[str, int, int]
 
 
 class PictureFolder:
@@ -36,33 +40,52 @@ class PictureFolder:
         self._closed = True
 
     def __iter__(self) -> Iterator[Rows | None]:
-        # Of a folder without end names are kept, some 100 bytes each: files may come in any order.
-        done: set[Path] = set()
-        growing: dict[Path, tuple[int, int]] = {}
+        # Names are kept of what still lies there: files may come in any order.
+        done: set[str] = set()
+        before: set[_Stamp] = set()
+        refused: dict[_Stamp, float] = {}
         while not self._closed:
-            before, growing = growing, {}
-            for path in sorted(p for p in self._folder.rglob("*") if p.suffix.lower() in SUFFIXES and p not in done):
+            names, stamps = self._look(done)
+            done &= names
+            refused = {stamp: since for stamp, since in refused.items() if stamp in stamps}
+            for stamp in sorted(stamps):
                 if self._closed:
                     return
-                try:
-                    status = path.stat()
-                except FileNotFoundError:
-                    continue  # renamed meanwhile
-                growing[path] = (status.st_size, status.st_mtime_ns)
-                if self._follow and before.get(path) != growing[path]:
+                if self._follow and stamp not in before:
                     continue  # look once more, whether it has stopped growing
-                done.add(path)
-                yield self._row(path)
+                name = stamp[0]
+                try:
+                    picture = read_image(self._folder / name, self._size)
+                except DataError:
+                    # Its writer may have paused, or it has just been removed.
+                    if not self._follow or time.monotonic() - refused.setdefault(stamp, time.monotonic()) > PATIENCE_S:
+                        raise
+                    continue
+                done.add(name)
+                yield Rows(as_frame(picture, self._spec, name)[None], None, (name,))
             if not self._follow:
                 if not done:
                     raise DataError(f"{self._folder} holds no image ({', '.join(sorted(SUFFIXES))})")
                 return
+            before = stamps
             yield None
             time.sleep(self._poll_s)
 
-    def _row(self, path: Path) -> Rows:
-        name = path.relative_to(self._folder).as_posix()
-        return Rows(as_frame(read_image(path, self._size), self._spec, name)[None], None, (name,))
+    def _look(self, done: set[str]) -> tuple[set[str], set[_Stamp]]:
+        """Names of all images in the folder, and those not done yet with their size and time of change."""
+        names: set[str] = set()
+        stamps: set[_Stamp] = set()
+        for path in self._folder.rglob("*"):
+            if path.suffix.lower() not in SUFFIXES:
+                continue
+            name = path.relative_to(self._folder).as_posix()
+            names.add(name)
+            if name in done:
+                continue
+            with contextlib.suppress(FileNotFoundError):  # renamed meanwhile
+                status = path.stat()
+                stamps.add((name, status.st_size, status.st_mtime_ns))
+        return names, stamps
 
 
 class Video:
@@ -92,6 +115,8 @@ class Video:
             while not self._closed:
                 good, frame = self._capture.read()
                 if not good:
+                    if isinstance(self._source, int):
+                        raise DataError(f"camera {self._source} gave no frame after {count}: is it still there?")
                     break
                 # A camera has no time of its own; a file's says when the frame was recorded.
                 at = (

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +17,9 @@ from vae_edge_runtime.errors import DataError, OptionError
 from vae_edge_runtime.specs import InputSpec
 from vae_edge_runtime.stream import Rows
 
-from .columns import times_of
 from .pictures import PictureFolder, Video
-from .text_files import CsvLines, Followed, JsonLines, Parser, csv_file, lines_of
+from .text_files import CsvLines, Followed, JsonLines, Parser, lines_of, text_file
+from .times import Times
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 _PARQUET_ROWS = 1 << 14
@@ -25,10 +27,16 @@ _PARQUET_ROWS = 1 << 14
 
 @dataclass(frozen=True)
 class Source:
-    """Blocks of rows, and whether they come whether or not anybody is ready for them."""
+    """Blocks of rows.
+
+    Attributes:
+        live: they come whether or not anybody is ready for them.
+        may_pause: they can stop coming without an end.
+    """
 
     rows: Iterable[Rows | None]
     live: bool
+    may_pause: bool
 
 
 def open_source(
@@ -58,18 +66,18 @@ def open_source(
     if camera != name:
         if not camera.isdigit():
             raise OptionError(f"source is {name!r}; a camera has a number, such as camera:0")
-        return Source(Video(int(camera), spec, size), live=True)
+        return Source(Video(int(camera), spec, size), live=True, may_pause=True)
     path = Path(name)
     suffix = path.suffix.lower()
     if name != "-" and not path.exists():
         raise DataError(f"{name} does not exist")
     if path.is_dir():
         require("PIL", extra="images", why="reading images")
-        return Source(PictureFolder(path, spec, size, follow=follow), live=follow)
+        return Source(PictureFolder(path, spec, size, follow=follow), live=False, may_pause=follow)
     if follow and suffix not in (".csv", ".jsonl"):
         raise OptionError(f"{name} cannot be followed: --follow is for .csv, .jsonl and folders of images")
     if suffix in VIDEO_SUFFIXES:
-        return Source(Video(path, spec, size), live=False)
+        return Source(Video(path, spec, size), live=False, may_pause=False)
     if spec.layout not in ("features", "time_features"):
         raise DataError(f"{name} holds rows of numbers; the model takes rows of layout {spec.layout}")
     names, count = columns or spec.names, spec.shape[-1]
@@ -79,14 +87,23 @@ def open_source(
     elif suffix == ".csv":
         parser = CsvLines(name, names=names, count=count, time_column=time_column)
     elif suffix == ".parquet":
-        return Source(_parquet(path, names, count, time_column), live=False)
+        return Source(_parquet(path, names, count, time_column), live=False, may_pause=False)
     else:
         raise DataError(
             f"{name} is no folder and ends with none of .csv, .jsonl, .parquet, {', '.join(VIDEO_SUFFIXES)}"
         )
     if name == "-":
-        return Source(lines_of(sys.stdin.buffer, parser, "stdin"), live=False)
-    return Source(Followed(path, parser), live=True) if follow else Source(csv_file(path, parser), live=False)
+        return Source(lines_of(_stdin(), parser, "stdin"), live=False, may_pause=True)
+    if follow:
+        return Source(Followed(path, parser), live=False, may_pause=True)
+    return Source(text_file(path, parser), live=False, may_pause=False)
+
+
+def _stdin() -> BinaryIO:
+    """Stdin without a buffer: a thread that waits in one holds its lock, and Python aborts at exit."""
+    if sys.stdin is None:
+        raise DataError("stdin is closed: pipe JSON Lines into it")
+    return FileIO(sys.stdin.fileno(), closefd=False)
 
 
 def _parquet(path: Path, names: tuple[str, ...], count: int, time_column: str | None) -> Iterator[Rows]:
@@ -101,31 +118,33 @@ def _parquet(path: Path, names: tuple[str, ...], count: int, time_column: str | 
                 raise DataError(f"{path} lacks the columns {', '.join(absent)}; it has {', '.join(have)}")
             if len(wanted) != count:
                 raise DataError(f"{path} has {len(wanted)} columns of features, the model takes {count}: use --columns")
+            times = Times(str(path))
             for batch in file.iter_batches(batch_size=_PARQUET_ROWS, columns=needed):
-                yield _block(arrow, batch, wanted, time_column, str(path))
+                if len(batch):
+                    yield _block(arrow, batch, wanted, time_column, times, str(path))
     except (OSError, ValueError, arrow.ArrowException) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path} cannot be read as Parquet: {error}") from error
 
 
-def _block(arrow: object, batch: object, wanted: list[str], time_column: str | None, where: str) -> Rows:
-    types, values, missing = arrow.types, [], []  # type: ignore[attr-defined]
+def _block(arrow: Any, batch: Any, wanted: list[str], time_column: str | None, times: Times, where: str) -> Rows:
+    types, values, missing = arrow.types, [], []
     for name in wanted:
-        column = batch.column(name)  # type: ignore[attr-defined]
+        column = batch.column(name)
         if not (types.is_integer(column.type) or types.is_floating(column.type) or types.is_boolean(column.type)):
             raise DataError(f"{where} column {name!r} is {column.type}, no numbers")
         missing.append(np.asarray(column.is_null().to_numpy(zero_copy_only=False)))
-        values.append(column.cast(arrow.float64(), safe=False).to_numpy(zero_copy_only=False))  # type: ignore[attr-defined]
+        values.append(column.cast(arrow.float64(), safe=False).to_numpy(zero_copy_only=False))
     time: NDArray[np.float64] | None = None
     labels: tuple[str, ...] = ()
     if time_column is not None:
-        column = batch.column(time_column)  # type: ignore[attr-defined]
-        if types.is_timestamp(column.type):
-            nanoseconds = column.cast(arrow.timestamp("ns")).cast(arrow.int64())  # type: ignore[attr-defined]
-            time = np.asarray(nanoseconds.to_numpy(zero_copy_only=False), dtype=np.float64) / 1e9
-            labels = tuple(map(str, column.to_pylist()))
+        column = batch.column(time_column)
+        if types.is_timestamp(column.type):  # as text it would be rounded to microseconds, or refused
+            moments = column.to_numpy(zero_copy_only=False)
+            texts = np.datetime_as_string(moments, unit=column.type.unit).tolist()
         else:
-            time, labels = times_of(tuple(map(str, column.to_pylist())), where)
+            texts = ["" if moment is None else str(moment) for moment in column.to_pylist()]
+        time, labels = times(texts)
     absent = np.stack(missing, axis=1)
     return Rows(np.stack(values, axis=1), time, labels, absent if absent.any() else None)

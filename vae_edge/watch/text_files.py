@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.stream import Rows
 
-from .columns import Columns, times_of
+from .columns import Columns
+from .times import Times
 
 _CHUNK_BYTES = 1 << 18
 _LONGEST_LINE = 1 << 24
@@ -40,6 +43,7 @@ class CsvLines:
     def __init__(self, where: str, *, names: Sequence[str], count: int, time_column: str | None) -> None:
         self._where, self._names, self._count, self._time_column = where, names, count, time_column
         self._columns: Columns | None = None
+        self._times = Times(where)
 
     def restart(self) -> None:
         """A rotated file brings its own header."""
@@ -47,6 +51,8 @@ class CsvLines:
 
     def __call__(self, first: int, lines: list[str]) -> Rows | None:
         """Parse lines; the first of a file may be its header."""
+        if self._columns is not None and (rows := self._columns.plain_rows(lines, self._times)) is not None:
+            return rows
         try:
             cells = [(first + i, row) for i, row in enumerate(csv.reader(lines, strict=True))]
         except csv.Error as error:
@@ -65,7 +71,7 @@ class CsvLines:
             self._columns = Columns.of_header(
                 header, self._where, names=self._names, count=self._count, time_column=self._time_column
             )
-        return self._columns.rows(cells) if self._columns is not None and cells else None
+        return self._columns.rows(cells, self._times) if self._columns is not None and cells else None
 
     def _unnamed(self, cells: list[str]) -> list[str]:
         if self._time_column is not None:
@@ -79,8 +85,11 @@ class JsonLines:
     """Lines of JSON: an object by the names of the features, or an array in their order; null is a missing cell."""
 
     def __init__(self, where: str, *, names: Sequence[str], count: int, time_column: str | None) -> None:
+        """Rows have times where the first has one; with ``time_column`` it must."""
         self._where, self._names, self._count = where, names, count
-        self._time = time_column or "time"
+        self._time, self._time_is_needed = time_column or "time", time_column is not None
+        self._timed: bool | None = None
+        self._times = Times(where)
 
     def restart(self) -> None:
         """No line depends on another."""
@@ -90,11 +99,15 @@ class JsonLines:
         found = [self._row(first + i, line) for i, line in enumerate(lines) if line.strip()]
         if not found:
             return None
-        cells = [row for row, _ in found]
+        cells, moments = [row for row, _ in found], [moment for _, moment in found]
         missing = np.array([[cell is None for cell in row] for row in cells])
-        values = np.array([[np.nan if cell is None else cell for cell in row] for row in cells], dtype=np.float64)
-        texts = tuple("" if moment is None else str(moment) for _, moment in found)
-        time, labels = times_of(texts, self._where) if all(texts) else (None, ())
+        values = np.array([[_as_float(cell) for cell in row] for row in cells])
+        time: NDArray[np.float64] | None = None
+        labels: tuple[str, ...] = ()
+        if self._timed is None:
+            self._timed = self._time_is_needed or moments[0] is not None
+        if self._timed:
+            time, labels = self._times(["" if moment is None else str(moment) for moment in moments])
         return Rows(values, time, labels, missing if missing.any() else None)
 
     def _row(self, number: int, line: str) -> tuple[list[float | None], Any]:
@@ -112,10 +125,21 @@ class JsonLines:
             moment, item = item.get(self._time), [item[name] for name in self._names]
         if not isinstance(item, list) or len(item) != self._count:
             raise DataError(f"{where} holds no {self._count} values: write an array of them, or an object by name")
+        if self._time_is_needed and self._timed is None and moment is None:
+            raise DataError(f"{where} has no {self._time!r} for the time")
         for cell in item:
             if cell is not None and (isinstance(cell, bool) or not isinstance(cell, (int, float))):
                 raise DataError(f"{where} holds {json.dumps(cell):.40}, which is no number")
         return item, moment
+
+
+def _as_float(cell: float | None) -> float:
+    if cell is None:
+        return math.nan
+    try:
+        return float(cell)
+    except OverflowError:  # a whole number of more than 308 digits: as 1e309 is read
+        return math.inf if cell > 0 else -math.inf
 
 
 def lines_of(file: BinaryIO, parse: Parser, where: str) -> Iterator[Rows]:
@@ -144,7 +168,7 @@ class Followed:
         self._closed = True
 
     def __iter__(self) -> Iterator[Rows | None]:
-        file = _open(self._path)
+        file, successor = _open(self._path), None
         number, rest = 1, b""
         try:
             while not self._closed:
@@ -152,29 +176,39 @@ class Followed:
                     number, rest, rows = _parsed(self._parse, str(self._path), number, rest + chunk)
                     if rows is not None:
                         yield rows
-                    continue
-                if self._is_another(file):
+                elif successor is not None:
                     file.close()
-                    file = _open(self._path)
+                    file, successor = successor, None
+                    # A half line that nobody will end is no row.
                     number, rest = 1, b""
                     self._parse.restart()
-                    continue
-                yield None
-                time.sleep(self._poll_s)
+                elif (successor := self._successor(file)) is None:  # else the old file is read once more, to its end
+                    yield None
+                    time.sleep(self._poll_s)
         finally:
             file.close()
+            if successor is not None:
+                successor.close()
 
-    def _is_another(self, file: BinaryIO) -> bool:
-        """Whether the name now stands for another file, or the file was cut; absent: it is being rotated."""
+    def _successor(self, file: BinaryIO) -> BinaryIO | None:
+        """What the name stands for now, if that is another file, or this one was cut; None while it is the same.
+
+        A new file that is still empty does not count: until its first byte the writer may end the old one.
+        """
         try:
             now = os.stat(self._path)  # noqa: PTH116 (beside fstat)
-        except FileNotFoundError:
-            return False
-        mine = os.fstat(file.fileno())
-        return (now.st_ino, now.st_dev) != (mine.st_ino, mine.st_dev) or now.st_size < file.tell()
+            mine = os.fstat(file.fileno())
+            another = (now.st_ino, now.st_dev) != (mine.st_ino, mine.st_dev)
+            if now.st_size > 0 if another else now.st_size < file.tell():
+                return self._path.open("rb")
+        except FileNotFoundError:  # it is being rotated
+            pass
+        except OSError as error:
+            raise DataError(f"{self._path} cannot be read: {error.strerror}") from error
+        return None
 
 
-def csv_file(path: Path, parse: Parser) -> Iterator[Rows]:
+def text_file(path: Path, parse: Parser) -> Iterator[Rows]:
     """Blocks of a file to its end.
 
     Raises:

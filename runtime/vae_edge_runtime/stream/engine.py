@@ -139,6 +139,9 @@ class Stream:
             if not len(rows):
                 continue
             flags = self._guard.check(rows)
+            joined = self.counters["rows"] > 0 and self._spec.layout == "time_features"
+            if joined and self._pump is not None and self._pump.after_loss:
+                flags[0] |= np.uint8(Fault.GAP)  # no window joins what came before rows that were dropped
             self.counters["rows"] += len(rows)
             self.counters["late"] = self._guard.late
             self.counters["dropped"] = self._pump.dropped if self._pump is not None else 0

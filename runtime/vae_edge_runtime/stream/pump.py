@@ -18,6 +18,8 @@ class Pump:
         self._source, self._limit, self._poll_s = source, queue_rows, poll_s
         self._queue: deque[Any] = deque()
         self._waiting = self.dropped = 0
+        self._lost = self.after_loss = False
+        """``after_loss``: rows were dropped right before the item that was yielded last."""
         self._changed = threading.Condition()
         self._closed = self._ended = False
         self._error: BaseException | None = None
@@ -45,6 +47,7 @@ class Pump:
                 lost = _count(self._queue.popleft())
                 self._waiting -= lost
                 self.dropped += lost
+                self._lost = True
             self._changed.notify()
 
     def __iter__(self) -> Iterator[Any]:
@@ -56,6 +59,7 @@ class Pump:
                 if self._queue:
                     item = self._queue.popleft()
                     self._waiting -= _count(item)
+                    self.after_loss, self._lost = self._lost, False
                 elif self._ended or self._closed:
                     break
                 else:

@@ -9,6 +9,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from fake_session import ALARM, CALIBRATION_ROWS, FEATURES, GUARD, LENGTH, FakeS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae_edge_runtime import InputError, OptionError, ScoreSketch
+from vae_edge_runtime import InputError, OptionError, Scores, ScoreSketch
 from vae_edge_runtime.calibration import correlation_rows
 from vae_edge_runtime.stream import Event, Rows, Stream, open_stream
 from vae_edge_runtime.stream_spec import AlarmSpec
@@ -175,29 +176,26 @@ def test_scores_that_follow_slow_cycles_are_no_drift() -> None:
 
 
 def test_a_live_source_that_is_faster_loses_its_oldest_rows_and_counts_them() -> None:
-    filled, x = threading.Event(), quiet(300)
+    scoring, filled, x = threading.Event(), threading.Event(), quiet(300)
+
+    class Slow(FakeSession):
+        def score(self, *arguments: Any, **options: Any) -> Scores:
+            scoring.set()
+            filled.wait(10)
+            return super().score(*arguments, **options)
 
     def source() -> Iterator[np.ndarray]:
-        yield from x
+        yield from x[:LENGTH]
+        scoring.wait(10)
+        yield from x[LENGTH:]
         filled.set()
 
-    stream = open_stream(FakeSession(), source(), live=True, queue_rows=100)
-    iterator = iter(stream)
-    real, stream._vae.score = stream._vae.score, _slow(stream._vae.score, filled)  # type: ignore[method-assign]
-    events = [next(iterator)]
-    stream._vae.score = real  # type: ignore[method-assign]
-    events += list(iterator)
-    assert stream.counters["dropped"] > 100
-    assert stream.counters["rows"] + stream.counters["dropped"] == 300
-    assert events[-1].dropped == stream.counters["dropped"]
-
-
-def _slow(score: object, until: threading.Event) -> object:
-    def slow(*arguments: object, **options: object) -> object:
-        until.wait(10)
-        return score(*arguments, **options)  # type: ignore[operator]
-
-    return slow
+    stream = open_stream(Slow(), source(), live=True, queue_rows=100)
+    events = list(stream)
+    assert (stream.counters["rows"], stream.counters["dropped"]) == (LENGTH + 100, 190)
+    assert events[-1].dropped == 190
+    # The window that would have joined rows that were not neighbours, and only that one, has a gap.
+    assert [e.faults for e in events if e.kind == "decision"] == [(), ("gap",), *[()] * 9]
 
 
 def test_closing_a_live_stream_ends_its_thread_and_closes_the_source() -> None:
