@@ -155,6 +155,8 @@ def test_a_followed_file_is_left_cleanly(pump: Path, tmp_path: Path, number: sig
     process = subprocess.Popen(
         [sys.executable, "-m", "vae_edge", "watch", pump / "pump.vaeb", source, "--follow", "-o", output],
         stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        # Whoever runs the tests in the background has them ignore Ctrl-C, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (output.exists() and output.read_text().count("\n") >= 30):
