@@ -10,9 +10,13 @@ from typing import Any, Literal, get_args
 
 from vae_edge_runtime.calibrate import Method
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.manifest import Calibration, Parity, Verdict
+from vae_edge_runtime.manifest import Calibration, Parity, Variant, Verdict
 from vae_edge_runtime.specs import ENSEMBLE_HEADS, FUSED_HEADS, Head, Layout, Likelihood
 from vae_edge_runtime.stream_spec import AlarmSpec
+
+from .precision.gates import DEFAULT_GATES, Gate
+
+Precision = Literal["fp32", "fp16", "int8", "int8-cpu"]
 
 _CHOICES = {
     "likelihood": get_args(Likelihood),
@@ -54,6 +58,8 @@ class ExportConfig:
         threshold: one the model brings along, instead of the calibrated one.
         parity_rtol: largest relative difference from PyTorch of any output on real rows.
         min_rank_correlation, max_flipped_fraction, max_auroc_change: the verdict gate.
+        precisions: variants of the bundle. ``int8`` is what TensorRT takes; ``int8-cpu`` what onnxruntime runs fast.
+        gates: what fp16 and int8 must keep of fp32, by variant; default: ``DEFAULT_GATES``.
         golden_rows: rows of the self-test in the bundle.
         alarm: from decisions to alarms in a stream; None: every anomaly is one.
         guard_margin: share of the range seen that a sensor may leave it by.
@@ -95,6 +101,8 @@ class ExportConfig:
     min_rank_correlation: float = 0.9999
     max_flipped_fraction: float = 0.0
     max_auroc_change: float = 0.0005
+    precisions: tuple[Precision, ...] = ("fp32",)
+    gates: Mapping[str, Gate] = field(default_factory=dict)
     golden_rows: int = 4
 
     def __post_init__(self) -> None:
@@ -120,8 +128,17 @@ class ExportConfig:
             raise OptionError(f"threshold is {self.threshold}; it must be a finite number")
         if self.guard_margin < 0 or (self.stuck_rows or 0) < 0 or (self.period_s is not None and self.period_s <= 0):
             raise OptionError("guard_margin and stuck_rows are not negative, and period_s is positive")
+        known = get_args(Precision)
+        if not self.precisions or len(set(self.precisions)) != len(self.precisions):
+            raise OptionError("precisions names no variant, or one twice")
+        if wrong := [name for name in (*self.precisions, *self.gates) if name not in known]:
+            raise OptionError(f"precision is {wrong[0]!r}; valid are {', '.join(known)}")
         if self.release < 1 or self.golden_rows < 1:
             raise OptionError("release and golden_rows start at 1")
+
+    def gate(self, variant: str) -> Gate:
+        """What a reduced variant is held to."""
+        return self.gates.get(variant, DEFAULT_GATES[variant])
 
     def _check_heads(self) -> None:
         known = get_args(Head)
@@ -153,11 +170,12 @@ class ExportReport:
     """What was measured; ``to_dict`` for JSON.
 
     Attributes:
-        weight_bytes: of the weights the graphs need, each counted once.
+        weight_bytes: of the weights the graphs of all variants need, each counted once a variant.
         stored_weight_bytes: of weights in the bundle; equal where each is stored once.
-        parity: per "graph.output".
-        calibration: of the default head; channels: of the others.
-        traps: per head, per kind of unnatural row: probability that it scores above a normal row.
+        default_variant: the one whose figures the properties give: the first asked for.
+        variants: figures per variant: parity per "graph.output", verdict, calibration of the default
+            head, those of the others (``channels``), traps, and of fp16 and int8 what was reduced and how well.
+        graph_bytes: per variant, of its graphs and weights in the bundle.
         evidence: what was found in the model, and how.
         warnings: what to know before trusting the bundle.
         seconds: per stage.
@@ -169,16 +187,48 @@ class ExportReport:
     stored_weight_bytes: int
     bundle_id: str
     pair_id: str
-    parity: dict[str, Parity]
-    verdict: Verdict
     default_head: str
-    calibration: Calibration
-    channels: dict[str, Calibration]
-    traps: dict[str, dict[str, float]]
+    default_variant: str
+    variants: dict[str, Variant]
+    graph_bytes: dict[str, int]
     evidence: tuple[str, ...]
     warnings: tuple[str, ...]
     seconds: dict[str, float]
 
+    @property
+    def parity(self) -> dict[str, Parity]:
+        """Per "graph.output"."""
+        return self.variants[self.default_variant].parity
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of the default head."""
+        verdict = self.variants[self.default_variant].verdict
+        assert verdict is not None  # an export always measures one
+        return verdict
+
+    @property
+    def calibration(self) -> Calibration:
+        """Of the default head."""
+        calibration = self.variants[self.default_variant].calibration
+        assert calibration is not None  # and calibrates
+        return calibration
+
+    @property
+    def channels(self) -> dict[str, Calibration]:
+        """Calibrations of the other heads."""
+        return self.variants[self.default_variant].channels
+
+    @property
+    def traps(self) -> dict[str, dict[str, float]]:
+        """Per head, per kind of unnatural row: probability that it scores above a normal row."""
+        return self.variants[self.default_variant].traps
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self) | {"path": str(self.path)}
+        """Plain values, for JSON; the figures of the default variant stand at the top, too."""
+        plain = asdict(self)
+        for figures in plain["variants"].values():
+            del figures["graphs"]
+        first = plain["variants"][self.default_variant]
+        shown = ("parity", "verdict", "calibration", "channels", "traps")
+        return plain | {name: first[name] for name in shown} | {"path": str(self.path)}

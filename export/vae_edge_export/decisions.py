@@ -11,7 +11,7 @@ from vae_edge_runtime.calibrate import Calibrated
 from vae_edge_runtime.heads import head_scores, posterior_noise
 from vae_edge_runtime.manifest import Verdict
 from vae_edge_runtime.session import ROWS_PER_RUN
-from vae_edge_runtime.specs import ENSEMBLE_HEADS
+from vae_edge_runtime.specs import ENSEMBLE_HEADS, Head
 from vae_edge_runtime.stream_spec import AlarmSpec, StreamSpec, fit_guard, longest_run
 
 from .build import BuiltGraphs
@@ -48,11 +48,8 @@ def check_decisions(
     config: ExportConfig,
 ) -> Verdict:
     """The gate on every head but ensembles, whose parts pass it; the verdict of the default one."""
-    outputs = reference.run_float32("score", rows.held_out)
-    if "sampled" in built.signatures:
-        outputs |= reference.run_float32("sampled", with_noise(built, rows.held_out))
-    heads = [head for head in built.score.heads if head not in ENSEMBLE_HEADS]
-    wanted = head_scores(built.score, heads, outputs, calibrated.fitted)
+    heads = simple_heads(built)
+    wanted = head_scores(built.score, heads, torch_outputs(reference, built, rows.held_out), calibrated.fitted)
     found = head_scores(built.score, heads, score_outputs(backend, built, rows.held_out), calibrated.fitted)
     verdicts = [
         check_verdict(
@@ -62,6 +59,19 @@ def check_decisions(
         for head in heads
     ]  # fmt: skip
     return verdicts[0]
+
+
+def torch_outputs(reference: Reference, built: BuiltGraphs, feeds: dict[str, Array]) -> dict[str, Array]:
+    """What ``score_outputs`` gives, from PyTorch in float32."""
+    outputs = reference.run_float32("score", feeds)
+    if "sampled" in built.signatures:
+        outputs |= reference.run_float32("sampled", with_noise(built, feeds))
+    return outputs
+
+
+def simple_heads(built: BuiltGraphs) -> list[Head]:
+    """Every head but ensembles."""
+    return [head for head in built.score.heads if head not in ENSEMBLE_HEADS]
 
 
 def find_traps(

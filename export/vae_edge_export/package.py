@@ -43,17 +43,22 @@ GOLDEN_INPUT, GOLDEN_CONDITION = "golden/input.bin", "golden/condition.bin"
 _OLDEST_ONNXRUNTIME = "1.17"
 
 
-def golden_vectors(
-    precision: str, feeds: Mapping[str, NDArray[Any]], outputs: Mapping[str, Mapping[str, NDArray[Any]]]
-) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Members of the golden rows of one variant, and "graph.output" to member name."""
+def golden_inputs(feeds: Mapping[str, NDArray[Any]]) -> dict[str, bytes]:
+    """Members of the rows every variant is fed in its self-test."""
     members = {GOLDEN_INPUT: _little_endian(feeds["x"])}
     if "condition" in feeds:
         members[GOLDEN_CONDITION] = _little_endian(feeds["condition"])
-    expected = {}
+    return members
+
+
+def golden_outputs(
+    variant: str, outputs: Mapping[str, Mapping[str, NDArray[Any]]]
+) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Members of what one variant gives for them, and "graph.output" to member name."""
+    members, expected = {}, {}
     for graph, by_name in outputs.items():
         for name, array in by_name.items():
-            member = f"golden/{precision}/{graph}.{name}.bin"
+            member = f"golden/{variant}/{graph}.{name}.bin"
             members[member] = _little_endian(array)
             expected[f"{graph}.{name}"] = member
     return members, expected

@@ -25,6 +25,7 @@ Latents = Callable[[NDArray[Any]], NDArray[Any]]
 
 _BATCHES = (1, 5)
 """Batch sizes tried besides all rows at once; the graphs are traced with 3."""
+_MEASURED_ROWS = 16
 _PROBE_SLACK = 10.0
 """A probe may differ by this many times float32 PyTorch's own difference from float64."""
 
@@ -134,15 +135,9 @@ def check_parity(
     """
     probe_rows = probes(spec, whole=whole)
     encoded = next(iter(reference.run("encode", feeds).values()))
-    z_name = reference.signatures["decode"].inputs[0].name
-    z = latents(encoded)
-    beside = {name: np.resize(x, (len(z), *x.shape[1:])) for name, x in feeds.items() if name != "x"}
-    graph_feeds: dict[str, Feeds] = {"encode": feeds, "score": feeds, "decode": {z_name: z, **beside}}
-    if noise is not None:
-        graph_feeds["sampled"] = {**feeds, "noise": noise}
     figures: dict[str, Parity] = {}
     problems: list[str] = []
-    for graph, whole_feeds in graph_feeds.items():
+    for graph, whole_feeds in graph_feeds(reference.signatures, feeds, latents(encoded), noise).items():
         wanted = reference.run(graph, whole_feeds)
         signature, count = reference.signatures[graph], len(next(iter(whole_feeds.values())))
         try:
@@ -168,6 +163,49 @@ def check_parity(
             "the exported graphs do not match PyTorch: " + "; ".join(problems[:6]) + ". Nothing was written",
             report=figures,
         )
+    return figures
+
+
+def graph_feeds(
+    signed: Mapping[str, Signature], feeds: Feeds, latents: NDArray[Any], noise: NDArray[np.float32] | None
+) -> dict[str, Feeds]:
+    """What to feed each graph: raw rows, ``latents`` to ``decode`` and ``noise`` to ``sampled``."""
+    beside = {name: np.resize(x, (len(latents), *x.shape[1:])) for name, x in feeds.items() if name != "x"}
+    found: dict[str, Feeds] = {"encode": feeds, "score": feeds}
+    found["decode"] = {signed["decode"].inputs[0].name: latents, **beside}
+    if noise is not None:
+        found["sampled"] = {**feeds, "noise": noise}
+    return found
+
+
+def measure_parity(
+    backend: Backend, reference: Reference, by_graph: Mapping[str, Feeds], probe_rows: Mapping[str, NDArray[Any]]
+) -> dict[str, Parity]:
+    """Figures per "graph.output" of a reduced variant, which has gates of its own: no tolerance is held.
+
+    Args:
+        by_graph: from ``graph_feeds``. probe_rows: from ``probes``.
+
+    Raises:
+        ParityFailed: an output is not finite on a probe where PyTorch's is.
+    """
+    figures: dict[str, Parity] = {}
+    for graph, feeds in by_graph.items():
+        wanted = reference.run(graph, feeds)
+        found = run_backend(backend, graph, reference.signatures[graph], feeds, rows=_MEASURED_ROWS)
+        for name, exact in wanted.items():
+            absolute, relative = max_errors(found[name], exact)
+            figures[f"{graph}.{name}"] = Parity(absolute, relative, None, reference.precision, len(exact))
+    for graph in ("encode", "score"):
+        for label, row in probe_rows.items():
+            one = {**rows_of(by_graph[graph], slice(1)), "x": row[None]}
+            exact_outputs = reference.run(graph, one)
+            for name, value in run_backend(backend, graph, reference.signatures[graph], one, rows=1).items():
+                if np.isfinite(exact_outputs[name]).all() and not np.isfinite(value).all():
+                    raise ParityFailed(
+                        f"{graph}.{name} is not finite on a '{label}' row where PyTorch is. Nothing was written",
+                        report=figures,
+                    )
     return figures
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,32 +16,31 @@ from numpy.typing import NDArray
 from vae_edge_runtime import archive
 from vae_edge_runtime._fs import refuse_existing, write_atomic
 from vae_edge_runtime.backends.base import Backend
-from vae_edge_runtime.backends.registry import open_backend
 from vae_edge_runtime.bundle import Bundle
-from vae_edge_runtime.calibrate import calibrate
 from vae_edge_runtime.errors import ExportFailed
-from vae_edge_runtime.manifest import MEMBER, Calibration, Golden, Variant
+from vae_edge_runtime.manifest import MEMBER, Golden
 from vae_edge_runtime.onnx_scan import scan
 from vae_edge_runtime.session import ROWS_PER_RUN
 from vae_edge_runtime.specs import PriorSpec
 
 from . import package, priors
 from .adapters import Decode, Encode, recipe_for
+from .backends import in_memory
 from .build import BuiltGraphs, build_graphs, filled_in
 from .config import ExportConfig, ExportReport
-from .decisions import check_decisions, find_traps, score_outputs, stream_rules, with_noise
-from .parity import Reference, check_parity, normal_latents, rows_of, run_backend
+from .decisions import stream_rules
+from .parity import Latents, Reference, normal_latents, run_backend
 from .passes import clean_up
 from .priors import PriorChoice
 from .rows import ExportRows, split_rows
 from .scale import Scale
+from .timer import Timer
 from .trace import Traced, refused_operators, trace
 from .traps import said as traps_said
-from .weights import SplitGraphs, pair_id, split
+from .variants import FinishedVariant, Workshop
+from .weights import pair_id, split
 
 Array = NDArray[Any]
-
-_PARITY_ROWS = 64
 
 
 def export(
@@ -97,63 +94,37 @@ def export(
         InputError, OptionError, StorageError: bad rows, a bad option, a bad place for the file.
     """
     target = refuse_existing(path, force=force)
-    timer = _Timer(progress)
+    timer = Timer(progress)
     recipe = recipe_for(model, encode=encode, decode=decode)
     config, brought = filled_in(config or ExportConfig(), recipe)
     with timer("check data"):
         rows = split_rows(calibration, condition, evaluation, config)
     with timer("adapt"):
         built = build_graphs(recipe, rows, config, example=example, scale=scale, codebook=codebook)
-    graphs, pair, exporters = _traced(built, timer)
-    backend = open_backend("cpu", graphs.joined, allow_fallback=False, threads=None)
-    try:
-        reference = Reference.of(built.modules, built.signatures, built.examples)
-        with timer("parity"):
-            some = rows_of(rows.calibration, slice(_PARITY_ROWS))
-            parity = check_parity(
-                backend,
-                reference,
-                some,
-                rows.row,
-                (lambda codes: codes) if built.vae.kind == "codes" else normal_latents,
-                noise=with_noise(built, some)["noise"] if "sampled" in built.signatures else None,
-                rtol=config.parity_rtol,
-                whole=config.likelihood == "categorical",
-            )
-        with timer("calibrate"):
-            calibrated = calibrate(
-                built.score,
-                score_outputs(backend, built, rows.calibration),
-                prefix="fp32",
-                false_positive_rate=config.false_positive_rate,
-                method=config.threshold_method,
-                threshold=config.threshold,
-            )
-            prior_spec, prior_bytes = _prior(backend, built, rows, prior)
-        with timer("verdict"):
-            verdict = check_decisions(backend, reference, built, calibrated, rows, config)
-        with timer("traps"):
-            traps = find_traps(backend, built, calibrated, rows)
-    finally:
-        backend.close()
+    models, exporters = _traced(built, timer)
+    pair = pair_id(models)
+    graphs = split(models, prefix="fp32", pair=pair)
+    for graph in graphs.parts:
+        scan(graphs.joined(graph))  # what a device would refuse is refused here
+    latents: Latents = (lambda codes: codes) if built.vae.kind == "codes" else normal_latents
+    reference = Reference.of(built.modules, built.signatures, built.examples)
+    workshop = Workshop(built, reference, rows, config, pair, latents, timer)
+    with in_memory(graphs.joined) as backend:
+        fp32 = workshop.fp32(graphs, backend)
+        prior_spec, prior_bytes = _prior(backend, built, rows, prior)
+        finished: dict[str, FinishedVariant] = {"fp32": fp32}
+        reduced = [name for name in config.precisions if name != "fp32"]
+        material = workshop.material(models, backend) if reduced else None
+        for name in reduced:
+            assert material is not None
+            finished[name] = workshop.reduced(name, material, backend, fp32)
+    finished = {name: finished[name] for name in config.precisions}
     with timer("pack"):
         latent = dataclasses.replace(built.latent, prior=prior_spec)
-        default, *further = built.score.heads
-        fitted = calibrated.by_head[default]
-        channels: dict[str, Calibration] = {head: calibrated.by_head[head] for head in further}
-        variant = Variant(
-            precision="fp32",
-            graphs=package.graph_specs(graphs, built.signatures),
-            parity=parity,
-            verdict=verdict,
-            calibration=fitted,
-            channels=channels,
-            latent_statistics=calibrated.latent_statistics,
-            typical_score=calibrated.fitted.typical_score,
-            traps=traps,
-        )
-        golden_members, golden = _golden(reference, built, rows_of(rows.held_out, slice(config.golden_rows)), config)
-        members = {**graphs.members, **golden_members, **calibrated.members}
+        default = built.score.heads[0]
+        members = package.golden_inputs(workshop.golden_feeds)
+        for variant in finished.values():
+            members |= variant.members
         if prior_spec.member is not None and prior_bytes is not None:
             members[prior_spec.member] = prior_bytes
         manifest = package.manifest(
@@ -165,34 +136,42 @@ def export(
             output=built.signatures["decode"].outputs[0],
             pair=pair,
             stream=stream_rules(rows, config),
-            variants={"fp32": variant},
-            golden=golden,
+            variants={name: variant.variant for name, variant in finished.items()},
+            golden=Golden(
+                len(workshop.golden_feeds["x"]),
+                package.GOLDEN_INPUT,
+                package.GOLDEN_CONDITION if rows.condition is not None else None,
+                {name: variant.expected for name, variant in finished.items()},
+                {name: variant.tolerance for name, variant in finished.items()},
+            ),
             members=members,
             exporters=exporters,
         )
         members[MEMBER] = manifest.to_json()
         packed = archive.encode(members)
         write_atomic(target, [packed], check=_read_back)
+    first = next(iter(finished.values()))
     return ExportReport(
         path=target,
         size_bytes=len(packed),
-        weight_bytes=graphs.weight_bytes,
-        stored_weight_bytes=graphs.stored_weight_bytes,
+        weight_bytes=sum(variant.graphs.weight_bytes for variant in finished.values()),
+        stored_weight_bytes=sum(variant.graphs.stored_weight_bytes for variant in finished.values()),
         bundle_id=hashlib.sha256(members[MEMBER]).hexdigest(),
         pair_id=pair,
-        parity=parity,
-        verdict=verdict,
         default_head=default,
-        calibration=fitted,
-        channels=channels,
-        traps=traps,
-        warnings=(*calibrated.warnings, *traps_said(traps, default)),
+        default_variant=next(iter(finished)),
+        variants={name: variant.variant for name, variant in finished.items()},
+        graph_bytes={name: manifest.variant_bytes(name) for name in finished},
+        warnings=(
+            *(warning for variant in finished.values() for warning in variant.warnings),
+            *traps_said(first.variant.traps, default),
+        ),
         evidence=(*built.vae.evidence, *brought, *_by_legacy(exporters)),
         seconds=timer.seconds,
     )
 
 
-def _traced(built: BuiltGraphs, timer: _Timer) -> tuple[SplitGraphs, str, Mapping[str, str]]:
+def _traced(built: BuiltGraphs, timer: Timer) -> tuple[dict[str, onnx.ModelProto], Mapping[str, str]]:
     models, exporters = {}, {}
     for graph, module in built.modules.items():
         with timer(f"trace {graph}"):
@@ -201,11 +180,7 @@ def _traced(built: BuiltGraphs, timer: _Timer) -> tuple[SplitGraphs, str, Mappin
             traced = trace(module, rows, graph=graph, signature=signature)
             models[graph], exporters[graph] = clean_up(traced.model, graph=graph), traced.exporter
             _check_operators(models[graph], traced, graph)
-    pair = pair_id(models)
-    graphs = split(models, prefix="fp32", pair=pair)
-    for graph in graphs.parts:
-        scan(graphs.joined(graph))  # what a device would refuse is refused here
-    return graphs, pair, exporters
+    return models, exporters
 
 
 def _by_legacy(exporters: Mapping[str, str]) -> list[str]:
@@ -238,42 +213,3 @@ def _read_back(path: str) -> None:
         for name, variant in bundle.manifest.variants.items():
             for graph in variant.graphs:
                 bundle.graph(name, graph)
-
-
-def _golden(
-    reference: Reference, built: BuiltGraphs, feeds: dict[str, Array], config: ExportConfig
-) -> tuple[dict[str, bytes], Golden]:
-    """Golden rows with PyTorch's outputs, float64 rounded once to float32."""
-    wanted = {graph: _rounded(reference.run(graph, feeds)) for graph in ("encode", "score")}
-    z = reference.signatures["decode"].inputs[0].name
-    encoded = next(iter(wanted["encode"].values()))
-    beside = {name: x for name, x in feeds.items() if name != "x"}
-    wanted["decode"] = _rounded(reference.run("decode", {z: encoded, **beside}))
-    if "sampled" in built.signatures:
-        wanted["sampled"] = _rounded(reference.run("sampled", with_noise(built, feeds)))
-    members, expected = package.golden_vectors("fp32", feeds, wanted)
-    condition = package.GOLDEN_CONDITION if "condition" in feeds else None
-    tolerance = {"fp32": config.parity_rtol}
-    return members, Golden(len(feeds["x"]), package.GOLDEN_INPUT, condition, {"fp32": expected}, tolerance)
-
-
-def _rounded(outputs: dict[str, Array]) -> dict[str, Array]:
-    return {name: x if x.dtype.kind in "ui" else x.astype(np.float32) for name, x in outputs.items()}
-
-
-class _Timer:
-    """Seconds per stage, and a word to the caller as each starts."""
-
-    def __init__(self, progress: Callable[[str], None] | None) -> None:
-        self.seconds: dict[str, float] = {}
-        self._progress = progress
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        if self._progress:
-            self._progress(stage)
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = time.perf_counter() - start

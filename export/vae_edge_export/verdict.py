@@ -46,6 +46,34 @@ def auroc(scores: NDArray[Any], is_anomaly: NDArray[np.bool_]) -> float:
     return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
 
 
+def measure_verdict(
+    artefact: Scores,
+    torch_scores: Scores,
+    labels: NDArray[np.bool_] | None,
+    *,
+    thresholds: tuple[float, float],
+) -> Verdict:
+    """Two sets of scores of the same held-out rows, (n,) float32 each, compared.
+
+    Score errors are relative to max(abs(score), rms of PyTorch's scores).
+
+    Args:
+        thresholds: of the artefact's scores, and of PyTorch's.
+    """
+    difference = np.abs(artefact.astype(np.float64) - torch_scores.astype(np.float64))
+    size = np.maximum(np.abs(torch_scores), np.sqrt(np.mean(np.square(torch_scores, dtype=np.float64))))
+    relative = difference / np.where(size > 0, size, 1.0)
+    return Verdict(
+        rows=len(artefact),
+        score_error_max=float(relative.max()),
+        score_error_p99=float(np.quantile(relative, 0.99)),
+        rank_correlation=rank_correlation(artefact, torch_scores),
+        flipped=int(((artefact > thresholds[0]) != (torch_scores > thresholds[1])).sum()),
+        auroc=None if labels is None else auroc(artefact, labels),
+        auroc_torch=None if labels is None else auroc(torch_scores, labels),
+    )
+
+
 def check_verdict(
     artefact: Scores,
     torch_scores: Scores,
@@ -55,25 +83,12 @@ def check_verdict(
     *,
     what: str = "the artefact",
 ) -> Verdict:
-    """Compare two sets of scores of the same held-out rows, (n,) float32 each.
-
-    Score errors are relative to max(abs(score), rms of PyTorch's scores).
+    """Measure, and hold the gate of fp32.
 
     Raises:
         VerdictFailed: a limit of the gate is missed; ``report`` holds the figures.
     """
-    difference = np.abs(artefact.astype(np.float64) - torch_scores.astype(np.float64))
-    size = np.maximum(np.abs(torch_scores), np.sqrt(np.mean(np.square(torch_scores, dtype=np.float64))))
-    relative = difference / np.where(size > 0, size, 1.0)
-    verdict = Verdict(
-        rows=len(artefact),
-        score_error_max=float(relative.max()),
-        score_error_p99=float(np.quantile(relative, 0.99)),
-        rank_correlation=rank_correlation(artefact, torch_scores),
-        flipped=int(((artefact > threshold) != (torch_scores > threshold)).sum()),
-        auroc=None if labels is None else auroc(artefact, labels),
-        auroc_torch=None if labels is None else auroc(torch_scores, labels),
-    )
+    verdict = measure_verdict(artefact, torch_scores, labels, thresholds=(threshold, threshold))
     problems = []
     if not verdict.rank_correlation >= config.min_rank_correlation:
         problems.append(f"rank correlation {verdict.rank_correlation:.6f}, at least {config.min_rank_correlation:g}")

@@ -67,12 +67,13 @@ class GraphSpec:
 class Parity:
     """Largest difference of one output from PyTorch's, over all rows tried.
 
-    ``max_relative`` is relative to max(abs(reference), rms of the reference output).
+    ``max_relative`` is relative to max(abs(reference), rms of the reference output). fp16 and int8
+    have no ``tolerance_relative``: their gate is ``Fidelity``.
     """
 
     max_absolute: float
     max_relative: float
-    tolerance_relative: float
+    tolerance_relative: float | None
     reference: Literal["float64", "float32"]
     rows: int
 
@@ -127,10 +128,65 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Reduction:
+    """What of the network a variant computes in fewer bits.
+
+    Attributes:
+        scheme: in words, such as ``encoder int8, decoder fp16``.
+        activations: what int8 layers read: ``int8`` (TensorRT takes no other), ``uint8``, or none are quantised.
+        ranges: how their ranges were taken from calibration rows.
+        layers: in fewer bits, of ``layers_total``. kept: the others (and, of fp16, any node left in
+            float32) to the reason.
+        weight_bytes: of those layers' weights. weight_bytes_fp32: of the same weights in fp32.
+    """
+
+    scheme: str
+    activations: Literal["none", "int8", "uint8"]
+    ranges: Literal["none", "minmax", "entropy", "percentile"]
+    layers: int
+    layers_total: int
+    kept: dict[str, str]
+    weight_bytes: int
+    weight_bytes_fp32: int
+
+    def __post_init__(self) -> None:
+        check(0 <= self.layers <= self.layers_total, "more layers reduced than there are")
+        check((self.activations == "none") == (self.ranges == "none"), "activations and ranges disagree")
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How a variant compares with the fp32 variant, on held-out rows, by the default head.
+
+    fp16 is measured with every result rounded as a GPU stores it; a CPU rounds less.
+
+    Attributes:
+        rows: held-out rows.
+        rank_correlation: of the scores (Spearman).
+        decision_agreement: share of equal decisions, each at its own threshold.
+        auroc_change: absolute. auroc_on: anomalies ``labelled`` by the user, or ``synthetic`` ones (the
+            mean over the kinds of ``Variant.traps``).
+        reconstruction_psnr_db: of decoded posterior means; peak: the range of the rows; 200 where equal.
+        reconstruction_ssim: of images; None of others.
+        latent_error: rms difference of the posterior mean over its rms; of codes the share that differ.
+    """
+
+    rows: int
+    rank_correlation: float
+    decision_agreement: float
+    auroc_change: float
+    auroc_on: Literal["labelled", "synthetic"]
+    reconstruction_psnr_db: float
+    reconstruction_ssim: float | None
+    latent_error: float
+
+
+@dataclass(frozen=True)
 class Variant:
     """The graphs at one precision, with their own figures.
 
     Attributes:
+        reduction, fidelity: of every variant but fp32.
         calibration: of the default head. channels: of each other head.
         latent_statistics: member for the head ``mahalanobis``: mean of the calibration codes, then a
             matrix that whitens them, float32.
@@ -139,6 +195,8 @@ class Variant:
     """
 
     precision: Literal["fp32", "fp16", "int8"]
+    reduction: Reduction | None
+    fidelity: Fidelity | None
     graphs: dict[str, GraphSpec]
     parity: dict[str, Parity]
     verdict: Verdict | None
@@ -163,14 +221,14 @@ class Golden:
         expected: per variant, per "graph.output": the member with the expected rows. ``decode``
             is fed the expected first output of ``encode``.
         condition: member with the conditions of the rows, for a conditional model.
-        tolerance_relative: per variant, as in ``Parity``.
+        tolerance_relative: per variant, per "graph.output", as in ``Parity``.
     """
 
     rows: int
     input: str
     condition: str | None
     expected: dict[str, dict[str, str]]
-    tolerance_relative: dict[str, float]
+    tolerance_relative: dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -254,6 +312,11 @@ class Manifest:
         found += [self.golden.input, *(m for by_output in self.golden.expected.values() for m in by_output.values())]
         return found
 
+    def variant_bytes(self, name: str) -> int:
+        """Bytes of the graphs and weights of one variant in the bundle."""
+        parts = {part for graph in self.variants[name].graphs.values() for part in graph.parts}
+        return sum(self.members[part].size_bytes for part in parts)
+
     def _check_variant(self, name: str, variant: Variant) -> None:
         wanted_graphs = signatures(self.input, self.condition, self.latent, self.output, self.score)
         have_graphs = sorted(variant.graphs)
@@ -267,6 +330,8 @@ class Manifest:
                 check(have == wanted, f"variant {name}: {graph} {side}s are {have}, the model's are {wanted}")
             size = sum(self.members[part].size_bytes for part in spec.parts)
             check(size == spec.size_bytes, f"variant {name}: parts of {graph} add up to {size}, not {spec.size_bytes}")
+        reduced = {variant.precision != "fp32", variant.reduction is not None, variant.fidelity is not None}
+        check(len(reduced) == 1, f"variant {name}: precision, reduction and fidelity disagree")
         for calibration in variant.calibrations:
             self._check_size(calibration.member, 8 * calibration.points)
         heads = self.score.heads
@@ -290,6 +355,8 @@ class Manifest:
         for variant, members in golden.expected.items():
             fed = f"encode.{self.variants[variant].graphs['encode'].outputs[0].name}"
             check(fed in members, f"golden rows of {variant} lack {fed}, which decode is fed")
+            tolerances = golden.tolerance_relative[variant].keys()
+            check(tolerances == members.keys(), f"golden rows and tolerances of {variant} differ")
             for output, member in members.items():
                 graph, _, name = output.partition(".")
                 known = {(g, t.name): t for g, s in self.variants[variant].graphs.items() for t in s.outputs}

@@ -144,5 +144,9 @@ def _golden_checks(vae: VAE, variant: str) -> list[GoldenCheck]:
         found = vae.run_graph(graph, {t.name: feeds[t.name] for t in spec.inputs}, names)
         for name, array in zip(names, found, strict=True):
             absolute, relative = max_errors(array, expected[graph, name])
-            checks.append(GoldenCheck(variant, graph, name, absolute, relative, golden.tolerance_relative[variant]))
+            checks.append(
+                GoldenCheck(
+                    variant, graph, name, absolute, relative, golden.tolerance_relative[variant][f"{graph}.{name}"]
+                )
+            )
     return checks

@@ -99,7 +99,7 @@ def test_every_key_is_needed_and_no_other_is_known() -> None:
         if plain != PLAIN and path != ("model", "metrics"):
             with pytest.raises(BundleInvalid):
                 read(plain)
-            assert not validator.is_valid(plain) or path in (("golden", "tolerance_relative"),), path
+            assert not validator.is_valid(plain) or path[:2] == ("golden", "tolerance_relative"), path
 
 
 @given(path=st.sampled_from(objects(PLAIN)), data=st.data())

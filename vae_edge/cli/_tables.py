@@ -10,7 +10,7 @@ from pathlib import Path
 from vae_edge_runtime._fs import write_atomic
 from vae_edge_runtime._require import require
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.manifest import Calibration
+from vae_edge_runtime.manifest import Calibration, Variant
 from vae_edge_runtime.score_table import Columns, to_csv, to_rows
 
 from . import _console
@@ -67,3 +67,37 @@ def thresholds(default: str, calibration: Calibration, channels: Mapping[str, Ca
         for head, c in {default: calibration, **channels}.items()
     ]
     _console.table(("head (the first is the default)", "threshold", "false alarms", "by", "normal rows"), rows)
+
+
+def variants(found: Mapping[str, Variant], sizes: Mapping[str, int]) -> None:
+    """What every variant keeps of fp32, on stdout; on stderr the layers left in fp32 and why."""
+    rows = []
+    for name, variant in found.items():
+        reduction, fidelity, calibration = variant.reduction, variant.fidelity, variant.calibration
+        figures: tuple[str, ...] = ("-",) * 7
+        if reduction and fidelity:
+            ssim = fidelity.reconstruction_ssim
+            figures = (
+                f"{reduction.scheme}, {reduction.layers} of {reduction.layers_total} layers"
+                + (f", by {reduction.ranges}" if reduction.ranges != "none" else ""),
+                f"{fidelity.rank_correlation:.5f}",
+                f"{fidelity.decision_agreement:.2%}",
+                f"{fidelity.auroc_change:.5f}",
+                f"{fidelity.reconstruction_psnr_db:.1f}",
+                "-" if ssim is None else f"{ssim:.4f}",
+                f"{fidelity.latent_error:.2%}",
+            )
+        threshold = f"{calibration.threshold:.6g}" if calibration else "-"
+        rows.append((name, f"{sizes[name]:,}", *figures, threshold))
+    head = ("variant", "bytes", "what", "rank corr.", "decisions", "AUROC chg.", "PSNR dB", "SSIM", "latent err.")
+    _console.table((*head, "threshold"), rows)
+    for name, variant in found.items():
+        for layer, reason in (variant.reduction.kept if variant.reduction else {}).items():
+            _console.note(f"{name}: {layer} stays fp32: {reason}")
+
+
+def held(error: float, tolerance: float | None) -> tuple[str, str]:
+    """A tolerance, and whether it is kept; fp16 and int8 have gates instead."""
+    if tolerance is None:
+        return "-", ""
+    return f"{tolerance:g}", "ok" if error <= tolerance else "FAILED"

@@ -84,6 +84,13 @@ def run(
     period_s: Annotated[
         float | None, typer.Option(help="Seconds between rows of a stream, to find gaps.", show_default=False)
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="Variants, comma separated: fp32, fp16, int8 (for TensorRT), int8-cpu.")
+    ] = "fp32",
+    gate: Annotated[
+        list[str] | None,
+        typer.Option(help="What a variant must keep of fp32, as in int8.min_psnr_db=25.", show_default=False),
+    ] = None,
     output_dtype: Annotated[str, typer.Option(help="Of decode: float32, or uint8.")] = "float32",
     name: Annotated[str | None, typer.Option(help="Default: the output's name.", show_default=False)] = None,
     model_version: Annotated[str, typer.Option(help="Of the model card.")] = "1",
@@ -106,6 +113,7 @@ def run(
     refuse_existing(output, force=force)
     opened = _source.open_source(source, weights, trust_pickle=trust_pickle)
     from vae_edge_export import ExportConfig, export
+    from vae_edge_export.precision.gates import parse_gates
 
     options: dict[str, Any] = opened.export_options | given(
         likelihood=likelihood, variance=variance, logits=logits or None, offset=numbers(offset), scale=numbers(scale),
@@ -131,6 +139,8 @@ def run(
         alarm=every and _options.alarm_spec(every, alarm, clear_after, clear_rate, cool_down),
         stuck_rows=stuck_rows,
         period_s=period_s,
+        precisions=_options.split_names(precision),  # type: ignore[arg-type]
+        gates=parse_gates(tuple(gate or ())),
         output_dtype=output_dtype,  # type: ignore[arg-type]
         **options,
     )
@@ -157,7 +167,8 @@ def run(
         _parity_table(missed.report, err=True)
         raise
     except VerdictFailed as missed:
-        _verdict_line(missed.report, err=True)
+        if isinstance(missed.report, Verdict):
+            _verdict_line(missed.report, err=True)
         raise
     if json:
         _console.print_json(NAME, {"report": report.to_dict()})
@@ -171,6 +182,8 @@ def _show(report: ExportReport) -> None:
     _parity_table(report.parity)
     _verdict_line(report.verdict)
     _tables.thresholds(report.default_head, report.calibration, report.channels)
+    if len(report.variants) > 1 or report.default_variant != "fp32":
+        _tables.variants(report.variants, report.graph_bytes)
     for warning in report.warnings:
         _console.note(f"warning: {warning}")
     times = report.stored_weight_bytes / report.weight_bytes
@@ -182,17 +195,10 @@ def _show(report: ExportReport) -> None:
 
 
 def _parity_table(parity: dict[str, Parity], *, err: bool = False) -> None:
-    rows = [
-        (
-            name,
-            f"{p.max_absolute:.2g}",
-            f"{p.max_relative:.2g}",
-            f"{p.tolerance_relative:g}",
-            p.reference,
-            "ok" if p.max_relative <= p.tolerance_relative else "FAILED",
-        )
-        for name, p in parity.items()
-    ]
+    rows = []
+    for name, p in parity.items():
+        tolerance, kept = _tables.held(p.max_relative, p.tolerance_relative)
+        rows.append((name, f"{p.max_absolute:.2g}", f"{p.max_relative:.2g}", tolerance, p.reference, kept))
     _console.table(("parity with PyTorch", "max abs", "max rel", "tolerance", "against", ""), rows, err=err)
 
 

@@ -57,10 +57,19 @@ def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:
     }
     for key, value in facts.items():
         _console.say(f"{key:<12} {value}")
+    if len(manifest.variants) > 1:
+        _console.say("")
+        _tables.variants(manifest.variants, {name: manifest.variant_bytes(name) for name in manifest.variants})
     for name, variant in manifest.variants.items():
         _console.say(f"\nvariant {name}")
         rows = [
-            (key, f"{p.max_absolute:.2g}", f"{p.max_relative:.2g}", f"{p.tolerance_relative:g}", p.reference)
+            (
+                key,
+                f"{p.max_absolute:.2g}",
+                f"{p.max_relative:.2g}",
+                _tables.held(0, p.tolerance_relative)[0],
+                p.reference,
+            )
             for key, p in variant.parity.items()
         ]
         _console.table(("output", "max abs", "max rel", "tolerance", "against"), rows)

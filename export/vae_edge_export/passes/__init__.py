@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx
 
+from .batch_norm import fold_batch_norms
 from .batch_reshape import make_reshapes_batch_free
 from .clean import strip_and_name
 from .fold import fold_constants
@@ -12,7 +13,7 @@ __all__ = ["clean_up"]
 
 
 def clean_up(model: onnx.ModelProto, *, graph: str) -> onnx.ModelProto:
-    """Fold constants, free reshapes of the batch size, strip traces, name weights by content.
+    """Fold constants and batch norms, free reshapes of the batch size, strip traces, name weights by content.
 
     The result computes what the traced graph computes; parity is measured on it afterwards.
 
@@ -20,5 +21,6 @@ def clean_up(model: onnx.ModelProto, *, graph: str) -> onnx.ModelProto:
         ExportFailed: a pass found something it cannot keep exact.
     """
     model = fold_constants(model, graph=graph)
+    model = fold_batch_norms(model)
     model = make_reshapes_batch_free(model)
     return strip_and_name(model, graph=graph)

@@ -1,0 +1,133 @@
+"""A reduced variant beside the fp32 one on the same rows: scores, decisions, codes, reconstructions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vae_edge_export.build import BuiltGraphs
+from vae_edge_export.parity import Feeds, rows_of, run_backend
+from vae_edge_export.residuals import StructuralSimilarity
+from vae_edge_export.rows import model_shape
+from vae_edge_export.verdict import auroc, rank_correlation
+from vae_edge_runtime.backends.base import Backend
+from vae_edge_runtime.manifest import Fidelity
+from vae_edge_runtime.session import ROWS_PER_RUN
+from vae_edge_runtime.specs import InputSpec
+
+Array = NDArray[Any]
+
+_PICTURES = 256
+"""Rows that are decoded to compare reconstructions; scores are compared on all."""
+_EQUAL_DB = 200.0
+_SSIM_FROM = 11  # pixels a side, the window of SSIM
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """What a variant makes of some rows.
+
+    Attributes:
+        score: of the default head, (n,). latents: posterior means or indices, (m, ...), of the first m rows.
+        decoded: those rows reconstructed, (m, *row_shape) in data units.
+    """
+
+    score: Array
+    latents: Array
+    decoded: Array
+
+
+def observe(backend: Backend, built: BuiltGraphs, feeds: Feeds) -> Observed:
+    """Run the graphs ``score``, ``encode`` and ``decode`` of a variant on raw rows."""
+    signed = built.signatures
+    some = rows_of(feeds, slice(_PICTURES))
+    score = run_backend(backend, "score", signed["score"], feeds, rows=ROWS_PER_RUN)["score"]
+    encoded = run_backend(backend, "encode", signed["encode"], some, rows=ROWS_PER_RUN)
+    latents = encoded[signed["encode"].outputs[0].name]
+    beside = {name: x for name, x in some.items() if name != "x"}
+    codes = {signed["decode"].inputs[0].name: latents, **beside}
+    decoded = run_backend(backend, "decode", signed["decode"], codes, rows=ROWS_PER_RUN)["x_hat"]
+    return Observed(score, latents, decoded)
+
+
+def compare(
+    found: Observed,
+    fp32: Observed,
+    row: InputSpec,
+    *,
+    thresholds: tuple[float, float],
+    labels: NDArray[np.bool_] | None,
+    traps: tuple[Mapping[str, float], Mapping[str, float]],
+) -> Fidelity:
+    """Figures of a variant against fp32, both on the same rows.
+
+    Args:
+        thresholds: of the variant, and of fp32.
+        labels: (n,) True for anomalies.
+        traps: per kind of unnatural row, of the variant and of fp32, where there are no labels.
+    """
+    if labels is not None:
+        change = abs(auroc(found.score, labels) - auroc(fp32.score, labels))
+    else:
+        mine, theirs = traps
+        change = float(np.mean([abs(mine[kind] - theirs[kind]) for kind in theirs])) if theirs else 0.0
+    return Fidelity(
+        rows=len(fp32.score),
+        rank_correlation=rank_correlation(found.score, fp32.score),
+        decision_agreement=float(((found.score > thresholds[0]) == (fp32.score > thresholds[1])).mean()),
+        auroc_change=change,
+        auroc_on="synthetic" if labels is None else "labelled",
+        reconstruction_psnr_db=psnr_db(found.decoded, fp32.decoded, peak=row.high - row.low),
+        reconstruction_ssim=mean_ssim(found.decoded, fp32.decoded, row),
+        latent_error=latent_error(found.latents, fp32.latents),
+    )
+
+
+def psnr_db(found: Array, wanted: Array, *, peak: float) -> float:
+    """Peak signal-to-noise ratio in dB, 10 log10(peak^2 / mean squared error); 200 where equal."""
+    error = float(np.mean(np.square(found.astype(np.float64) - wanted.astype(np.float64))))
+    if not math.isfinite(error):
+        return 0.0
+    return min(_EQUAL_DB, 10 * math.log10(peak**2 / error)) if error > 0 and peak > 0 else _EQUAL_DB * (error == 0)
+
+
+def mean_ssim(found: Array, wanted: Array, row: InputSpec) -> float | None:
+    """Mean structural similarity of images (Wang et al. 2004); None of what is no image of 11 pixels or more."""
+    shape = model_shape(row.shape, row.layout)
+    if row.layout not in ("nchw", "nhwc") or min(shape[1:]) < _SSIM_FROM:
+        return None
+    images = [torch.from_numpy(np.array(x, dtype=np.float32)) for x in (found, wanted)]
+    if row.layout == "nhwc":
+        images = [x.permute(0, 3, 1, 2) for x in images]
+    with torch.no_grad():
+        return 1.0 - float(StructuralSimilarity(max(row.high - row.low, 1e-6), shape)(*images).mean())
+
+
+def latent_error(found: Array, wanted: Array) -> float:
+    """Rms difference over the rms; of indices the share that differ."""
+    if wanted.dtype.kind == "i":
+        return float((found != wanted).mean())
+    size = float(np.sqrt(np.mean(np.square(wanted, dtype=np.float64))))
+    error = float(np.sqrt(np.mean(np.square(found.astype(np.float64) - wanted.astype(np.float64)))))
+    return error / size if size > 0 else (0.0 if error == 0 else math.inf)
+
+
+def score_noise(found: Array, wanted: Array) -> float:
+    """What of the scores is no affine function of fp32's: rms of the residuals of a line, over their spread.
+
+    A shifted or scaled score costs nothing (thresholds are fitted anew), a noisy one does.
+    """
+    a, b = wanted.astype(np.float64), found.astype(np.float64)
+    spread = float(a.std())
+    if not np.isfinite(b).all():
+        return math.inf
+    if spread == 0 or b.std() == 0:
+        return 0.0 if spread == b.std() else math.inf
+    correlation = float(np.corrcoef(a, b)[0, 1])
+    return math.sqrt(max(0.0, 1.0 - correlation**2))

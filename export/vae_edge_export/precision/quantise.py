@@ -1,0 +1,167 @@
+"""Layers of an fp32 graph to int8, as QuantizeLinear / DequantizeLinear pairs around them.
+
+onnxruntime's quantiser does the arithmetic. What it lacks is here: which tensors the rest of the
+graph reads (it would feed the score the quantised input and the quantised latent), per-tensor
+ConvTranspose weights, and layers whose weights alone are int8.
+
+Two kinds, because engines want opposite things:
+
+``int8``: for TensorRT. Signed symmetric activations, pairs only before a layer, biases in float
+    (TensorRT refuses unsigned activations, and int32 biases).
+``int8-cpu``: for onnxruntime on a CPU. Unsigned activations, pairs before and after a layer:
+    without those after it no integer kernel is chosen (measured on x86: SiLU networks stay float).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Sequence
+from contextlib import redirect_stdout
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from .body import CONVOLUTIONS, RECURRENT, Layer
+from .half import drop_unread
+
+Int8 = Literal["int8", "int8-cpu"]
+
+_PER_CHANNEL_AXIS = {"LSTM": 1, "GRU": 1, "RNN": 1, "Conv": 0, "ConvTranspose": None, "MatMul": 1}
+
+
+def quantise(
+    model: onnx.ModelProto, layers: Sequence[Layer], ranges: Any, *, kind: Int8, inside: Collection[str]
+) -> onnx.ModelProto:
+    """A new model with some layers in int8.
+
+    Args:
+        layers: none of them recurrent; their weights are quantised per channel, those of
+            ConvTranspose per tensor (TensorRT wants scales per *input* channel and is wrong otherwise).
+        ranges: of the tensors around them, from ``activations.ranges``.
+        inside: nodes of the network; all others read the float tensors.
+    """
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    signed = kind == "int8"
+    op_types = sorted({layer.op_type for layer in layers})
+    per_tensor = {
+        layer.weight: [{"quant_type": QuantType.QInt8, "symmetric": True}]
+        for layer in layers
+        if layer.op_type == "ConvTranspose"
+    }
+    options = {
+        "ActivationSymmetric": signed,
+        "WeightSymmetric": True,
+        "QuantizeBias": False,
+        "TensorQuantOverrides": per_tensor,
+        "OpTypesToExcludeOutputQuantization": op_types if signed else [],
+    }
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    with redirect_stdout(io.StringIO()):
+        quantizer = QDQQuantizer(
+            copy,
+            per_channel=True,
+            reduce_range=False,
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QInt8 if signed else QuantType.QUInt8,
+            tensors_range=ranges,
+            nodes_to_quantize=[layer.node for layer in layers],
+            nodes_to_exclude=[],
+            op_types_to_quantize=op_types,
+            extra_options=options,
+        )
+        quantizer.quantize_model()
+        quantizer.model.topological_sort()
+    result: onnx.ModelProto = quantizer.model.model
+    _spare_the_rest(result, layers, frozenset(inside))
+    return drop_unread(result)
+
+
+def _spare_the_rest(model: onnx.ModelProto, layers: Sequence[Layer], inside: frozenset[str]) -> None:
+    """Give every node outside the network the float tensor instead of the quantised one, in place.
+
+    A convolution's own result stays quantised for all: its integer kernel gives nothing else.
+    """
+    graph = model.graph
+    quantised = {node.output[0]: node for node in graph.node if node.op_type == "QuantizeLinear"}
+    source = {
+        node.output[0]: quantised[node.input[0]].input[0]
+        for node in graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in quantised
+    }
+    names = {layer.node for layer in layers}
+    from_convolution = {
+        output for node in graph.node if node.name in names and node.op_type in CONVOLUTIONS for output in node.output
+    }
+    for node in graph.node:
+        if node.name in names or node.name in inside or node.op_type == "QuantizeLinear":
+            continue
+        for index, name in enumerate(node.input):
+            tensor = source.get(name)
+            if tensor is not None and tensor not in from_convolution:
+                node.input[index] = tensor
+    outputs = {value.name for value in graph.output}
+    if lost := outputs - {output for node in graph.node for output in node.output}:
+        raise AssertionError(f"quantising lost the outputs {sorted(lost)}")
+
+
+def quantise_weights(model: onnx.ModelProto, layers: Sequence[Layer]) -> onnx.ModelProto:
+    """A new model whose layers compute in float with weights stored as int8, one scale per output channel.
+
+    For recurrent layers, which no engine quantises statically, and for layers that lose too much otherwise.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    arrays = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    nodes = {layer.node for layer in layers}
+    made: dict[str, str] = {}
+    before: list[onnx.NodeProto] = []
+    for node in graph.node:
+        if node.name not in nodes:
+            continue
+        places = (1, 2) if node.op_type in RECURRENT else (0, 1)
+        for index in places:
+            name = node.input[index]
+            if name not in arrays or arrays[name].dtype != np.float32:
+                continue
+            if name not in made:
+                axis = _axis(node, index, arrays[name].ndim)
+                made[name] = f"{name}.float"
+                before.append(_dequantized(graph, name, arrays[name], axis, made[name]))
+            node.input[index] = made[name]
+    after = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*before, *after])
+    return drop_unread(result)
+
+
+def _axis(node: onnx.NodeProto, index: int, ndim: int) -> int | None:
+    """Axis of the output channels in a weight; None: one scale for all."""
+    if node.op_type == "Gemm":
+        transposed = next((a.i for a in node.attribute if a.name == "transB"), 0)
+        return 0 if transposed else 1
+    if node.op_type == "MatMul":
+        return ndim - 1 if index == 1 else None
+    return _PER_CHANNEL_AXIS[node.op_type]
+
+
+def _dequantized(graph: onnx.GraphProto, name: str, array: np.ndarray, axis: int | None, output: str) -> onnx.NodeProto:
+    """Add int8 weight and scale to the graph; the node that makes float of them."""
+    others = None if axis is None else tuple(i for i in range(array.ndim) if i != axis)
+    largest = np.abs(array).max(axis=others, keepdims=axis is not None)
+    scale = np.where(largest > 0, largest / 127.0, 1.0).astype(np.float32)
+    whole = np.clip(np.round(array / scale), -127, 127).astype(np.int8)
+    flat = scale.reshape(-1) if axis is not None else scale.reshape(())
+    graph.initializer.append(numpy_helper.from_array(whole, f"{name}.int8"))
+    graph.initializer.append(numpy_helper.from_array(flat, f"{name}.scale"))
+    graph.initializer.append(numpy_helper.from_array(np.zeros(flat.shape, np.int8), f"{name}.zero"))
+    attributes: dict[str, Any] = {} if axis is None else {"axis": axis}
+    return helper.make_node(
+        "DequantizeLinear", [f"{name}.int8", f"{name}.scale", f"{name}.zero"], [output], name=f"{name}.dequantize",
+        **attributes,
+    )  # fmt: skip
