@@ -31,7 +31,7 @@ from .passes.clean import strip_and_name
 from .precision.activations import session_of
 from .precision.body import find_bodies, named_uniquely
 from .precision.fidelity import compare, observe
-from .precision.gates import problems
+from .precision.gates import figures, problems
 from .precision.search import Candidate, Material, search_half, search_int8
 from .rows import ExportRows
 from .timer import Timer
@@ -171,7 +171,7 @@ class Workshop:
                     f"Layers that cost most: {'; '.join(candidate.blame()) or 'none stands out'}. Give calibration "
                     "rows that show the whole range of normal ones, leave the variant out of the precisions, or set "
                     "its gate. Nothing was written",
-                    report=fidelity,
+                    report=tuple(figures(fidelity, gate)),
                 )
             verdict, warnings = self._verdict(name, measured, fp32, calibrated, before)
             golden = self._golden(_of_backend(shipped, self.built))

@@ -73,7 +73,8 @@ def windows(rng: np.random.Generator) -> np.ndarray:
     return rng.normal(size=(ROWS, 20, 5)).astype(np.float32)
 
 
-def _by_hand() -> list[Family]:
+def by_hand() -> list[Family]:
+    """Models that need no library."""
     h = handmade
     vq: dict[str, Any] = {"encode": lambda m, x: m.quantise(x), "decode": lambda m, i: m.paint(i)}
     likelihood = {name: {"likelihood": name} for name in ("beta", "categorical", "bernoulli", "laplace", "gaussian")}
@@ -271,7 +272,7 @@ def _pyod() -> list[Family]:
     ]
 
 
-FAMILIES = [*_by_hand(), *_saved(), *_diffusers(), *_pythae(), *_pyod()]
+FAMILIES = [*by_hand(), *_saved(), *_diffusers(), *_pythae(), *_pyod()]
 
 
 def built(family: Family) -> Any:

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from vae_edge_runtime._fs import write_atomic
 from vae_edge_runtime._require import require
@@ -93,7 +94,16 @@ def variants(found: Mapping[str, Variant], sizes: Mapping[str, int]) -> None:
     _console.table((*head, "threshold"), rows)
     for name, variant in found.items():
         for layer, reason in (variant.reduction.kept if variant.reduction else {}).items():
-            _console.note(f"{name}: {layer} stays fp32: {reason}")
+            _console.note(f"{name}: {layer} is left in fp32: {reason}")
+
+
+def gate(figures: Sequence[Any]) -> None:
+    """Every figure (``vae_edge_export.precision.gates.Figure``) of a variant that missed its gate, on stderr."""
+    rows = [
+        (f.name, f"{f.value:.5g}", f"at {'least' if f.at_least else 'most'} {f.limit:g}", "ok" if f.kept else "FAILED")
+        for f in figures
+    ]
+    _console.table(("against fp32 on held-out rows", "found", "limit", ""), rows, err=True)
 
 
 def held(error: float, tolerance: float | None) -> tuple[str, str]:

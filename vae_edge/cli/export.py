@@ -169,6 +169,8 @@ def run(
     except VerdictFailed as missed:
         if isinstance(missed.report, Verdict):
             _verdict_line(missed.report, err=True)
+        else:
+            _tables.gate(missed.report)
         raise
     if json:
         _console.print_json(NAME, {"report": report.to_dict()})

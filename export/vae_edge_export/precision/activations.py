@@ -22,7 +22,6 @@ RANGE_METHODS: tuple[RangeMethod, ...] = ("percentile", "entropy", "minmax")
 
 ROWS_AT_ONCE = 16
 """Every tensor of a graph is held for so many rows at once."""
-_ROWS_PER_COLLECTION = 64
 
 
 def element_types(model: onnx.ModelProto) -> dict[str, int]:
@@ -73,9 +72,8 @@ def ranges(
             calibrate_method=methods[method],
             extra_options={"symmetric": symmetric},
         )
-        count = len(next(iter(feeds.values())))
-        for start in range(0, count, _ROWS_PER_COLLECTION):  # it keeps all tensors of what it is given at once
-            collector.collect_data(_Reader(pieces(rows_of(feeds, slice(start, start + _ROWS_PER_COLLECTION)))))
+        for piece in pieces(feeds):  # one at a time: it keeps all tensors of what it is given, and stacks them
+            collector.collect_data(_Reader(iter([piece])))
         return collector.compute_data()
 
 

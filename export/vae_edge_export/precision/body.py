@@ -138,6 +138,8 @@ def weight_bytes(model: onnx.ModelProto, layers: Iterable[Layer]) -> int:
             continue
         for name in node.input[1:3] if node.op_type in RECURRENT else node.input[:2]:
             before = producers.get(name)
-            converted = before is not None and before.op_type in ("DequantizeLinear", "Cast")
-            counted.update(before.input if converted and before is not None else [name])
+            if before is None:
+                counted.add(name)
+            elif before.op_type in ("DequantizeLinear", "Cast") and before.input[0] in stored:
+                counted.update(before.input)
     return sum(stored.get(name, 0) for name in counted)

@@ -26,15 +26,16 @@ _ROOM = 4.0
 _WEIGHT_ERROR = 1e-2
 """Largest norm of what rounding does to a weight, relative to its own."""
 
-_SAFE = RECURRENT | frozenset(
+_SAFE = frozenset(
     """
     Gemm MatMul Conv ConvTranspose Add Sub Mul Div Neg Abs Min Max Clip Where
     Relu LeakyRelu PRelu Elu Selu Celu ThresholdedRelu Sigmoid HardSigmoid HardSwish Tanh Softsign
-    Identity Reshape Flatten Transpose Squeeze Unsqueeze Concat Split Slice Gather Expand Tile Pad Resize
+    Identity Reshape Flatten Squeeze Unsqueeze Concat Split Slice Gather Expand Tile Pad Resize
     DepthToSpace SpaceToDepth MaxPool AveragePool
     """.split()  # noqa: SIM905 (as in onnx_ops)
 )
-"""Operators that may run in float16: no exponentials, powers, reductions or normalisations."""
+"""Operators that may run in float16: no exponentials, powers, reductions or normalisations. Nor Transpose: one in
+float16 before a MatMul ends onnxruntime 1.23 to 1.32 with a segmentation fault on x86 (onnxruntime#28392)."""
 
 _CONVERSIONS = ("Cast", "QuantizeLinear", "DequantizeLinear")
 
@@ -47,11 +48,19 @@ class HalfPlan:
     """What becomes float16, and what does not though it is in the body.
 
     Attributes:
-        nodes: names. kept: name to the reason in words.
+        nodes: names. weights: names of recurrent nodes, which compute in float32 with weights stored as float16:
+            what a step rounds, all later ones carry on.
+        kept: name to the reason in words.
     """
 
     nodes: frozenset[str]
+    weights: frozenset[str]
     kept: dict[str, str]
+
+
+def only(node: str) -> HalfPlan:
+    """The plan that touches one node and nothing else."""
+    return HalfPlan(frozenset({node}), frozenset(), {})
 
 
 def plan(model: onnx.ModelProto, body: frozenset[str], largest: Mapping[str, float]) -> HalfPlan:
@@ -62,25 +71,30 @@ def plan(model: onnx.ModelProto, body: frozenset[str], largest: Mapping[str, flo
         largest: absolute value of every float tensor on real rows and probes.
     """
     weights = {t.name: t for t in model.graph.initializer if t.data_type == TensorProto.FLOAT}
-    nodes, kept = set(), {}
+    types = element_types(model)
+    nodes, recurrent, kept = set(), set(), {}
     for node in model.graph.node:
         if node.name not in body:
             continue
+        if node.op_type in RECURRENT:
+            recurrent.add(node.name)
+            continue
+        if types.get(node.output[0]) != TensorProto.FLOAT:
+            continue
         if node.op_type not in _SAFE:
-            kept[node.name] = "this operator needs float32"
+            kept[node.name] = f"{node.op_type} stays float32 wherever it stands"
             continue
         problem = next(filter(None, (_of_weight(weights[i]) for i in node.input if i in weights)), None)
-        for tensor in (*node.input, *node.output):
-            size = largest.get(tensor, 0.0)
-            if size * _ROOM > LARGEST:
-                problem = f"values to {size:.3g}, float16 ends at 65504"
-            elif 0 < size < _NORMAL_FROM:
-                problem = f"values only to {size:.3g}, below float16's normal numbers"
+        sizes = [largest.get(tensor, 0.0) for tensor in (*node.input, *node.output)]
+        if not problem and max(sizes) * _ROOM > LARGEST:
+            problem = f"values to {max(sizes):.3g}, float16 ends at 65504"
+        elif not problem and (small := [size for size in sizes if 0 < size < _NORMAL_FROM]):
+            problem = f"values only to {min(small):.3g}, below float16's normal numbers"
         if problem:
             kept[node.name] = problem
         else:
             nodes.add(node.name)
-    return HalfPlan(frozenset(nodes), kept)
+    return HalfPlan(frozenset(nodes), frozenset(recurrent), kept)
 
 
 def _of_weight(tensor: onnx.TensorProto) -> str | None:
@@ -94,21 +108,21 @@ def _of_weight(tensor: onnx.TensorProto) -> str | None:
     return f"weights too small for float16: {lost:.1%} of their norm is lost" if lost > _WEIGHT_ERROR else None
 
 
-def to_half(model: onnx.ModelProto, nodes: frozenset[str]) -> onnx.ModelProto:
-    """A new model with some nodes typed float16, and casts where they meet the others."""
-    return _Converter(model, nodes, rounded=False).converted()
+def to_half(model: onnx.ModelProto, plan: HalfPlan) -> onnx.ModelProto:
+    """A new model with nodes typed float16 as planned, and casts where they meet the others."""
+    return drop_unread(_Converter(model, plan, rounded=False).converted())
 
 
-def rounded(model: onnx.ModelProto, nodes: frozenset[str]) -> onnx.ModelProto:
+def rounded(model: onnx.ModelProto, plan: HalfPlan) -> onnx.ModelProto:
     """The same in float32 arithmetic, every input, weight and result of those nodes rounded to float16."""
-    return _Converter(model, nodes, rounded=True).converted()
+    return drop_unread(_Converter(model, plan, rounded=True).converted())
 
 
 class _Converter:
     """Tensors exist in up to two types; each is made when a node first asks for it."""
 
-    def __init__(self, model: onnx.ModelProto, nodes: frozenset[str], *, rounded: bool) -> None:
-        self._model, self._nodes, self._rounded = model, nodes, rounded
+    def __init__(self, model: onnx.ModelProto, plan: HalfPlan, *, rounded: bool) -> None:
+        self._model, self._plan, self._rounded = model, plan, rounded
         self._floats = {name for name, type_ in element_types(model).items() if type_ == TensorProto.FLOAT}
         self._weights = {t.name: t for t in model.graph.initializer}
         self._made: list[onnx.NodeProto] = []
@@ -121,9 +135,11 @@ class _Converter:
         for node in self._model.graph.node:
             copy = onnx.NodeProto()
             copy.CopyFrom(node)
-            if node.name in self._nodes:
+            if node.name in self._plan.nodes:
                 self._halve(copy)
             else:
+                if node.name in self._plan.weights:
+                    self._halve_weights(copy)
                 self._made.append(copy)
         used = {name for node in self._made for name in node.input}
         weights = [t for t in (*self._weights.values(), *self._initializers.values()) if t.name in used]
@@ -142,6 +158,16 @@ class _Converter:
             if name in self._floats:
                 node.output[index] = f"{name}.half" if not self._rounded else f"{name}.exact"
                 self._widen(name, node.output[index])
+
+    def _halve_weights(self, node: onnx.NodeProto) -> None:
+        for index, name in enumerate(node.input):
+            if name in self._floats and name in self._weights:
+                wide = f"{name}.widened"
+                if wide not in self._available:
+                    self._available.add(wide)
+                    half = self._half(name)
+                    self._cast(half, wide, TensorProto.FLOAT)
+                node.input[index] = wide
 
     def _half(self, name: str) -> str:
         """The float16 twin of a tensor (its rounded twin, where only rounding is wanted)."""

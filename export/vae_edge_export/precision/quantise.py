@@ -77,8 +77,32 @@ def quantise(
         quantizer.quantize_model()
         quantizer.model.topological_sort()
     result: onnx.ModelProto = quantizer.model.model
+    _free_outputs(result, layers)
     _spare_the_rest(result, layers, frozenset(inside))
     return drop_unread(result)
+
+
+def _free_outputs(model: onnx.ModelProto, layers: Sequence[Layer]) -> None:
+    """Give the float tensor out where a layer reads an output of the graph, in place.
+
+    onnxruntime's quantiser gives out its 8-bit copy, and calls the float one ``NAME_QuantizeLinear_Input``.
+    """
+    graph = model.graph
+    convolutions = _results_of_convolutions(graph, layers)
+    given = {output for node in graph.node for output in node.output}
+    renamed: dict[str, str] = {}
+    for value in graph.output:
+        exact = f"{value.name}_QuantizeLinear_Input"
+        if exact in given and exact not in convolutions:
+            renamed |= {exact: value.name, value.name: f"{value.name}_DequantizeLinear_Output"}
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [renamed.get(name, name) for name in names]
+
+
+def _results_of_convolutions(graph: onnx.GraphProto, layers: Sequence[Layer]) -> set[str]:
+    names = {layer.node for layer in layers if layer.op_type in CONVOLUTIONS}
+    return {output for node in graph.node if node.name in names for output in node.output}
 
 
 def _spare_the_rest(model: onnx.ModelProto, layers: Sequence[Layer], inside: frozenset[str]) -> None:
@@ -94,19 +118,14 @@ def _spare_the_rest(model: onnx.ModelProto, layers: Sequence[Layer], inside: fro
         if node.op_type == "DequantizeLinear" and node.input[0] in quantised
     }
     names = {layer.node for layer in layers}
-    from_convolution = {
-        output for node in graph.node if node.name in names and node.op_type in CONVOLUTIONS for output in node.output
-    }
+    convolutions = _results_of_convolutions(graph, layers)
     for node in graph.node:
         if node.name in names or node.name in inside or node.op_type == "QuantizeLinear":
             continue
         for index, name in enumerate(node.input):
             tensor = source.get(name)
-            if tensor is not None and tensor not in from_convolution:
+            if tensor is not None and tensor not in convolutions:
                 node.input[index] = tensor
-    outputs = {value.name for value in graph.output}
-    if lost := outputs - {output for node in graph.node for output in node.output}:
-        raise AssertionError(f"quantising lost the outputs {sorted(lost)}")
 
 
 def quantise_weights(model: onnx.ModelProto, layers: Sequence[Layer]) -> onnx.ModelProto:

@@ -80,11 +80,10 @@ def search_half(material: Material, gate: Gate) -> Candidate:
         body = material.bodies[graph]
         largest = largest_values(model, [material.feeds[graph], *material.probes[graph]])
         plan = half.plan(model, body.between["encoder"] | body.between["decoder"], largest)
-        models[graph] = half.drop_unread(half.to_half(model, plan.nodes))
-        measured[graph] = half.drop_unread(half.rounded(model, plan.nodes))
+        models[graph], measured[graph] = half.to_half(model, plan), half.rounded(model, plan)
         if graph == "score":
             kept = {_name(node): reason for node, reason in plan.kept.items()}
-            reduced = {layer.weight for layer in body.layers if layer.node in plan.nodes}
+            reduced = {layer.weight for layer in body.layers if layer.node in plan.nodes | plan.weights}
     layers = [layer for layer in material.bodies["score"].layers if layer.weight in reduced]
     reduction = Reduction(
         scheme="fp16",
@@ -100,7 +99,7 @@ def search_half(material: Material, gate: Gate) -> Candidate:
     def costs() -> dict[Layer, float]:
         return {
             layer: score_noise(
-                _scores(material, half.rounded(material.models["score"], frozenset({layer.node}))), material.fp32.score
+                _scores(material, half.rounded(material.models["score"], half.only(layer.node))), material.fp32.score
             )
             for layer in layers
         }
@@ -112,7 +111,8 @@ def search_int8(material: Material, gate: Gate, *, kind: Int8, progress: Progres
     """The whole network in int8 by the best way of taking ranges; where the gate is missed with the most
     sensitive layers spared, then with only the encoder in int8 and the decoder in float16.
 
-    Returns the first candidate that passes, else the best one with what it missed.
+    Returns the first candidate that passes with some room, else the best one with what it missed: the gate proper
+    is held on other rows.
     """
     layers = material.bodies["score"].layers
     static = [layer for layer in layers if layer.op_type not in RECURRENT]
@@ -202,8 +202,8 @@ class _Int8:
         if not half_decoder or not body.of("decoder"):
             return shipped, shipped
         largest = largest_values(model, [self._material.feeds[graph], *self._material.probes[graph]])
-        nodes = half.plan(model, body.between["decoder"], largest).nodes
-        return half.drop_unread(half.to_half(shipped, nodes)), half.drop_unread(half.rounded(shipped, nodes))
+        plan = half.plan(model, body.between["decoder"], largest)
+        return half.to_half(shipped, plan), half.rounded(shipped, plan)
 
     def _ranges_of(self, graph: str, method: RangeMethod) -> Any:
         if (graph, method) not in self._ranges:
@@ -234,7 +234,7 @@ def _measured(
         found, material.fp32, material.row, thresholds=(mine, theirs), labels=None, traps=({}, {})
     )  # labels and traps are for the gate proper
     noise = score_noise(found.score, material.fp32.score)
-    return Candidate(models, measured, reduction, fidelity, noise, problems(fidelity, gate), blame)
+    return Candidate(models, measured, reduction, fidelity, noise, problems(fidelity, gate.tightened()), blame)
 
 
 def _scores(material: Material, model: onnx.ModelProto) -> Array:
