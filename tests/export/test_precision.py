@@ -12,11 +12,12 @@ from onnx import TensorProto, helper, numpy_helper
 from vae_edge_export.precision import half
 from vae_edge_export.precision.activations import element_types, largest_values, ranges, run, session_of
 from vae_edge_export.precision.body import Layer, find_bodies, weight_bytes
-from vae_edge_export.precision.fidelity import latent_error, psnr_db, score_noise
+from vae_edge_export.precision.fidelity import mean_ssim, relative_latent_error, score_noise, whole_psnr_db
 from vae_edge_export.precision.gates import DEFAULT_GATES, figures, parse_gates, problems
 from vae_edge_export.precision.quantise import quantise, quantise_weights
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.manifest import Fidelity
+from vae_edge_runtime.specs import InputSpec
 
 RNG = np.random.default_rng(0)
 X = RNG.uniform(-1, 1, size=(64, 3, 8, 8)).astype(np.float32)
@@ -179,7 +180,7 @@ def test_int8_has_the_axes_types_and_places_its_engine_takes(kind: str) -> None:
     exact = run(session_of(m), ["score", "mean"], {"x": X})
     found = run(session_of(made), ["score", "mean"], {"x": X})
     assert score_noise(found["score"], exact["score"]) < 0.1
-    assert latent_error(found["mean"], exact["mean"]) < 0.03
+    assert relative_latent_error(found["mean"], exact["mean"]) < 0.03
     assert len(np.unique(found["mean"])) > 1000  # not the 8-bit copy the decoder reads
 
 
@@ -215,10 +216,15 @@ def test_int8_weights_are_within_half_a_step_of_the_float_ones() -> None:
 
 def test_figures_are_what_their_names_say() -> None:
     a = np.array([0.0, 10.0, 20.0, 30.0])
-    assert psnr_db(a + 1, a, peak=100) == pytest.approx(40.0)
-    assert psnr_db(a, a, peak=100) == 200.0
-    assert latent_error(a * 1.1, a) == pytest.approx(0.1)
-    assert latent_error(np.array([1, 2, 3, 4]), np.array([1, 2, 3, 5])) == 0.25
+    row = InputSpec((1,), "float32", "features", -50.0, 50.0, ())
+    assert whole_psnr_db(a + 1, a, row) == pytest.approx(40.0)
+    assert whole_psnr_db(a, a, row) == 200.0
+    assert whole_psnr_db(a * np.nan, a, row) == 0.0
+    assert relative_latent_error(a[:, None] * 1.1, a[:, None]) == pytest.approx(0.1)
+    assert relative_latent_error(np.array([1, 2, 3, 4]), np.array([1, 2, 3, 5])) == 0.25
+    pictures = RNG.integers(0, 256, (2, 12, 12, 3)).astype(np.uint8)
+    assert mean_ssim(pictures, pictures, InputSpec((12, 12, 3), "uint8", "nhwc", 0.0, 255.0, ())) == pytest.approx(1.0)
+    assert mean_ssim(a, a, row) is None
     assert score_noise(3 * a + 7, a) == pytest.approx(0.0, abs=1e-7)  # thresholds are fitted anew
     assert score_noise(np.array([1.0, -1.0, -1.0, 1.0]), a) == pytest.approx(1.0)
     assert score_noise(np.array([1.0, np.nan, 1.0, 1.0]), a) == math.inf

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from vae_edge_export.agreement import WINDOW, latent_error, psnr_db, ssim
 from vae_edge_export.build import BuiltGraphs
 from vae_edge_export.parity import Feeds, rows_of, run_backend
-from vae_edge_export.residuals import StructuralSimilarity
-from vae_edge_export.rows import model_shape
 from vae_edge_export.verdict import auroc, rank_correlation
 from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.manifest import Fidelity
@@ -26,7 +24,6 @@ Array = NDArray[Any]
 _PICTURES = 256
 """Rows that are decoded to compare reconstructions; scores are compared on all."""
 _EQUAL_DB = 200.0
-_SSIM_FROM = 11  # pixels a side, the window of SSIM
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,39 +80,38 @@ def compare(
         decision_agreement=float(((found.score > thresholds[0]) == (fp32.score > thresholds[1])).mean()),
         auroc_change=change,
         auroc_on="synthetic" if labels is None else "labelled",
-        reconstruction_psnr_db=psnr_db(found.decoded, fp32.decoded, peak=row.high - row.low),
+        reconstruction_psnr_db=whole_psnr_db(found.decoded, fp32.decoded, row),
         reconstruction_ssim=mean_ssim(found.decoded, fp32.decoded, row),
-        latent_error=latent_error(found.latents, fp32.latents),
+        latent_error=relative_latent_error(found.latents, fp32.latents),
     )
 
 
-def psnr_db(found: Array, wanted: Array, *, peak: float) -> float:
-    """Peak signal-to-noise ratio in dB, 10 log10(peak^2 / mean squared error); 200 where equal."""
-    error = float(np.mean(np.square(found.astype(np.float64) - wanted.astype(np.float64))))
-    if not math.isfinite(error):
+def whole_psnr_db(found: Array, wanted: Array, row: InputSpec) -> float:
+    """PSNR over all rows at once, peak the range of the rows; 200 where equal, 0 where one is not finite."""
+    if not np.isfinite(found.astype(np.float64)).all():
         return 0.0
-    return min(_EQUAL_DB, 10 * math.log10(peak**2 / error)) if error > 0 and peak > 0 else _EQUAL_DB * (error == 0)
+    peak = max(row.high - row.low, 1e-6)
+    return min(_EQUAL_DB, float(psnr_db(found.reshape(1, -1), wanted.reshape(1, -1), peak)[0]))
 
 
 def mean_ssim(found: Array, wanted: Array, row: InputSpec) -> float | None:
-    """Mean structural similarity of images (Wang et al. 2004); None of what is no image of 11 pixels or more."""
-    shape = model_shape(row.shape, row.layout)
-    if row.layout not in ("nchw", "nhwc") or min(shape[1:]) < _SSIM_FROM:
+    """Mean SSIM of images; None of what is no image of 11 pixels or more."""
+    if row.layout not in ("nchw", "nhwc"):
         return None
-    images = [torch.from_numpy(np.array(x, dtype=np.float32)) for x in (found, wanted)]
     if row.layout == "nhwc":
-        images = [x.permute(0, 3, 1, 2) for x in images]
-    with torch.no_grad():
-        return 1.0 - float(StructuralSimilarity(max(row.high - row.low, 1e-6), shape)(*images).mean())
+        found, wanted = (np.moveaxis(x, 3, 1) for x in (found, wanted))
+    if min(found.shape[2:]) < WINDOW:
+        return None
+    return float(ssim(found, wanted, max(row.high - row.low, 1e-6)).mean())
 
 
-def latent_error(found: Array, wanted: Array) -> float:
-    """Rms difference over the rms; of indices the share that differ."""
+def relative_latent_error(found: Array, wanted: Array) -> float:
+    """Rms difference over the rms; of indices the share that differ; infinite where none is finite."""
     if wanted.dtype.kind == "i":
         return float((found != wanted).mean())
-    size = float(np.sqrt(np.mean(np.square(wanted, dtype=np.float64))))
-    error = float(np.sqrt(np.mean(np.square(found.astype(np.float64) - wanted.astype(np.float64)))))
-    return error / size if size > 0 else (0.0 if error == 0 else math.inf)
+    if not np.isfinite(found).all():
+        return math.inf
+    return latent_error(wanted, found).relative_rms
 
 
 def score_noise(found: Array, wanted: Array) -> float:
