@@ -36,6 +36,14 @@ def steps(out: Path, epochs: int) -> list[tuple[str, list[str], Path | None]]:
             ),
             out / "export.json",
         ),
+        (
+            "Smaller variants of it, each held to fp32 by a gate",
+            _vae_edge(
+                "export", run, "-o", out / "variants.vaeb", "--calibration", data / "calibration.npy",
+                "--evaluation", held_out, "--precision", "fp32,fp16,int8", "--quiet", "--force",
+            ),
+            None,
+        ),
         ("Let the bundle prove itself on this machine", _vae_edge("verify", bundle), None),
         (
             "On the device: score, sample, reconstruct; no torch in this process",
