@@ -32,7 +32,7 @@ from .precision.activations import session_of
 from .precision.body import find_bodies, named_uniquely
 from .precision.fidelity import compare, observe
 from .precision.gates import figures, problems
-from .precision.search import Candidate, Material, search_half, search_int8
+from .precision.search import Candidate, Material, search_half, search_int8, sprung
 from .rows import ExportRows
 from .timer import Timer
 from .verdict import measure_verdict, rank_correlation
@@ -133,8 +133,10 @@ class Workshop:
             probes=probing,
             x=x,
             fp32=observed,
+            traps=sprung(fp32, self.built, x, self.rows.row, whole=self._whole),
             row=self.rows.row,
             rate=self.config.false_positive_rate,
+            whole=self._whole,
         )
 
     def reduced(self, name: Reduced, material: Material, fp32: Backend, before: FinishedVariant) -> FinishedVariant:

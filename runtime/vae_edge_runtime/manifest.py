@@ -164,8 +164,8 @@ class Fidelity:
         rows: held-out rows.
         rank_correlation: of the scores (Spearman).
         decision_agreement: share of equal decisions, each at its own threshold.
-        auroc_change: absolute. auroc_on: anomalies ``labelled`` by the user, or ``synthetic`` ones (the
-            mean over the kinds of ``Variant.traps``).
+        auroc_change: absolute. auroc_on: anomalies ``labelled`` by the user, or ``synthetic`` ones (all
+            kinds of ``Variant.traps`` together).
         reconstruction_psnr_db: of decoded posterior means; peak: the range of the rows; 200 where equal.
         reconstruction_ssim: of images; None of others.
         latent_error: rms difference of the posterior mean over its rms; of codes the share that differ.

@@ -10,6 +10,8 @@ Two kinds, because engines want opposite things:
     (TensorRT refuses unsigned activations, and int32 biases).
 ``int8-cpu``: for onnxruntime on a CPU. Unsigned activations, pairs before and after a layer:
     without those after it no integer kernel is chosen (measured on x86: SiLU networks stay float).
+    What lies between layers (``ALONG``) is quantised with them, or float islands cost more than the
+    integer kernels win (measured, batch 32: 1.34 times fp32's speed without, 1.67 with; ranks alike).
 """
 
 from __future__ import annotations
@@ -31,8 +33,22 @@ Int8 = Literal["int8", "int8-cpu"]
 _PER_CHANNEL_AXIS = {"LSTM": 1, "GRU": 1, "RNN": 1, "Conv": 0, "ConvTranspose": None, "MatMul": 1}
 
 
+ALONG = frozenset(
+    """
+    Add Mul Sigmoid Relu LeakyRelu Clip Reshape Flatten Transpose Slice Concat DepthToSpace MaxPool Resize
+    """.split()  # noqa: SIM905 (as in onnx_ops)
+)
+"""Operators between layers with integer kernels of their own, or that only move what they get."""
+
+
 def quantise(
-    model: onnx.ModelProto, layers: Sequence[Layer], ranges: Any, *, kind: Int8, inside: Collection[str]
+    model: onnx.ModelProto,
+    layers: Sequence[Layer],
+    ranges: Any,
+    *,
+    kind: Int8,
+    inside: Collection[str],
+    along: Collection[str] = (),
 ) -> onnx.ModelProto:
     """A new model with some layers in int8.
 
@@ -41,12 +57,14 @@ def quantise(
             ConvTranspose per tensor (TensorRT wants scales per *input* channel and is wrong otherwise).
         ranges: of the tensors around them, from ``activations.ranges``.
         inside: nodes of the network; all others read the float tensors.
+        along: nodes between the layers that are quantised with them.
     """
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
     signed = kind == "int8"
-    op_types = sorted({layer.op_type for layer in layers})
+    quantised = {layer.node for layer in layers} | set(along)
+    op_types = sorted({node.op_type for node in model.graph.node if node.name in quantised})
     per_tensor = {
         layer.weight: [{"quant_type": QuantType.QInt8, "symmetric": True}]
         for layer in layers
@@ -69,7 +87,7 @@ def quantise(
             weight_qType=QuantType.QInt8,
             activation_qType=QuantType.QInt8 if signed else QuantType.QUInt8,
             tensors_range=ranges,
-            nodes_to_quantize=[layer.node for layer in layers],
+            nodes_to_quantize=sorted(quantised),
             nodes_to_exclude=[],
             op_types_to_quantize=op_types,
             extra_options=options,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,15 +12,19 @@ from numpy.typing import NDArray
 
 from vae_edge_export.backends import in_memory
 from vae_edge_export.build import BuiltGraphs
-from vae_edge_export.parity import Feeds, run_backend
+from vae_edge_export.parity import Feeds, rows_of, run_backend
+from vae_edge_export.passes.transposed import unroll_transposed
+from vae_edge_export.traps import ROWS, spring_traps
+from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.manifest import Fidelity, Reduction
+from vae_edge_runtime.specs import InputSpec
 
 from . import half
 from .activations import RANGE_METHODS, RangeMethod, largest_values, ranges
-from .body import RECURRENT, Body, Layer, weight_bytes
+from .body import RECURRENT, Body, Layer, Part, find_bodies, weight_bytes
 from .fidelity import Observed, compare, observe, score_noise
 from .gates import Gate, problems
-from .quantise import Int8, quantise, quantise_weights
+from .quantise import ALONG, Int8, quantise, quantise_weights
 
 Array = NDArray[Any]
 Models = dict[str, onnx.ModelProto]
@@ -38,7 +42,8 @@ class Material:
         models: the fp32 graphs, nodes named uniquely. feeds: per graph, calibration rows to take ranges from.
         probes: per graph, rows beyond them that must not overflow.
         x: the feeds of ``score``, on which candidates are compared; fp32: what fp32 makes of them.
-        rate: false-positive rate of the thresholds.
+        traps: fp32's probability, per kind of unnatural row, that one scores above a normal row.
+        rate: false-positive rate of the thresholds. whole: rows are whole numbers, classes.
     """
 
     built: BuiltGraphs
@@ -48,8 +53,10 @@ class Material:
     probes: Mapping[str, Sequence[Feeds]]
     x: Feeds
     fp32: Observed
-    row: Any
+    traps: Mapping[str, float]
+    row: InputSpec
     rate: float
+    whole: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,9 +121,9 @@ def search_int8(material: Material, gate: Gate, *, kind: Int8, progress: Progres
     Returns the first candidate that passes with some room, else the best one with what it missed: the gate proper
     is held on other rows.
     """
-    layers = material.bodies["score"].layers
-    static = [layer for layer in layers if layer.op_type not in RECURRENT]
     maker = _Int8(material, kind)
+    layers = maker.layers
+    static = [layer for layer in layers if layer.op_type not in RECURRENT]
 
     def costs(method: RangeMethod) -> dict[Layer, float]:
         progress(f"{kind}: which layers are sensitive")
@@ -152,8 +159,16 @@ class _Int8:
     """Makes int8 graphs; ranges are taken once per graph and method."""
 
     def __init__(self, material: Material, kind: Int8) -> None:
+        if kind == "int8-cpu":
+            models = {graph: unroll_transposed(model) for graph, model in material.models.items()}
+            material = replace(material, models=models, bodies=find_bodies(models))
         self._material, self._kind = material, kind
         self._ranges: dict[tuple[str, RangeMethod], Any] = {}
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Of the whole network."""
+        return self._material.bodies["score"].layers
 
     def make(
         self, method: RangeMethod, layers: Sequence[Layer], *, spared: Mapping[Layer, float]
@@ -196,7 +211,9 @@ class _Int8:
         shipped = model
         if static:
             inside = body.between["encoder"] | body.between["decoder"]
-            shipped = quantise(model, static, self._ranges_of(graph, method), kind=self._kind, inside=inside)
+            found = self._ranges_of(graph, method)
+            along = self._along(graph, {layer.part for layer in static})
+            shipped = quantise(model, static, found, kind=self._kind, inside=inside, along=along)
         if recurrent:
             shipped = quantise_weights(shipped, recurrent)
         if not half_decoder or not body.of("decoder"):
@@ -205,17 +222,39 @@ class _Int8:
         plan = half.plan(model, body.between["decoder"], largest)
         return half.to_half(shipped, plan), half.rounded(shipped, plan)
 
+    def _along(self, graph: str, parts: set[Part]) -> list[str]:
+        """Nodes between the layers of some parts that are quantised with them."""
+        if self._kind == "int8":
+            return []
+        body = self._material.bodies[graph]
+        between = frozenset().union(*(body.between[part] for part in parts))
+        nodes = self._material.models[graph].graph.node
+        return [node.name for node in nodes if node.name in between and node.op_type in ALONG]
+
     def _ranges_of(self, graph: str, method: RangeMethod) -> Any:
         if (graph, method) not in self._ranges:
-            layers = self._material.bodies[graph].layers
+            body, model = self._material.bodies[graph], self._material.models[graph]
+            names = {layer.node for layer in body.layers if layer.op_type not in RECURRENT}
+            names |= set(self._along(graph, {layer.part for layer in body.layers}))
             self._ranges[graph, method] = ranges(
-                self._material.models[graph],
+                model,
                 self._material.feeds[graph],
                 method=method,
-                op_types=sorted({layer.op_type for layer in layers if layer.op_type not in RECURRENT}),
+                op_types=sorted({node.op_type for node in model.graph.node if node.name in names}),
                 symmetric=self._kind == "int8",
             )
         return self._ranges[graph, method]
+
+
+def sprung(backend: Backend, built: BuiltGraphs, x: Feeds, row: InputSpec, *, whole: bool) -> dict[str, float]:
+    """``spring_traps`` for the default head on some rows."""
+    some = rows_of(x, slice(ROWS))
+
+    def score(rows: Array) -> dict[str, Array]:
+        found = run_backend(backend, "score", built.signatures["score"], some | {"x": rows}, rows=ROWS)
+        return {"default": found["score"]}
+
+    return spring_traps(some["x"], row, score, whole=whole)["default"]
 
 
 def _measured(
@@ -229,10 +268,11 @@ def _measured(
     """Figures of a candidate on calibration rows, decisions at the same quantile of either's scores."""
     with in_memory(measured) as backend:
         found = observe(backend, material.built, material.x)
+        traps = sprung(backend, material.built, material.x, material.row, whole=material.whole)
     mine, theirs = (float(np.quantile(o.score, 1 - material.rate)) for o in (found, material.fp32))
     fidelity = compare(
-        found, material.fp32, material.row, thresholds=(mine, theirs), labels=None, traps=({}, {})
-    )  # labels and traps are for the gate proper
+        found, material.fp32, material.row, thresholds=(mine, theirs), labels=None, traps=(traps, material.traps)
+    )
     noise = score_noise(found.score, material.fp32.score)
     return Candidate(models, measured, reduction, fidelity, noise, problems(fidelity, gate.tightened()), blame)
 

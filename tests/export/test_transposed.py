@@ -1,0 +1,64 @@
+"""A ConvTranspose written as Conv, DepthToSpace and Slice computes the same for every stride, kernel and padding."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from vae_edge_export.passes.transposed import unroll_transposed
+
+RNG = np.random.default_rng(0)
+
+
+def model(kernel: tuple[int, int], **attributes: object) -> onnx.ModelProto:
+    groups = int(attributes.get("group", 1))  # type: ignore[call-overload]
+    weight = RNG.normal(size=(4, 6 // groups, *kernel)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], name="up", **attributes)],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4, 5, 7])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(RNG.normal(size=6).astype(np.float32), "b")],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    return onnx.shape_inference.infer_shapes(made)
+
+
+def run(m: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    found: np.ndarray = onnxruntime.InferenceSession(m.SerializeToString()).run(None, {"x": x})[0]
+    return found
+
+
+CASES = [
+    ((kh, kw), stride, pad, extra)
+    for (kh, kw), stride, pad, extra in itertools.product(
+        [(2, 2), (3, 3), (4, 4), (5, 3)], [2, 3], [(0, 0, 0, 0), (1, 1, 1, 1), (1, 0, 0, 1)], [(0, 0), (1, 1)]
+    )
+    if max(extra) < stride and min(kh, kw) > max(pad)
+]
+
+
+@pytest.mark.parametrize(("kernel", "stride", "pads", "extra"), CASES)
+def test_the_unrolled_form_is_exact(
+    kernel: tuple[int, int], stride: int, pads: tuple[int, ...], extra: tuple[int, int]
+) -> None:
+    m = model(kernel, strides=[stride] * 2, pads=pads, output_padding=extra)
+    x = RNG.normal(size=(2, 4, 5, 7)).astype(np.float32)
+    unrolled = unroll_transposed(m)
+    wanted, found = run(m, x), run(unrolled, x)
+    assert found.shape == wanted.shape
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    kinds = [node.op_type for node in unrolled.graph.node]
+    reaches = all(p + stride * -(-k // stride) - k - e >= 0 for p, k, e in zip(pads[2:], kernel, extra, strict=True))
+    assert kinds == (["Conv", "DepthToSpace", "Slice"] if reaches else ["ConvTranspose"])
+
+
+@pytest.mark.parametrize("kept", [{"group": 2}, {"strides": [1, 1]}, {"strides": [2, 1]}, {"dilations": [2, 2]}])
+def test_other_kinds_stay_as_they_are(kept: dict[str, object]) -> None:
+    m = model((3, 3), **({"strides": [2, 2]} | kept))
+    assert [node.op_type for node in unroll_transposed(m).graph.node] == ["ConvTranspose"]
