@@ -54,6 +54,18 @@ class Body:
     layers: tuple[Layer, ...]
     between: Mapping[Part, frozenset[str]]
 
+    def halvable(self, *parts: Part) -> frozenset[str]:
+        """Nodes that may be float16: what is between layers, but beside recurrent ones the other layers alone.
+
+        TensorRT RTX 1.7 fails to build float16 reshapes between them ("mismatched number of elements").
+        """
+        found: set[str] = set()
+        for part in parts:
+            layers = self.of(part)
+            recurrent = any(layer.op_type in RECURRENT for layer in layers)
+            found |= {layer.node for layer in layers} if recurrent else self.between[part]
+        return frozenset(found)
+
     def of(self, *parts: Part) -> tuple[Layer, ...]:
         """Layers of some parts."""
         return tuple(layer for layer in self.layers if layer.part in parts)

@@ -86,7 +86,7 @@ def search_half(material: Material, gate: Gate) -> Candidate:
     for graph, model in material.models.items():
         body = material.bodies[graph]
         largest = largest_values(model, [material.feeds[graph], *material.probes[graph]])
-        plan = half.plan(model, body.between["encoder"] | body.between["decoder"], largest)
+        plan = half.plan(model, body.halvable("encoder", "decoder"), largest)
         models[graph], measured[graph] = half.to_half(model, plan), half.rounded(model, plan)
         if graph == "score":
             kept = {_name(node): reason for node, reason in plan.kept.items()}
@@ -215,12 +215,20 @@ class _Int8:
             along = self._along(graph, {layer.part for layer in static})
             shipped = quantise(model, static, found, kind=self._kind, inside=inside, along=along)
         if recurrent:
-            shipped = quantise_weights(shipped, recurrent)
+            shipped = self._recurrent(shipped, recurrent)
         if not half_decoder or not body.of("decoder"):
             return shipped, shipped
         largest = largest_values(model, [self._material.feeds[graph], *self._material.probes[graph]])
-        plan = half.plan(model, body.between["decoder"], largest)
+        plan = half.plan(model, body.halvable("decoder"), largest)
         return half.to_half(shipped, plan), half.rounded(shipped, plan)
+
+    def _recurrent(self, model: onnx.ModelProto, layers: Sequence[Layer]) -> onnx.ModelProto:
+        """Layers that compute in float32, with smaller weights: int8, but float16 of a GRU for TensorRT, which
+        builds no GRU behind DequantizeLinear (RTX 1.7; it does build an LSTM).
+        """
+        halved = {layer.node for layer in layers if self._kind == "int8" and layer.op_type != "LSTM"}
+        rest = [layer for layer in layers if layer.node not in halved]
+        return half.to_half(quantise_weights(model, rest), half.HalfPlan(frozenset(), frozenset(halved), {}))
 
     def _along(self, graph: str, parts: set[Part]) -> list[str]:
         """Nodes between the layers of some parts that are quantised with them."""
