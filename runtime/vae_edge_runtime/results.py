@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .calibration import ScoreSketch
 from .errors import CalibrationError, OptionError
 from .inputs import Status
 from .multiplicity import benjamini_hochberg
@@ -58,12 +60,12 @@ class HeadScores:
 
     score: F32
     threshold: float | None
-    _p_value: NDArray[np.float64] | None
+    _sketch: ScoreSketch | None
 
     @property
     def calibrated(self) -> bool:
         """Whether there are p-values."""
-        return self._p_value is not None
+        return self._sketch is not None
 
     @property
     def is_anomaly(self) -> NDArray[np.bool_]:
@@ -77,16 +79,16 @@ class HeadScores:
         above: NDArray[np.bool_] = self.score > np.float64(self.threshold)  # a comparison with NaN is False
         return above
 
-    @property
+    @cached_property
     def p_value(self) -> NDArray[np.float64]:
         """(n,) float64: split-conformal p-value against the calibration rows; NaN if not scored.
 
         Raises:
             CalibrationError: the bundle has no calibration.
         """
-        if self._p_value is None:
+        if self._sketch is None:
             raise CalibrationError("this bundle carries no calibration, so there are no p-values")
-        return self._p_value
+        return self._sketch.p_values(self.score)
 
     def discoveries(self, false_discovery_rate: float) -> NDArray[np.bool_]:
         """(n,) bool: rows to call anomalies together, so that of those called at most this share is normal.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,27 @@ from numpy.typing import NDArray
 from .calibration import ScoreSketch
 from .errors import CalibrationError, OptionError
 from .heads import Fitted, head_scores, outputs_for, posterior_noise, with_parts
-from .inputs import Status
+from .inputs import Status, all_finite
 from .latent_statistics import LatentStatistics
 from .manifest import Calibration, Manifest, Variant
 from .results import HeadScores, Scores
 
 Arrays = Mapping[str, NDArray[Any]]
 Run = Callable[[str, Arrays, Sequence[str]], list[NDArray[Any]]]
+
+
+class _Plan(NamedTuple):
+    """What one kind of call computes, worked out once.
+
+    Attributes:
+        computed: heads, parts of ensembles among them. wanted: those in the result.
+        outputs: of the graph ``score``. drawn: of the graph ``sampled``.
+    """
+
+    computed: tuple[str, ...]
+    wanted: tuple[str, ...]
+    outputs: tuple[str, ...]
+    drawn: tuple[str, ...]
 
 
 class Scorer:
@@ -32,6 +46,8 @@ class Scorer:
         default: dict[str, Calibration] = {self.heads[0]: variant.calibration} if variant.calibration else {}
         self.calibrations: dict[str, Calibration] = default | variant.channels
         self._sketches: dict[str, ScoreSketch] = {head: self._sketch(head) for head in default}
+        self._nothing_fitted = Fitted(None, None, self._sketches)
+        self._plans: dict[tuple[tuple[str, ...], bool], _Plan] = {}
 
     def _sketch(self, head: str) -> ScoreSketch:
         calibration = self.calibrations[head]
@@ -63,28 +79,24 @@ class Scorer:
         """
         if threshold is not None and not math.isfinite(threshold):
             raise OptionError(f"threshold is {threshold}; it must be a finite number, in the unit of the score")
-        spec = self._manifest.score
-        computed = with_parts(spec, (self.heads[0], *heads))
-        parts = ("reconstruction", *(() if spec.kl_weight is None else ("kl",)), *(("map",) if maps else ()))
-        names = tuple(dict.fromkeys((*outputs_for(spec, computed), *parts)))
-        outputs = dict(zip(names, run("score", feeds, names), strict=True))
-        if drawn := [head for head in computed if head in spec.sampled]:
-            noise = {"noise": posterior_noise(spec, self._manifest.latent, len(status))}
-            outputs |= zip(drawn, run("sampled", {**feeds, **noise}, drawn), strict=True)
+        plan = self._plan(tuple(heads), maps)
+        outputs = dict(zip(plan.outputs, run("score", feeds, plan.outputs), strict=True))
+        if plan.drawn:
+            noise = {"noise": posterior_noise(self._manifest.score, self._manifest.latent, len(status))}
+            outputs |= zip(plan.drawn, run("sampled", {**feeds, **noise}, plan.drawn), strict=True)
         blank_bad_rows(list(outputs.values()), status)
         # The default head alone needs nothing that was fitted.
-        fitted = self.fitted if len(computed) > 1 else Fitted(None, None, self._sketches)
-        by_head = head_scores(spec, computed, outputs, fitted)
+        fitted = self.fitted if len(plan.computed) > 1 else self._nothing_fitted
+        by_head = head_scores(self._manifest.score, plan.computed, outputs, fitted)
         results = {
             head: self._result(head, by_head[head], fitted, threshold if head == self.heads[0] else None)
-            for head in computed
-            if head in heads or head == self.heads[0]
+            for head in plan.wanted
         }
         default = results[self.heads[0]]
         return Scores(
             score=default.score,
             threshold=default.threshold,
-            _p_value=default._p_value,
+            _sketch=default._sketch,
             reconstruction=outputs["reconstruction"],
             kl=outputs.get("kl"),
             status=status,
@@ -96,7 +108,21 @@ class Scorer:
         calibration, sketch = self.calibrations.get(head), fitted.sketches.get(head)
         if threshold is None and calibration is not None:
             threshold = calibration.threshold
-        return HeadScores(score, threshold, sketch.p_values(score) if sketch is not None else None)
+        return HeadScores(score, threshold, sketch)
+
+    def _plan(self, heads: tuple[str, ...], maps: bool) -> _Plan:
+        plan = self._plans.get((heads, maps))
+        if plan is None:
+            spec = self._manifest.score
+            computed = with_parts(spec, (self.heads[0], *heads))
+            parts = ("reconstruction", *(() if spec.kl_weight is None else ("kl",)), *(("map",) if maps else ()))
+            plan = self._plans[heads, maps] = _Plan(
+                computed=computed,
+                wanted=tuple(head for head in computed if head in heads or head == self.heads[0]),
+                outputs=tuple(dict.fromkeys((*outputs_for(spec, computed), *parts))),
+                drawn=tuple(head for head in computed if head in spec.sampled),
+            )
+        return plan
 
     def threshold_for(self, rate: float, *, head: str | None, method: str) -> float:
         """The threshold of a head for another false-positive rate, from the same calibration rows.
@@ -124,6 +150,8 @@ class Scorer:
 
 def blank_bad_rows(outputs: Sequence[NDArray[Any]], status: NDArray[np.uint8]) -> None:
     """Mark rows with a non-finite output, then set every output of every marked row to NaN (-1)."""
+    if not status.any() and all(map(all_finite, outputs)):
+        return
     for output in outputs:
         finite = np.isfinite(output).all(axis=tuple(range(1, output.ndim)))
         status[~finite & (status == Status.OK)] = Status.NON_FINITE_OUTPUT

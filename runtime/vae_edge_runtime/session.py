@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -309,8 +308,11 @@ class VAE:
 
     def read_member(self, name: str) -> bytes:
         """Verified bytes of one member of the bundle, such as a golden vector."""
-        with self._in_use():
+        self._enter()
+        try:
             return self._bundle.read(name)
+        finally:
+            self._leave()
 
     def close(self) -> None:
         """Free the engine and the file, after the calls that run now; twice is no error."""
@@ -350,26 +352,27 @@ class VAE:
                 check_prior(self.manifest.latent, self._prior)
         return self._prior
 
-    @contextmanager
-    def _in_use(self) -> Iterator[None]:
+    def _enter(self) -> None:
+        """Count a call that ``close`` waits for; every one is followed by ``_leave``."""
         if os.getpid() != self._pid:
             raise SessionClosed("this session belongs to the parent process: call load() again after a fork")
         with self._idle:
             if self._closed:
                 raise SessionClosed("this session is closed: call load() again")
             self._running += 1
-        try:
-            yield
-        finally:
-            with self._idle:
-                self._running -= 1
+
+    def _leave(self) -> None:
+        with self._idle:
+            self._running -= 1
+            if self._closed:
                 self._idle.notify_all()
 
     def _run(self, graph: str, feeds: Mapping[str, NDArray[Any]], names: Sequence[str]) -> list[NDArray[Any]]:
         """Run in bounded pieces; 0 rows give empty arrays without the engine."""
         spec = self._variant.graphs[graph]
         n = len(next(iter(feeds.values())))
-        with self._in_use():
+        self._enter()
+        try:
             if 0 < n <= ROWS_PER_RUN:
                 return self._backend.run(graph, feeds, names)
             found = [np.empty((n, *spec.output(name).shape), dtype=spec.output(name).dtype) for name in names]
@@ -379,6 +382,8 @@ class VAE:
                 for whole, piece in zip(found, part, strict=True):
                     whole[rows] = piece
             return found
+        finally:
+            self._leave()
 
 
 def _choose_variant(manifest: Manifest, variant: str) -> str:

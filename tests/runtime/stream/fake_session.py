@@ -54,10 +54,10 @@ class FakeSession:
         assert np.isfinite(x).all()  # the guard lets nothing else through
         self.calls.append(len(x))
         score = self._score(x) if len(x) else np.empty(0, np.float32)
-        head = HeadScores(score, self.threshold, self.sketch.p_values(score))
+        head = HeadScores(score, self.threshold, self.sketch)
         found = np.square(x).astype(np.float32) if maps else None
         status = np.zeros(len(x), np.uint8)
-        return Scores(score, self.threshold, head._p_value, score, None, status, {"elbo": head}, found)
+        return Scores(score, self.threshold, self.sketch, score, None, status, {"elbo": head}, found)
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
         return np.full_like(x, 0.25)
