@@ -20,8 +20,11 @@ from vae_edge_export.parity import Feeds, rows_of
 RangeMethod = Literal["minmax", "entropy", "percentile"]
 RANGE_METHODS: tuple[RangeMethod, ...] = ("percentile", "entropy", "minmax")
 
-ROWS_AT_ONCE = 16
-"""Every tensor of a graph is held for so many rows at once."""
+_AT_ONCE_BYTES = 1 << 28
+"""Of all tensors of a graph, which are held at the same time."""
+_IN_ALL_BYTES = 1 << 33
+"""Of all tensors and rows that ranges are taken from: histograms take about 10 s for each of these GB."""
+_FEWEST, _MOST = 16, 256
 
 
 def element_types(model: onnx.ModelProto) -> dict[str, int]:
@@ -33,14 +36,25 @@ def element_types(model: onnx.ModelProto) -> dict[str, int]:
     return found
 
 
+def bytes_per_row(model: onnx.ModelProto, feeds: Feeds) -> int:
+    """Of all float tensors that the nodes give for one row."""
+    wanted = _float_results(model)
+    found = session_of(_giving(model, wanted)).run(wanted, rows_of(feeds, slice(1)))
+    return max(1, sum(int(array.nbytes) for array in found))
+
+
+def range_rows(model: onnx.ModelProto, feeds: Feeds) -> int:
+    """How many rows to take ranges from: 256, fewer of large images, 16 at least."""
+    return min(max(_IN_ALL_BYTES // bytes_per_row(model, feeds), _FEWEST), _MOST)
+
+
 def largest_values(model: onnx.ModelProto, feeds: Iterable[Feeds]) -> dict[str, float]:
     """Largest absolute value of every float tensor the nodes give, over all rows of all feeds."""
-    types = element_types(model)
-    wanted = [o for n in model.graph.node for o in n.output if types.get(o) == TensorProto.FLOAT]
+    wanted = _float_results(model)
     session = session_of(_giving(model, wanted))
     found = dict.fromkeys(wanted, 0.0)
     for part in feeds:
-        for piece in pieces(part):
+        for piece in pieces(part, _AT_ONCE_BYTES // bytes_per_row(model, part)):
             for name, array in zip(wanted, session.run(wanted, piece), strict=True):
                 found[name] = max(found[name], float(np.abs(array).max(initial=0.0)))
     return found
@@ -72,16 +86,17 @@ def ranges(
             calibrate_method=methods[method],
             extra_options={"symmetric": symmetric},
         )
-        for piece in pieces(feeds):  # one at a time: it keeps all tensors of what it is given, and stacks them
+        # One piece at a time: the collector keeps all tensors of what it is given, and stacks them.
+        for piece in pieces(feeds, _AT_ONCE_BYTES // bytes_per_row(model, feeds)):
             collector.collect_data(_Reader(iter([piece])))
         return collector.compute_data()
 
 
-def pieces(feeds: Feeds) -> Iterator[dict[str, NDArray[Any]]]:
-    """The rows, a few at a time."""
-    count = len(next(iter(feeds.values())))
-    for start in range(0, count, ROWS_AT_ONCE):
-        yield rows_of(feeds, slice(start, start + ROWS_AT_ONCE))
+def pieces(feeds: Feeds, rows: int) -> Iterator[dict[str, NDArray[Any]]]:
+    """Some rows at a time: as many as asked for, at least one, at most 16."""
+    rows = min(max(1, rows), _FEWEST)
+    for start in range(0, len(next(iter(feeds.values()))), rows):
+        yield rows_of(feeds, slice(start, start + rows))
 
 
 def session_of(model: onnx.ModelProto, level: Any = None) -> Any:
@@ -94,9 +109,14 @@ def session_of(model: onnx.ModelProto, level: Any = None) -> Any:
 
 
 def run(session: Any, names: Sequence[str], feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Outputs by name, a few rows at a time."""
-    found = [session.run(list(names), piece) for piece in pieces(feeds)]
+    """Outputs by name, 16 rows at a time."""
+    found = [session.run(list(names), piece) for piece in pieces(feeds, _FEWEST)]
     return {name: np.concatenate([outputs[i] for outputs in found]) for i, name in enumerate(names)}
+
+
+def _float_results(model: onnx.ModelProto) -> list[str]:
+    types = element_types(model)
+    return [o for n in model.graph.node for o in n.output if types.get(o) == TensorProto.FLOAT]
 
 
 def _giving(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
