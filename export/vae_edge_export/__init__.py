@@ -1,11 +1,18 @@
-"""Turn a trained PyTorch VAE into one verified bundle file."""
+"""Turn a trained PyTorch VAE into one verified bundle file.
 
-from .adapt import AdaptedVae, adapt
-from .adapters import Prior
-from .config import ExportConfig, ExportReport
-from .inspection import Inspection, inspect_model
-from .pipeline import export
-from .sources import load_weights, open_saved
+Without torch and onnx the modules that are numpy alone, such as ``agreement``, can still be imported.
+"""
+
+try:
+    from .adapt import AdaptedVae, adapt
+    from .adapters import Prior
+    from .config import ExportConfig, ExportReport
+    from .inspection import Inspection, inspect_model
+    from .pipeline import export
+    from .sources import load_weights, open_saved
+except ModuleNotFoundError as _error:
+    if _error.name not in ("torch", "onnx", "onnxscript", "safetensors"):
+        raise
 
 __all__ = [
     "AdaptedVae",
