@@ -18,6 +18,7 @@ from vae_edge_runtime.errors import OptionError
 from . import (
     _console,
     _options,
+    bench,
     encode,
     evaluate,
     explain,
@@ -111,6 +112,7 @@ for module in (
     explain,
     watch,
     evaluate,
+    bench,
     recalibrate,
     sample,
     reconstruct,
