@@ -126,7 +126,7 @@ def warnings_of(environment: Environment, cells: tuple[CellFigures, ...], notes:
     if environment.is_loaded and environment.load_average:
         found.append(
             f"load average {environment.load_average[0]:.2f} on {environment.cores} cores at the start: other work was "
-            "measured too, differences below 25 % mean nothing"
+            "measured too; trust ratios from the same rounds, not times"
         )
     unsteady = [c for c in cells if c.latency.p95_ms is not None and c.latency.p95_ms > _UNSTEADY * c.latency.p50_ms]
     if unsteady:

@@ -167,4 +167,4 @@ def _variant_line(v: VariantFigures, with_scores: bool, with_labels: bool) -> li
 
 def _ms(value: float | None) -> str:
     """Three digits; a dash where there were too few calls."""
-    return "-" if value is None else f"{value:.3g}" if value < 100 else f"{value:.0f}"
+    return "-" if value is None else f"{value:#.3g}" if value < 100 else f"{value:.0f}"
