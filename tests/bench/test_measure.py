@@ -101,6 +101,23 @@ def test_a_percentile_is_one_of_the_values_and_covers_its_share(values: list[flo
 
 
 def test_a_ratio_is_taken_round_by_round() -> None:
-    reference = np.array([[1.0] * 3, [10.0] * 3, [2.0] * 3])  # another load in every round
+    reference = np.array([[1.0] * 3, [10.0] * 3, [2.0] * 3] * 2)  # another load in every round
     found = ratio(0.5 * reference, reference)
-    assert (found.median, found.low, found.high, found.rounds) == (0.5, 0.5, 0.5, 3)
+    assert (found.median, found.low, found.high, found.rounds) == (0.5, 0.5, 0.5, 6)
+
+
+def test_the_interval_of_a_ratio_is_that_of_order_statistics() -> None:
+    ones = np.ones((20, 1))
+    found = ratio(np.arange(1.0, 21.0)[:, None], ones)
+    assert (found.median, found.low, found.high) == (10.5, 6.0, 15.0)  # the 6th and 15th of 20: 95.9 %
+    few = ratio(np.arange(1.0, 6.0)[:, None], ones[:5])
+    assert (few.median, few.low, few.high) == (3.0, None, None)
+    six = ratio(np.arange(1.0, 7.0)[:, None], ones[:6])
+    assert (six.low, six.high) == (1.0, 6.0)
+
+
+def test_the_interval_holds_the_median_as_often_as_it_says() -> None:
+    draws = np.random.default_rng(0).exponential(size=(2000, 20))
+    found = [ratio(draw[:, None], np.ones((20, 1))) for draw in draws]
+    held = np.mean([(r.low or 0) <= np.log(2) <= (r.high or 0) for r in found])
+    assert 0.945 <= held <= 0.972  # exactly 0.9586

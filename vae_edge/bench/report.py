@@ -131,6 +131,9 @@ def warnings_of(environment: Environment, cells: tuple[CellFigures, ...], notes:
     unsteady = [c for c in cells if c.latency.p95_ms is not None and c.latency.p95_ms > _UNSTEADY * c.latency.p50_ms]
     if unsteady:
         found.append(f"p95 is above 2 x p50 for {'; '.join(str(c.cell) for c in unsteady)}: something disturbed it")
+    compared = [c.against_fp32 for c in cells if c.against_fp32]
+    if any(r.low is None for r in compared):
+        found.append(f"time / fp32 has no interval: it needs 6 rounds, there were {compared[0].rounds}")
     lacking = sorted({c.latency.missing for c in cells if c.latency.missing})
     found += [f"no percentile where there are too few calls: {text}" for text in lacking]
     return tuple(found)

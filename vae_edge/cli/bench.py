@@ -7,7 +7,7 @@ from typing import Annotated, cast
 
 import typer
 
-from vae_edge.bench.measure import Pace
+from vae_edge.bench.measure import Pace, Ratio
 from vae_edge.bench.plan import Plan, Task
 from vae_edge.bench.report import BenchReport, CellFigures, VariantFigures
 from vae_edge.bench.rows import Rows
@@ -141,7 +141,7 @@ def _cell_line(c: CellFigures, with_ratio: bool, with_energy: bool) -> list[obje
     ]
     line += [_ms(t) for t in (c.latency.p50_ms, c.latency.p95_ms, c.latency.p99_ms)] + [f"{c.rows_per_s:,.0f}"]
     if with_ratio:
-        line.append("" if compared is None else f"{compared.median:.2f} [{compared.low:.2f}, {compared.high:.2f}]")
+        line.append("" if compared is None else _ratio(compared))
     if with_energy:
         line += ["unknown"] * 2 if used is None else [f"{used.mean_w:.2f}", f"{1e3 * used.per_row_j:.3g}"]
     return line
@@ -168,3 +168,8 @@ def _variant_line(v: VariantFigures, with_scores: bool, with_labels: bool) -> li
 def _ms(value: float | None) -> str:
     """Three digits; a dash where there were too few calls."""
     return "-" if value is None else f"{value:#.3g}" if value < 100 else f"{value:.0f}"
+
+
+def _ratio(found: Ratio) -> str:
+    interval = "" if found.low is None or found.high is None else f" [{found.low:.2f}, {found.high:.2f}]"
+    return f"{found.median:.2f}{interval}"
