@@ -27,7 +27,9 @@ def add_variant(tiny: TinyBundle, name: str, *, factor: float, threshold: float 
         graphs[graph] = dataclasses.replace(spec, parts=parts, **dataclasses.asdict(member_spec(joined)))
     assert fp32.calibration
     calibration = dataclasses.replace(fp32.calibration, threshold=threshold or fp32.calibration.threshold)
-    variant = dataclasses.replace(fp32, precision=name, graphs=graphs, calibration=calibration)  # type: ignore[arg-type]
+    variant = dataclasses.replace(
+        fp32, graphs=graphs, calibration=calibration
+    )  # its weights are fp32, whatever its name
     golden = tiny.manifest.golden
     tiny.manifest = dataclasses.replace(
         tiny.manifest,
@@ -35,7 +37,7 @@ def add_variant(tiny: TinyBundle, name: str, *, factor: float, threshold: float 
         golden=dataclasses.replace(
             golden,
             expected={**golden.expected, name: golden.expected["fp32"]},
-            tolerance_relative={**golden.tolerance_relative, name: 1.0},
+            tolerance_relative={**golden.tolerance_relative, name: golden.tolerance_relative["fp32"]},
         ),
         members={**tiny.manifest.members, other: member_spec(tiny.members[other])},
     )
