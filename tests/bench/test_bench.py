@@ -164,7 +164,7 @@ def test_warnings_name_a_loaded_machine_unsteady_cells_and_missing_percentiles()
 
         def said(self, *command: str) -> None: ...
 
-    calm = dataclasses.replace(environment(Silent(), engine="", providers={}), load_average=(0.1, 0, 0), cores=2)
+    calm = dataclasses.replace(environment(Silent(), engine="", providers={}, load=(0.1, 0, 0)), cores=2)
     busy = dataclasses.replace(calm, load_average=(1.5, 0, 0))
     assert warnings_of(calm, (_figures(1.0, 2.0),), ()) == ()
     assert "load average 1.50 on 2 cores" in warnings_of(busy, (_figures(1.0, 2.0),), ())[0]

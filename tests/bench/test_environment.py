@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae_edge.bench.environment import Environment, ThisMachine, cpu_model, environment, power_mode
+from vae_edge.bench.environment import Environment, ThisMachine, cpu_model, environment, load_average, power_mode
 
 ORIN_FILES = {
     "/proc/device-tree/model": "NVIDIA Jetson Orin Nano Developer Kit\0",
@@ -40,7 +40,9 @@ class Recorded:
 
 
 def _read(machine: Recorded) -> Environment:
-    return environment(machine, engine="onnxruntime 1.23.2", providers={"cpu": "CPUExecutionProvider"})
+    return environment(
+        machine, engine="onnxruntime 1.23.2", providers={"cpu": "CPUExecutionProvider"}, load=(0.1, 0.2, 0.3)
+    )
 
 
 def test_a_jetson_says_its_mode_and_clocks() -> None:
@@ -67,7 +69,7 @@ def test_what_a_machine_does_not_say_is_none_and_shown_as_unknown() -> None:
 
 
 def test_this_machine_can_be_read() -> None:
-    found = environment(ThisMachine(), engine="none", providers={})
+    found = environment(ThisMachine(), engine="none", providers={}, load=load_average())
     assert found.cores is not None
     assert found.cores >= (found.usable_cores or 1) >= 1
     assert ThisMachine().said("a-command-that-does-not-exist") is None

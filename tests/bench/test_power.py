@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from vae_edge.bench.power import Tegrastats, energy, find_sampler
+from vae_edge.bench.power import Tegrastats, energy, find_sampler, watts
 
 
 def _milliwatts(lines: Sequence[str]) -> list[float]:
@@ -96,3 +97,12 @@ def test_tegrastats_is_started_asked_for_100_ms_and_ended(fake: Path) -> None:
 def test_without_tegrastats_there_is_no_sampler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_sampler() is None
+
+
+@pytest.mark.skipif(find_spec("vae_edge_runtime.doctor") is None, reason="nothing here reads lines of tegrastats")
+def test_power_of_an_orin_is_that_of_its_input_rail() -> None:
+    line = (
+        "11-23-2026 10:00:00 RAM 2438/7620MB (lfb 2x4MB) SWAP 0/3810MB (cached 0MB) CPU [2%@729,0%@729,off,off] "
+        "GR3D_FREQ 0% cpu@46.6C gpu@44.2C VDD_IN {}mW/4543mW VDD_CPU_GPU_CV 473mW/473mW VDD_SOC 1405mW/1405mW"
+    )
+    assert watts([line.format(4500), "RAM 2438/7620MB", line.format(5500)]) == [4.5, 5.5]

@@ -121,8 +121,10 @@ class Environment:
         )
 
 
-def environment(machine: Machine, *, engine: str, providers: dict[str, str]) -> Environment:
-    """Read what there is to read."""
+def environment(
+    machine: Machine, *, engine: str, providers: dict[str, str], load: tuple[float, float, float] | None
+) -> Environment:
+    """Read what there is to read; ``load`` was read before any work of ours."""
     board = machine.text("/proc/device-tree/model")
     return Environment(
         architecture=platform.machine(),
@@ -134,7 +136,7 @@ def environment(machine: Machine, *, engine: str, providers: dict[str, str]) -> 
         governor=_line(machine.text(f"{_CPU}/scaling_governor")),
         cpu_hz=_hertz(machine.text(f"{_CPU}/scaling_cur_freq"), 1000),
         cpu_max_hz=_hertz(machine.text(f"{_CPU}/scaling_max_freq"), 1000),
-        load_average=load_average(),
+        load_average=load,
         python=platform.python_version(),
         numpy=np.__version__,
         engine=engine,

@@ -15,7 +15,7 @@ from vae_edge.evaluation.metrics import check_labels
 from vae_edge_runtime import VAE, Bundle, load
 
 from . import power
-from .environment import Environment, Machine, ThisMachine, environment
+from .environment import Environment, Machine, ThisMachine, environment, load_average
 from .fresh import ColdStart, Start, cold_starts
 from .measure import interleaved, latency, ratio
 from .plan import Plan, Task, cells_of, first_cells
@@ -49,6 +49,7 @@ def bench(
         OptionError: the bundle has no such variant, or cannot do the task.
         InputError: the rows do not fit the model, or hold one kind of label only.
     """
+    load_before = load_average()
     with Bundle.open(path) as bundle:
         cells = cells_of(plan, bundle.manifest)
     sampler = power.find_sampler()
@@ -63,6 +64,7 @@ def bench(
             machine or ThisMachine(),
             engine=f"{first.info.backend} {first.info.engine_version}",
             providers={vae.info.device: vae.info.provider for vae in sessions.values()},
+            load=load_before,
         )
         cold = _cold(path, cells, plan, used, progress)
         times = interleaved(
