@@ -3,6 +3,8 @@
 Without torch and onnx the modules that are numpy alone, such as ``agreement``, can still be imported.
 """
 
+from typing import Any as _Any
+
 try:
     from .adapt import AdaptedVae, adapt
     from .adapters import Prior
@@ -13,6 +15,15 @@ try:
 except ModuleNotFoundError as _error:
     if _error.name not in ("torch", "onnx", "onnxscript", "safetensors"):
         raise
+    _missing: str = _error.name
+
+    def __getattr__(name: str) -> _Any:
+        from vae_edge_runtime.errors import MissingDependency
+
+        if name in __all__:
+            raise MissingDependency(_missing, extra="export", why="exporting")
+        raise AttributeError(f"module 'vae_edge_export' has no attribute {name!r}")
+
 
 __all__ = [
     "AdaptedVae",

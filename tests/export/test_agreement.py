@@ -189,6 +189,11 @@ class Blocked:
 sys.meta_path.insert(0, Blocked())
 from vae_edge_export.agreement import score_agreement
 print(score_agreement([1.0, 2.0], [1.0, 2.0], None, None).rows)
+try:
+    from vae_edge_export import export
+except ImportError as error:
+    print(error)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
+    said = "2\nexporting needs the package 'torch', which is not installed: pip install \"vae-edge[export]\"\n"
+    assert (done.returncode, done.stdout) == (0, said), done.stderr

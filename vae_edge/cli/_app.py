@@ -18,6 +18,8 @@ from vae_edge_runtime.errors import OptionError
 from . import (
     _console,
     _options,
+    bench,
+    compare,
     encode,
     evaluate,
     explain,
@@ -111,6 +113,8 @@ for module in (
     explain,
     watch,
     evaluate,
+    bench,
+    compare,
     recalibrate,
     sample,
     reconstruct,

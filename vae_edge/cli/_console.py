@@ -50,9 +50,14 @@ def header(info: SessionInfo) -> None:
 
 
 def print_json(command: str, document: dict[str, Any]) -> None:
-    """The one JSON document of a command, on stdout; NaN and infinity, which JSON lacks, become null."""
+    """The one JSON document of a command, on stdout."""
+    say(json_text(command, document))
+
+
+def json_text(command: str, document: dict[str, Any]) -> str:
+    """The JSON document of a command; NaN and infinity, which JSON lacks, become null."""
     plain = _finite({"schema_version": SCHEMA_VERSION, "command": command, **document})
-    say(json.dumps(plain, allow_nan=False, default=str))
+    return json.dumps(plain, allow_nan=False, default=str)
 
 
 def _finite(value: Any) -> Any:

@@ -69,3 +69,9 @@ def to_layout(x: NDArray[Any], have: str, want: str) -> NDArray[Any]:
     if (have, want) == ("nchw", "nhwc"):
         return np.transpose(x, (0, 2, 3, 1))
     return x
+
+
+def window_length(spec: InputSpec, path: Path, window: int | None) -> int | None:
+    """Rows per window where the file is cut into windows; None where its rows are rows."""
+    is_table = path.suffix.lower() in (".csv", ".parquet")
+    return spec.shape[0] if window is None and is_table and spec.layout == "time_features" else window

@@ -94,7 +94,7 @@ def run(
         _console.header(vae.info)
         spec = vae.manifest.input
         rows = _rows.read_for(spec, path, window=window, stride=stride, columns=columns, size=image_size)
-        cut = _window(spec, path, window)
+        cut = _rows.window_length(spec, path, window)
         truth = _truth(rows, path, labels, label_column, class_column, normal, cut, stride or 1)
         marked = None if masks is None else _masks(masks, len(rows), spec)
         with _console.progress("scoring", len(rows)) as step:
@@ -164,12 +164,6 @@ def _truth(
 
     found = files.to_labels(per_row(label_column), len(rows), str(source))
     return _Truth(check_labels(found, len(rows)), None if class_column is None else per_row(class_column))
-
-
-def _window(spec: InputSpec, path: Path, window: int | None) -> int | None:
-    """Rows per window where the file is cut into windows; None where its rows are rows."""
-    is_table = path.suffix.lower() in (".csv", ".parquet")
-    return spec.shape[0] if window is None and is_table and spec.layout == "time_features" else window
 
 
 def _masks(path: Path, n: int, spec: InputSpec) -> NDArray[np.bool_]:
