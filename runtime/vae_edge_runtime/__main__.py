@@ -1,4 +1,4 @@
-"""``python -m vae_edge_runtime``: info, verify and score on a device without typer.
+"""``python -m vae_edge_runtime``: info, verify, score and doctor on a device without typer.
 
 Results go to stdout: one JSON document, or one line per row; the rest goes to stderr. Exit codes
 are those of ``vae-edge``: 0 fine, 1 not verified, 2 bad usage or input, 3 something is missing on
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from . import Bundle, DataError, VaeEdgeError, __version__, load, verify
 from ._stdio import INTERNAL_ERROR, INTERRUPTED, SCHEMA_VERSION, write
+from .doctor import findings, read_machine
 from .schema import schema_text
 from .score_table import score_columns, to_csv, to_rows
 
@@ -50,10 +51,11 @@ def _parser() -> argparse.ArgumentParser:
         ("info", "what a bundle holds; needs no engine", "info pump.vaeb"),
         ("verify", "hashes and golden vectors on this device", "verify pump.vaeb --device cpu"),
         ("score", "a line per row", "score pump.vaeb rows.npy --format csv > scores.csv"),
+        ("doctor", "what this machine is, and what it lacks", "doctor"),
         ("schema", "the JSON Schema of a bundle's manifest", "schema"),
     ):
         command = commands.add_parser(name, help=text, epilog=f"example: {parser.prog} {example}")
-        if name != "schema":
+        if name not in ("schema", "doctor"):
             command.add_argument("bundle", help="a .vaeb file")
         if name in ("verify", "score"):
             command.add_argument("--device", default="cpu" if name == "verify" else "auto", help="default: %(default)s")
@@ -117,6 +119,13 @@ def _rows(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     raise DataError(f"{path} holds {', '.join(names) or 'nothing'}: name the rows 'x'")
 
 
+def _doctor(_: argparse.Namespace) -> int:
+    readings = read_machine()
+    found = findings(readings)
+    _document("doctor", {"findings": [f.to_dict() for f in found], "readings": readings.to_dict()})
+    return 3 if any(finding.level == "error" for finding in found) else 0
+
+
 def _schema(_: argparse.Namespace) -> int:
     write(sys.stdout, schema_text())
     return 0
@@ -127,7 +136,7 @@ def _document(command: str, document: dict[str, Any]) -> None:
     write(sys.stdout, text + "\n")
 
 
-_COMMANDS = {"info": _info, "verify": _verify, "score": _score, "schema": _schema}
+_COMMANDS = {"info": _info, "verify": _verify, "score": _score, "doctor": _doctor, "schema": _schema}
 
 if __name__ == "__main__":
     sys.exit(main())
