@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -99,7 +98,6 @@ def test_without_tegrastats_there_is_no_sampler(monkeypatch: pytest.MonkeyPatch,
     assert find_sampler() is None
 
 
-@pytest.mark.skipif(find_spec("vae_edge_runtime.doctor") is None, reason="nothing here reads lines of tegrastats")
 def test_power_of_an_orin_is_that_of_its_input_rail() -> None:
     line = (
         "11-23-2026 10:00:00 RAM 2438/7620MB (lfb 2x4MB) SWAP 0/3810MB (cached 0MB) CPU [2%@729,0%@729,off,off] "

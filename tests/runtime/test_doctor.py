@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from vae_edge_runtime.__main__ import main
 from vae_edge_runtime.doctor import Readings, findings, readings
+from vae_edge_runtime.doctor.power import read_power
 from vae_edge_runtime.doctor.readings import Gpu, Module, read_machine
 
 X86 = Readings(
@@ -166,3 +167,16 @@ def test_a_library_that_ends_its_process_does_not_end_the_doctor() -> None:
     found, problem = readings._ask("import os; os.abort()")
     assert found is None
     assert problem == "the import ended its process with signal 6"
+
+
+def test_power_is_read_per_rail_and_its_sum_never_guessed() -> None:
+    orin_nano = "RAM 1/2MB GR3D_FREQ 0% cpu@46.6C VDD_IN 4500mW/4543mW VDD_CPU_GPU_CV 473mW/473mW VDD_SOC 1405mW/1405mW"
+    agx = "VDD_GPU_SOC 2386mW/2386mW VDD_CPU_CV 795mW/795mW VIN_SYS_5V0 3834mW/3834mW"
+    samples = read_power([orin_nano, "no power here", agx])
+    assert samples[0].rails == {"VDD_IN": 4.5, "VDD_CPU_GPU_CV": 0.473, "VDD_SOC": 1.405}
+    assert [sample.total_w for sample in samples] == [4.5, None]
+
+
+@given(st.lists(st.text()))
+def test_no_line_breaks_the_power_reader(lines: list[str]) -> None:
+    assert all(watt >= 0 for sample in read_power(lines) for watt in sample.rails.values())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Protocol
+
+from vae_edge_runtime.doctor.power import read_power
 
 from .report import Energy
 
@@ -16,7 +16,6 @@ WATCH_SECONDS = 3.0
 """Per cell: some 30 samples."""
 _FEWEST_SAMPLES = 5
 _STOP_SECONDS = 5.0
-_PARSER = "vae_edge_runtime.doctor.power"
 
 
 class Sampler(Protocol):
@@ -57,9 +56,9 @@ class Tegrastats:
 
 
 def find_sampler() -> Sampler | None:
-    """The board's tegrastats; None on other machines, and where nothing reads its lines."""
+    """The board's tegrastats; None on other machines."""
     program = shutil.which("tegrastats")
-    return Tegrastats(program) if program and find_spec("vae_edge_runtime.doctor") else None
+    return Tegrastats(program) if program else None
 
 
 def energy(
@@ -97,5 +96,4 @@ def energy(
 
 def watts(lines: Sequence[str]) -> list[float]:
     """Power of the whole board, one figure per line of tegrastats that holds it."""
-    samples = import_module(_PARSER).read_power(lines)
-    return [sample.total_w for sample in samples if sample.total_w is not None]
+    return [sample.total_w for sample in read_power(lines) if sample.total_w is not None]

@@ -1,0 +1,28 @@
+"""How much of a graph NVIDIA's deep learning accelerator (DLA) of an Orin NX or AGX could take; a note, no promise.
+
+From NVIDIA's "Working with DLA" for TensorRT 10: static shapes only, fp16 or int8, these layers; what does not fit
+runs on the GPU, and every change between the two costs a copy.
+"""
+
+from __future__ import annotations
+
+import onnx
+
+_ALONE = frozenset(
+    """
+    Conv ConvTranspose Gemm MatMul Relu Sigmoid Tanh LeakyRelu Clip Add Sub Mul Min Max MaxPool AveragePool
+    GlobalAveragePool Concat BatchNormalization PRelu Resize Slice Softmax
+    """.split()  # noqa: SIM905 (as in onnx_ops)
+)
+_FREE = frozenset({"QuantizeLinear", "DequantizeLinear", "Cast", "Identity", "Shape", "Constant"})
+"""Nodes that become no layer."""
+
+
+def dla_share(model: onnx.ModelProto) -> str:
+    """``would run on DLA: n of m layers``, and how many pieces that is."""
+    layers = [node.op_type in _ALONE for node in model.graph.node if node.op_type not in _FREE]
+    pieces = sum(1 for before, now in zip([False, *layers], layers, strict=False) if now and not before)
+    return (
+        f"would run on DLA: {sum(layers)} of {len(layers)} layers, in {pieces} pieces between GPU layers, "
+        "with a fixed batch and in fp16 or int8"
+    )
