@@ -2,6 +2,7 @@
 #   make demo   the main job on real data, pictures in build/demo
 #   make test   the fast tests        make slow   the others        make lint   style and types
 #   make zoo    real classes of diffusers, pythae and PyOD, and an older onnxruntime
+#   make rtx    TensorRT RTX parses and builds every graph at every precision, on a CPU
 #   make test-arm64   the runtime's tests and a bundle on aarch64, emulated; on a Debian machine
 #   make compatibility   the same, into docs/compatibility.md
 #   make day    a day of sensor rows at 100 Hz with planted faults and anomalies, through vae-edge watch
@@ -17,7 +18,7 @@ OLDER_ORT := $(VENV)/onnxruntime-1.23.2
 # OpenMP threads that spin while they wait make a busy machine ten times slower (measured); results are the same.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo day test slow zoo test-arm64 compatibility lint clean
+.PHONY: demo day test slow zoo rtx test-arm64 compatibility lint clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo/run.py --output build/demo
@@ -26,7 +27,7 @@ day: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python examples/stream/run.py --output build/day
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n 2 -m "not slow and not zoo"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n 2 -m "not slow and not zoo and not rtx"
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -rs -m slow
@@ -34,6 +35,10 @@ slow: $(STAMP)
 zoo: $(ZOO_STAMP)
 	VAE_EDGE_ORT_1_23=$(abspath $(OLDER_ORT)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n 2 -m zoo
 	PYTHONPATH=$(abspath $(OLDER_ORT)) $(BIN)/python -m pytest tests/runtime/test_operators.py
+
+rtx: $(STAMP)
+	$(PIP) -c constraints.txt --group rtx
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n 2 -m rtx
 
 test-arm64: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/arm64/lane.py

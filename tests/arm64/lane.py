@@ -56,7 +56,17 @@ def _canonical(name: str) -> str:
 
 def _tests(python: list[str], folder: Path) -> int:
     """Run the runtime's tests under emulation; how many passed."""
-    command = [*python, "-m", "pytest", "-p", "no:cacheprovider", "-m", "not slow and not zoo", "-o", "addopts=-q"]
+    command = [
+        *python,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "not slow and not zoo and not rtx",
+        "-o",
+        "addopts=-q",
+    ]
     logs = [folder / f"tests-{i}.log" for i in range(len(SHARDS))]
     running = []
     for log, shard in zip(logs, SHARDS, strict=True):
