@@ -87,10 +87,10 @@ def test_brackets_inside_strings_are_no_nesting() -> None:
 @pytest.mark.parametrize("unit", [b'"', b'\\"', b'"\\', b'"\\"', b"\\", b"[", b'{"a', b'"\n'])
 def test_the_largest_document_is_refused_in_linear_time(unit: bytes) -> None:
     raw = (b'"' + unit * MAX_BYTES)[:MAX_BYTES]
-    start = time.monotonic()
+    start = time.process_time()  # not the wall's: the machine may be busy, or emulated
     with pytest.raises(BundleInvalid):
         parse(raw, member="m")
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 numbers = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
