@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -152,6 +154,15 @@ def test_no_text_breaks_a_reader(text: str | None) -> None:
         getattr(readings, f"parse_{name}")(text)
 
 
+@pytest.fixture
+def _children() -> None:
+    try:
+        subprocess.run([sys.executable, "-c", ""], check=True)
+    except OSError:
+        pytest.skip("this machine starts no Python from Python: it is emulated")
+
+
+@pytest.mark.usefixtures("_children")
 def test_this_machine_is_read_and_judged(capsys: pytest.CaptureFixture[str]) -> None:
     machine = read_machine()
     assert machine.modules["onnxruntime"].version is not None
@@ -163,6 +174,7 @@ def test_this_machine_is_read_and_judged(capsys: pytest.CaptureFixture[str]) -> 
     assert document["readings"]["machine"] == machine.machine
 
 
+@pytest.mark.usefixtures("_children")
 def test_a_library_that_ends_its_process_does_not_end_the_doctor() -> None:
     found, problem = readings._ask("import os; os.abort()")
     assert found is None
