@@ -39,11 +39,15 @@ def as_rows(item: Any, spec: InputSpec, index: int) -> Rows:
     A None among the numbers is a missing cell. ``index`` is that of the first row, for messages.
 
     Raises:
-        InputError: the row has another shape or dtype than the model takes.
+        InputError: the row has another shape or dtype than the model takes, or its times, labels or missing
+            cells do not fit it.
     """
     shape = row_shape(spec)
     if not isinstance(item, Rows):
-        item = _one_row(item, shape, spec.dtype)
+        try:
+            item = _one_row(item, shape)
+        except (TypeError, ValueError, OverflowError) as error:  # of numpy: text, None for a row, 400 digits
+            raise InputError(f"row {index} of the stream is no row of numbers: {error}{_named(spec)}") from error
     values = np.asarray(item.values)
     if values.shape[1:] != shape:
         have = f"{values.shape[1:]}" if values.ndim > 1 else "no shape"
@@ -53,9 +57,22 @@ def as_rows(item: Any, spec: InputSpec, index: int) -> Rows:
             raise InputError(f"row {index} of the stream is {values.dtype}; the model takes {spec.dtype}")
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which the guard names
             values = values.astype(np.float32)
-    if item.time is not None and len(item.time) != len(values):
-        raise InputError(f"{len(item.time)} times for {len(values)} rows at row {index} of the stream")
-    return Rows(values, item.time, item.labels, item.missing)
+    where, labels = f"at row {index} of the stream", tuple(item.labels)
+    missing = None if item.missing is None else np.asarray(item.missing)
+    if labels and len(labels) != len(values):
+        raise InputError(f"{len(labels)} labels for {len(values)} rows {where}")
+    if missing is not None and (missing.dtype != np.bool_ or missing.shape != values.shape):
+        raise InputError(f"missing is {missing.dtype} {missing.shape} {where}; pass bool of the rows' {values.shape}")
+    return Rows(values, None if item.time is None else _seconds(item.time, len(values), where), labels, missing)
+
+
+def _seconds(time: Any, n: int, where: str) -> NDArray[np.float64]:
+    found = np.asarray(time)
+    if found.dtype.kind not in "fiu":  # a datetime64 would become a number of whatever unit it has
+        raise InputError(f"a time is {found.dtype} {where}; pass seconds as numbers")
+    if found.shape != (n,):
+        raise InputError(f"times of shape {found.shape} for {n} rows {where}; pass one per row")
+    return found.astype(np.float64, copy=False)
 
 
 def row_shape(spec: InputSpec) -> tuple[int, ...]:
@@ -63,7 +80,7 @@ def row_shape(spec: InputSpec) -> tuple[int, ...]:
     return spec.shape[1:] if spec.layout == "time_features" else spec.shape
 
 
-def _one_row(item: Any, shape: tuple[int, ...], dtype: str) -> Rows:
+def _one_row(item: Any, shape: tuple[int, ...]) -> Rows:
     time = None
     if isinstance(item, tuple) and len(item) == 2 and (item[0] is None or np.ndim(item[0]) == 0) and np.ndim(item[1]):
         time, item = item
@@ -75,7 +92,7 @@ def _one_row(item: Any, shape: tuple[int, ...], dtype: str) -> Rows:
             missing = np.array([absent])
         item = np.array([np.nan if cell is None else cell for cell in cells], dtype=np.float64)
     values = np.asarray(item)[None]
-    return Rows(values, None if time is None else np.array([time], dtype=np.float64), (), missing)
+    return Rows(values, None if time is None else np.array([time]), (), missing)
 
 
 def _named(spec: InputSpec) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import itertools
 import json
 import threading
@@ -234,11 +235,32 @@ def test_what_the_source_raises_comes_out_of_the_stream() -> None:
         ([1.0, 2.0], r"row 3 of the stream has shape \(2,\); the model takes \(3,\) per row \(a, b, c\)"),
         (np.zeros(4, np.float32), "row 3 of the stream has shape"),
         (np.array(["a", "b", "c"]), "row 3 of the stream is <U1"),
+        (["a", "b", "c"], r"row 3 of the stream is no row of numbers: .*'a' \(a, b, c\)"),
+        ([10**400, 0, 0], "row 3 of the stream is no row of numbers"),
+        ([[1], 2, 3], "row 3 of the stream is no row of numbers"),
+        ({"a": 1, "b": 2, "c": 3}, "row 3 of the stream is no row of numbers"),
+        (5, "row 3 of the stream is no row of numbers"),
+        (("12:00", quiet(1)[0]), "a time is <U5 at row 3 of the stream; pass seconds"),
+        ((np.datetime64("2026-01-31"), quiet(1)[0]), r"a time is datetime64\[D\] at row 3"),
+        ((datetime.datetime(2026, 1, 31), quiet(1)[0]), "a time is object at row 3"),
+        (Rows(quiet(2), np.zeros((2, 1))), r"times of shape \(2, 1\) for 2 rows at row 3"),
+        (Rows(quiet(2), np.zeros(3)), r"times of shape \(3,\) for 2 rows at row 3"),
+        (Rows(quiet(2), None, ("noon",)), "1 labels for 2 rows at row 3"),
+        (Rows(quiet(2), None, (), np.zeros(2, bool)), r"missing is bool \(2,\) at row 3 .* rows' \(2, 3\)"),
+        (Rows(quiet(2), None, (), np.zeros((2, 3), int)), "missing is int64"),  # type: ignore[arg-type]
     ],
 )
 def test_a_row_that_does_not_fit_is_named(row: object, problem: str) -> None:
     with pytest.raises(InputError, match=problem):
         list(open_stream(FakeSession(), [*quiet(3), row]))
+
+
+def test_labels_and_times_may_be_any_sequence() -> None:
+    x = quiet(20)
+    for labels, times in (([f"t{i}" for i in range(20)], range(20)), (np.arange(20).astype(str), np.arange(20))):
+        blocks = [Rows(x[i : i + 7], times[i : i + 7], labels[i : i + 7]) for i in (0, 7, 14)]  # type: ignore[arg-type]
+        vae = FakeSession(guard=dataclasses.replace(GUARD, period_s=1.0))
+        assert [e.time for e in decisions(open_stream(vae, blocks))] == [labels[9], labels[19]]
 
 
 def test_options_out_of_range_are_refused() -> None:
