@@ -138,14 +138,15 @@ class Stream:
             rows = as_rows(item, self._spec, self.counters["rows"])
             if not len(rows):
                 continue
-            flags = self._guard.check(rows)
+            flags, steps = self._guard.check(rows), self._guard.steps
             joined = self.counters["rows"] > 0 and self._spec.layout == "time_features"
             if joined and self._pump is not None and self._pump.after_loss:
                 flags[0] |= np.uint8(Fault.GAP)  # no window joins what came before rows that were dropped
+                steps[0] = True
             self.counters["rows"] += len(rows)
             self.counters["late"] = self._guard.late
             self.counters["dropped"] = self._pump.dropped if self._pump is not None else 0
-            for cut in self._windows.cut(rows, flags, self._batch):
+            for cut in self._windows.cut(rows, flags, steps, self._batch):
                 yield from self._decide(cut)
 
     def _stale(self, silence_s: float) -> Event:

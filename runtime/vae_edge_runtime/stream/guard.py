@@ -50,6 +50,8 @@ class Guard:
         self._time: float | None = None
         self.late = 0
         """Rows whose time lies before that of the row ahead of them."""
+        self.steps: NDArray[np.bool_] = np.zeros(0, dtype=bool)
+        """Rows of the last block that do not follow the one ahead of them in time, (n,)."""
 
     def check(self, rows: Rows) -> Flags:
         """(n, features) uint8 of ``Fault``, n at least 1; of images (n, 1)."""
@@ -75,7 +77,8 @@ class Guard:
             flags[known & at_rail & self._may_stick & (runs >= self._spec.saturated_rows)] |= np.uint8(Fault.SATURATED)
         if self._spec.stuck_rows:
             flags[known & ~at_rail & self._may_stick & (runs >= self._spec.stuck_rows)] |= np.uint8(Fault.STUCK)
-        flags[self._gaps(rows.time, len(values))] |= np.uint8(Fault.GAP)
+        self.steps = self._gaps(rows.time, len(values))
+        flags[self.steps] |= np.uint8(Fault.GAP)
         return flags
 
     def _runs(self, values: NDArray[np.generic], known: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -100,9 +103,9 @@ class Guard:
             return np.zeros(n, dtype=bool)
         before = np.concatenate([[time[0] if self._time is None else self._time], time[:-1]])
         self._time = float(time[-1])
-        step = time - before
+        with np.errstate(invalid="ignore"):  # inf - inf
+            step = time - before
         late = step < 0
         self.late += int(late.sum())
-        if self._spec.period_s is None:
-            return np.asarray(late)
-        return np.asarray(late | ~(step <= _GAP_PERIODS * self._spec.period_s))  # also a time that is no number
+        longest = _GAP_PERIODS * self._spec.period_s if self._spec.period_s else np.finfo(np.float64).max
+        return np.asarray(late | ~(step <= longest))  # also beside a time that is not finite

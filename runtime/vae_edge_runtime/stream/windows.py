@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from ..specs import InputSpec
-from .guard import Fault, Flags
+from .guard import Flags
 from .rows import Rows
 
 
@@ -22,7 +22,7 @@ class Cut:
     Attributes:
         windows: (n, *input_shape). flags: (n, features) uint8, faults of any row of the window.
         missing: the shape of ``windows``, where any cell is missing, else None.
-        late: (n,) bool: a row of the window has a gap in time before it, in every feature.
+        late: (n,) bool: a row of the window does not follow the one ahead of it in time.
         ends: (n,) index in the stream of the last row of each. times: seconds or labels of those rows.
     """
 
@@ -54,39 +54,39 @@ class Windows:
         self._stride, self._skip, self._seen = stride, 0, 0
         self._held: Rows | None = None
         self._flags: Flags | None = None
+        self._steps: NDArray[np.bool_] | None = None
         self.last_time: float | str | None = None
         """Of the newest row, as the source gave it."""
 
-    def cut(self, rows: Rows, flags: Flags, at_once: int) -> Iterator[Cut]:
-        """Windows that ``rows`` complete, at most ``at_once`` in one piece."""
+    def cut(self, rows: Rows, flags: Flags, steps: NDArray[np.bool_], at_once: int) -> Iterator[Cut]:
+        """Windows that ``rows`` complete, at most ``at_once`` in one piece; flags and steps as ``Guard`` has them."""
         held = rows if self._held is None else _joined(self._held, rows)
         marks = flags if self._flags is None else np.concatenate([self._flags, flags])
+        apart = steps if self._steps is None else np.concatenate([self._steps, steps])
         first = self._seen - (len(held) - len(rows))  # stream index of the first row held
         self._seen += len(rows)
         self.last_time = _time(held, len(held) - 1)
         starts = np.arange(self._skip, len(held) - self._length + 1, self._stride)
         for at in range(0, len(starts), at_once):
-            yield self._piece(held, marks, starts[at : at + at_once], first)
+            yield self._piece(held, marks, apart, starts[at : at + at_once], first)
         following = int(starts[-1]) + self._stride if len(starts) else self._skip
         drop = min(following, len(held))
         self._skip = following - drop
-        self._held, self._flags = _from(held, drop), marks[drop:].copy()
+        self._held, self._flags, self._steps = _from(held, drop), marks[drop:].copy(), apart[drop:].copy()
 
-    def _piece(self, held: Rows, marks: Flags, starts: NDArray[np.int64], first: int) -> Cut:
+    def _piece(self, held: Rows, marks: Flags, apart: NDArray[np.bool_], starts: NDArray[np.int64], first: int) -> Cut:
         ends = starts + self._length - 1
+        late = np.asarray(sliding_window_view(apart, self._length)[starts].any(1))
         times = tuple(_time(held, int(end)) for end in ends)
         if self._single:
             missing = None if held.missing is None else held.missing[starts]
-            return Cut(held.values[starts], marks[starts], missing, np.zeros(len(starts), bool), first + ends, times)
+            return Cut(held.values[starts], marks[starts], missing, late, first + ends, times)
         # (n, features, time), as sliding_window_view puts the window last.
         windows = sliding_window_view(held.values, self._length, axis=0)[starts].transpose(0, 2, 1)
         cells = sliding_window_view(marks, self._length, axis=0)[starts]
-        gaps = (cells & Fault.GAP) > 0
         missing = None
         if held.missing is not None and held.missing.any():
-            empty = sliding_window_view(held.missing, self._length, axis=0)[starts]
-            gaps, missing = gaps & ~empty, empty.transpose(0, 2, 1)
-        late = np.asarray(gaps.any((1, 2)))
+            missing = sliding_window_view(held.missing, self._length, axis=0)[starts].transpose(0, 2, 1)
         return Cut(windows, np.bitwise_or.reduce(cells, axis=2), missing, late, first + ends, times)
 
 

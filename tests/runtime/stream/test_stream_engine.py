@@ -131,8 +131,11 @@ def test_too_many_missing_cells_or_another_fault_are_not_filled_in() -> None:
 def test_a_gap_in_time_is_not_filled_in() -> None:
     times = np.arange(20) * 0.01
     times[15:] += 1.0
-    (_, second) = decisions(open_stream(FakeSession(), [Rows(quiet(20), times)], impute="auto"))
-    assert (second.status, second.faults) == ("invalid_input", ("gap",))
+    empty = np.zeros((20, FEATURES), dtype=bool)
+    empty[15] = True  # nor where the whole row behind it is empty, so that no cell of it shows the step
+    for missing in (None, empty):
+        (_, second) = decisions(open_stream(FakeSession(), [Rows(quiet(20), times, (), missing)], impute="auto"))
+        assert (second.status, second.faults, second.imputed) == ("invalid_input", ("gap",), 0)
 
 
 def test_silence_is_said_once_by_the_clock_that_was_given() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -52,6 +53,14 @@ def test_a_row_that_comes_too_late_is_counted_and_flagged() -> None:
     flags = guard.check(Rows(normal_rows(4).clip(-3, 3), time=np.array([1.0, 1.01, 0.5, 0.51])))
     assert guard.late == 1
     assert [fault_names(int(f[0])) for f in flags] == [(), (), ("gap",), ()]
+
+
+@pytest.mark.parametrize("period_s", [None, 0.01])
+def test_a_time_that_is_none_is_a_gap_on_both_of_its_sides(period_s: float | None) -> None:
+    guard = Guard(dataclasses.replace(GUARD, period_s=period_s), SPEC)
+    times = np.array([1.0, 1.01, np.nan, 0.5, 0.51, np.inf, np.inf, 0.52, 0.53])
+    flags = [guard.check(Rows(row[None], times[i : i + 1])) for i, row in enumerate(normal_rows(9).clip(-3, 3))]
+    assert [bool(f.all()) for f in flags] == [False, False, True, True, False, True, True, True, False]
 
 
 def test_what_lies_inside_the_margin_is_no_fault_and_constant_features_do_not_stick() -> None:
