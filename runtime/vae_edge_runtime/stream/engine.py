@@ -129,15 +129,13 @@ class Stream:
         heard, silent = self._clock(), False
         for item in self._items:
             now = self._clock()
-            if item is None:
+            rows = None if item is None else as_rows(item, self._spec, self.counters["rows"])
+            if not rows:  # a block without rows says what None says
                 if self._stale_s is not None and not silent and now - heard >= self._stale_s:
                     silent = True
                     yield self._stale(now - heard)
                 continue
             heard, silent = now, False
-            rows = as_rows(item, self._spec, self.counters["rows"])
-            if not len(rows):
-                continue
             flags, steps = self._guard.check(rows), self._guard.steps
             joined = self.counters["rows"] > 0 and self._spec.layout == "time_features"
             if joined and self._pump is not None and self._pump.after_loss:

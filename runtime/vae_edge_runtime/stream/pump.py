@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 from .rows import Rows
@@ -29,9 +30,11 @@ class Pump:
         try:
             for item in self._source:
                 if self._closed:
+                    if isinstance(self._source, Generator):
+                        self._source.close()  # ``close`` could not: it ran in this thread
                     return
-                if item is not None:
-                    self._put(item)
+                if item is not None and _count(item):
+                    self._put(copy.deepcopy(item))  # the source may write the next row where this one lies
         except BaseException as error:  # it is raised where the stream is read
             self._error = error
         finally:
@@ -75,7 +78,7 @@ class Pump:
         if close is not None:
             try:
                 close()
-            except ValueError:  # a generator that is running in the thread: it ends by itself
+            except ValueError:  # a generator that is running in the thread, which closes it
                 return
         if self._thread.is_alive():
             self._thread.join(timeout=2.0)

@@ -149,6 +149,13 @@ def test_silence_is_said_once_by_the_clock_that_was_given() -> None:
     assert events[1].index == 2  # after one more row, silent again
 
 
+def test_a_source_that_gives_blocks_without_rows_is_silent() -> None:
+    now = iter([0.0, 0.0, 1.0, 2.5])
+    source = [quiet(1)[0], Rows(quiet(0)), Rows(quiet(0))]
+    (stale,) = open_stream(FakeSession(), source, stale_s=2.0, clock=lambda: next(now))
+    assert (stale.kind, stale.figures["silence_s"]) == ("stale", 2.5)
+
+
 def test_drift_is_an_event_with_figures_and_changes_no_threshold() -> None:
     vae = FakeSession()
     x = np.concatenate([quiet(6_000), quiet(9_000, seed=1) * 1.15])
@@ -188,10 +195,12 @@ def test_a_live_source_that_is_faster_loses_its_oldest_rows_and_counts_them() ->
             filled.wait(10)
             return super().score(*arguments, **options)
 
-    def source() -> Iterator[np.ndarray]:
+    def source() -> Iterator[np.ndarray | Rows]:
         yield from x[:LENGTH]
         scoring.wait(10)
-        yield from x[LENGTH:]
+        yield from x[LENGTH:200]
+        yield Rows(x[:0])  # hides no loss
+        yield from x[200:]
         filled.set()
 
     stream = open_stream(Slow(), source(), live=True, queue_rows=100)
@@ -230,6 +239,39 @@ def test_what_the_source_raises_comes_out_of_the_stream() -> None:
     for live in (False, True):
         with pytest.raises(RuntimeError, match="unplugged"), open_stream(FakeSession(), source(), live=live) as stream:
             list(stream)
+
+
+def test_a_live_source_may_write_every_row_into_the_same_array() -> None:
+    def source() -> Iterator[np.ndarray]:
+        row = np.empty(FEATURES, np.float32)
+        for values in quiet(40):
+            row[:] = values
+            yield row
+
+    at_once, live = (decisions(open_stream(FakeSession(), source(), live=live)) for live in (False, True))
+    assert len(live) == 4
+    assert [e.to_dict() for e in live] == [e.to_dict() for e in at_once]
+
+
+def test_a_live_generator_is_closed_behind_the_row_it_was_waiting_for() -> None:
+    asked, sent, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def source() -> Iterator[np.ndarray]:
+        try:
+            yield from quiet(LENGTH)
+            asked.set()
+            sent.wait(10)
+            yield quiet(1)[0]
+        finally:
+            closed.set()
+
+    stream = open_stream(FakeSession(), source(), live=True)
+    assert next(iter(stream)).index == LENGTH - 1
+    assert asked.wait(10)
+    stream.close()
+    assert not closed.is_set()
+    sent.set()
+    assert closed.wait(10)
 
 
 @pytest.mark.parametrize(
