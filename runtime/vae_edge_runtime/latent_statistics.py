@@ -70,7 +70,7 @@ class LatentStatistics:
 
         Denouden et al., "Improving reconstruction autoencoder out-of-distribution detection", 2018.
         """
-        away = codes.reshape(len(codes), -1).astype(np.float64) - self.mean
+        away = codes.reshape(len(codes), self.mean.size).astype(np.float64) - self.mean
         # einsum and not @: BLAS sums a row alone in another order than the same row in a batch.
         white = np.einsum("nd,kd->nk", away, self.whiten.astype(np.float64))
         return np.asarray(np.sqrt(np.square(white).sum(1)), dtype=np.float32)

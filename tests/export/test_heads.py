@@ -82,6 +82,17 @@ def test_heads_of_one_decode(vae: VAE, rows: np.ndarray, parts: dict[str, Tensor
         np.testing.assert_allclose(found[head].score, values.numpy(), rtol=1e-5, atol=1e-6, err_msg=head)
 
 
+def test_no_rows_have_no_scores_by_any_head(vae: VAE, rows: np.ndarray) -> None:
+    found = vae.explain(rows[:0]).scores
+    assert {head: (len(s.score), len(s.p_value)) for head, s in found.heads.items()} == dict.fromkeys(HEADS, (0, 0))
+
+
+def test_a_stream_goes_on_where_the_guard_leaves_no_row_to_score(vae: VAE, rows: np.ndarray) -> None:
+    broken = np.full(6, np.nan, np.float32)  # drift watches mahalanobis, which then has no row
+    events = list(vae.stream([rows[0], broken, rows[1]]))
+    assert [event.status for event in events] == ["ok", "invalid_input", "ok"]
+
+
 def test_sampled_heads_are_those_of_the_written_down_noise(
     vae: VAE, rows: np.ndarray, parts: dict[str, Tensor]
 ) -> None:

@@ -33,6 +33,7 @@ def test_a_row_alone_is_bit_equal_to_the_row_in_a_batch() -> None:
     together = fitted.distance(codes)
     alone = np.concatenate([fitted.distance(codes[i : i + 1]) for i in range(64)])
     np.testing.assert_array_equal(alone, together)
+    assert fitted.distance(codes[:0]).shape == (0,)
 
 
 def test_bytes_round_trip_and_their_size_is_the_promised_one() -> None:
