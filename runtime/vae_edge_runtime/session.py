@@ -79,8 +79,12 @@ class VAE:
         self._pid = os.getpid()
         self._idle = threading.Condition()
         self._running, self._closed = 0, False
-        if self._backend.describe().device != "cpu":
-            self._backend.prepare("score")  # whether an accelerator works is known only by trying
+        try:
+            if self._backend.describe().device != "cpu":
+                self._backend.prepare("score")  # whether an accelerator works is known only by trying
+        except BaseException:
+            self._backend.close()
+            raise
 
     def _graph(self, name: str) -> bytes:
         return self._bundle.graph(self._variant_name, name)

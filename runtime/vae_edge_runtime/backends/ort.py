@@ -69,12 +69,15 @@ class OrtBackend:
         options.inter_op_num_threads = 1
         # TensorRT leaves single nodes to CUDA, CUDA leaves shape arithmetic to the CPU.
         chain = {"cpu": ["cpu"], "cuda": ["cuda", "cpu"], "tensorrt": ["tensorrt", "cuda", "cpu"]}[self._device]
+        settings = self._tensorrt_settings(raw) if self._device == "tensorrt" else {}
         try:
             session = self._ort.InferenceSession(
                 raw,
                 sess_options=options,
                 providers=[
-                    _PROVIDERS[name] for name in chain if _PROVIDERS[name] in self._ort.get_available_providers()
+                    (_PROVIDERS[name], settings if name == "tensorrt" else {})
+                    for name in chain
+                    if _PROVIDERS[name] in self._ort.get_available_providers()
                 ],
                 enable_fallback=0,
             )
@@ -87,6 +90,30 @@ class OrtBackend:
             self._fall_back(f"onnxruntime could not start '{self._device}' (it lists it, its libraries did not load)")
             return self._create(graph)
         return session
+
+    def _tensorrt_settings(self, raw: bytes) -> dict[str, str]:
+        """Options of the TensorRT provider: engines kept between processes, one range of batches instead of a
+        build for every new one, and the workspace that ``trt.BuildOptions`` has."""
+        from ..trt.builder import BuildOptions
+        from ..trt.store import cache_root, private_folder
+
+        options = BuildOptions()
+        folder = str(private_folder(cache_root() / "onnxruntime-tensorrt"))
+        inputs = self._ort.InferenceSession(raw, providers=["CPUExecutionProvider"]).get_inputs()
+        shapes = {
+            f"trt_profile_{which}_shapes": ",".join(
+                f"{tensor.name}:{'x'.join(map(str, (rows, *tensor.shape[1:])))}" for tensor in inputs
+            )
+            for which, rows in (("min", 1), ("opt", options.max_batch), ("max", options.max_batch))
+        }
+        return {
+            "trt_engine_cache_enable": "True",
+            "trt_engine_cache_path": folder,
+            "trt_timing_cache_enable": "True",
+            "trt_timing_cache_path": folder,
+            "trt_max_workspace_size": str(options.workspace_bytes),
+            **shapes,
+        }
 
     def run(self, graph: str, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """Run one graph; raises BackendError where the engine fails."""

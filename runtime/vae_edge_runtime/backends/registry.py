@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import OptionError
+from ..errors import MissingDependency, OptionError, ProviderUnavailable
 from .base import Backend, GraphBytes
 from .ort import OrtBackend
 
@@ -11,6 +11,9 @@ DEVICES = ("auto", "cpu", "cuda", "tensorrt")
 
 def open_backend(device: str, load: GraphBytes, *, allow_fallback: bool, threads: int | None) -> Backend:
     """Open the backend for a device.
+
+    ``tensorrt`` is TensorRT's own runtime where it is installed, else ONNX Runtime's TensorRT provider;
+    ``Backend.describe`` says which.
 
     Raises:
         OptionError: the device or the number of threads is not a valid one.
@@ -21,4 +24,14 @@ def open_backend(device: str, load: GraphBytes, *, allow_fallback: bool, threads
         raise OptionError(f"device is {device!r}; valid are {', '.join(DEVICES)}")
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise OptionError(f"threads is {threads!r}; pass a whole number from 1, or None for the engine's choice")
-    return OrtBackend(load, device=device, allow_fallback=allow_fallback, threads=threads)
+    if device != "tensorrt":
+        return OrtBackend(load, device=device, allow_fallback=allow_fallback, threads=threads)
+    from .trt import TensorRtBackend  # not at the top: nobody else pays for it at start
+
+    try:
+        return TensorRtBackend(load)
+    except ProviderUnavailable as native:
+        try:
+            return OrtBackend(load, device=device, allow_fallback=allow_fallback, threads=threads)
+        except (ProviderUnavailable, MissingDependency) as error:
+            raise ProviderUnavailable(f"TensorRT itself: {native}. By ONNX Runtime: {error}") from error

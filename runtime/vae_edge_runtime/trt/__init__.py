@@ -4,5 +4,19 @@ from __future__ import annotations
 
 from .binding import Binding, find_binding
 from .builder import BuildOptions, BuiltEngine, build
+from .driver import Device, Driver
+from .executor import Executor
+from .store import EngineStore, StoredEngine
 
-__all__ = ["Binding", "BuildOptions", "BuiltEngine", "build", "find_binding"]
+__all__ = [
+    "Binding",
+    "BuildOptions",
+    "BuiltEngine",
+    "Device",
+    "Driver",
+    "EngineStore",
+    "Executor",
+    "StoredEngine",
+    "build",
+    "find_binding",
+]

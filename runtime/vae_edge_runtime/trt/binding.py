@@ -28,6 +28,32 @@ class Binding:
     version: str
     engines_run_here: bool
 
+    def logger(self) -> Any:
+        """A logger whose ``messages`` are the errors so far, and ``last`` the newest in words.
+
+        They are the only word TensorRT gives for a None or a False.
+        """
+        trt = self.module
+
+        class Log(trt.ILogger):  # type: ignore[misc]
+            def __init__(self) -> None:
+                trt.ILogger.__init__(self)
+                self.messages: list[str] = []
+
+            def log(self, severity: Any, message: str) -> None:
+                if int(severity) <= int(trt.ILogger.ERROR):
+                    self.messages.append(message.strip())
+                    del self.messages[:-_MESSAGES]
+
+            @property
+            def last(self) -> str:
+                return self.messages[-1] if self.messages else "no word"
+
+        return Log()
+
+
+_MESSAGES = 100
+
 
 def find_binding(*, rtx: bool = False) -> Binding:
     """Import TensorRT, or with ``rtx`` TensorRT RTX.
@@ -39,7 +65,8 @@ def find_binding(*, rtx: bool = False) -> Binding:
     try:
         module = importlib.import_module(name)
     except ImportError as error:
-        raise ProviderUnavailable(f"TensorRT cannot be imported ({error}): {_REMEDY}") from error
+        remedy = "pip install tensorrt-rtx (some 330 MB)" if rtx else _REMEDY
+        raise ProviderUnavailable(f"{name} cannot be imported ({error}): {remedy}") from error
     version = str(getattr(module, "__version__", "unknown"))
     # 10.0 has strong typing; 8.6 (JetPack 6.0) would take fp16 and int8 graphs and run them as it likes.
     if not hasattr(module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED") or not hasattr(module, "IProgressMonitor"):

@@ -19,26 +19,26 @@ _OUT_OF_MEMORY = ("out of memory", "OutOfMemory", "Could not find any implementa
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOptions:
-    """What an engine is built for; all of it belongs into the key of a cached engine.
+    """What an engine is built for.
 
     Attributes:
-        min_batch, opt_batch, max_batch: rows of one run; tuned for ``opt_batch``.
+        max_batch: most rows of one run; larger arrays are cut.
         workspace_bytes: most scratch memory of one layer. On a Jetson it is the system's memory, too.
     """
 
-    min_batch: int = 1
-    opt_batch: int = 1
-    max_batch: int = 32
+    max_batch: int = 64
     workspace_bytes: int = 256 << 20
 
     def __post_init__(self) -> None:
-        if not 1 <= self.min_batch <= self.opt_batch <= self.max_batch:
-            raise OptionError(
-                f"batches {self.min_batch}, {self.opt_batch}, {self.max_batch}: minimum, optimum and maximum "
-                "start at 1 and do not fall"
-            )
+        if not 1 <= self.max_batch <= 4096:
+            raise OptionError(f"max_batch is {self.max_batch}; pass 1 to 4096 rows")
         if self.workspace_bytes < 1 << 20:
             raise OptionError("the workspace is below 1 MiB")
+
+    @property
+    def profiles(self) -> tuple[tuple[int, int, int], ...]:
+        """(least, tuned for, most) rows of each; a single row, whose latency counts, has one of its own."""
+        return ((1, 1, 1),) if self.max_batch == 1 else ((1, 1, 1), (2, self.max_batch, self.max_batch))
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ def build(
         BackendError: TensorRT refused the graph or failed; memory that ran out is named.
         KeyboardInterrupt: Ctrl-C, at the next step of the builder.
     """
-    trt, log = binding.module, _logger(binding.module)
+    trt, log = binding.module, binding.logger()
     start = time.perf_counter()
     builder = trt.Builder(log)
     flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
@@ -92,14 +92,13 @@ def build(
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if hasattr(trt.BuilderFlag, "TF32"):
         config.clear_flag(trt.BuilderFlag.TF32)  # fp32 means fp32: parity is measured against it
-    profile = _checked(builder.create_optimization_profile(), "creating a profile", graph, log)
-    for i in range(network.num_inputs):
-        tensor = network.get_input(i)
-        shape = tuple(tensor.shape)[1:]
-        batches = (options.min_batch, options.opt_batch, options.max_batch)
-        profile.set_shape(tensor.name, *((batch, *shape) for batch in batches))
-    if config.add_optimization_profile(profile) < 0:  # a build without it would succeed, and run nothing
-        raise BackendError(f"{binding.name} refused batches {batches} for graph '{graph}': {log.last}")
+    inputs = [network.get_input(i) for i in range(network.num_inputs)]
+    for batches in options.profiles:
+        profile = _checked(builder.create_optimization_profile(), "creating a profile", graph, log)
+        for tensor in inputs:
+            profile.set_shape(tensor.name, *((batch, *tuple(tensor.shape)[1:]) for batch in batches))
+        if config.add_optimization_profile(profile) < 0:  # a build without it would succeed, and run nothing
+            raise BackendError(f"{binding.name} refused batches {batches} for graph '{graph}': {log.last}")
     cache = _timing_cache(config, timing_cache) if binding.engines_run_here else None  # RTX has none, and warns
     monitor = _monitor(trt, progress)
     config.progress_monitor = monitor
@@ -137,25 +136,6 @@ def _timing_cache(config: Any, earlier: bytes) -> Any:
         if cache is not None and config.set_timing_cache(cache, False):
             return cache
     return None
-
-
-def _logger(trt: Any) -> Any:
-    class Log(trt.ILogger):  # type: ignore[misc]
-        """Keeps warnings and errors: they are the only word TensorRT gives for a None."""
-
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.messages: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if int(severity) <= int(trt.ILogger.ERROR):
-                self.messages.append(message.strip())
-
-        @property
-        def last(self) -> str:
-            return self.messages[-1] if self.messages else "no word"
-
-    return Log()
 
 
 def _monitor(trt: Any, progress: Callable[[str, int, int], None] | None) -> Any:
