@@ -1,4 +1,4 @@
-"""``python -m vae_edge_runtime``: info, verify, score and doctor on a device without typer.
+"""``python -m vae_edge_runtime``: info, verify, build, score and doctor on a device without typer.
 
 Results go to stdout: one JSON document, or one line per row; the rest goes to stderr. Exit codes
 are those of ``vae-edge``: 0 fine, 1 not verified, 2 bad usage or input, 3 something is missing on
@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, text, example in (
         ("info", "what a bundle holds; needs no engine", "info pump.vaeb"),
         ("verify", "hashes and golden vectors on this device", "verify pump.vaeb --device cpu"),
+        ("build", "TensorRT engines ahead of the first score", "build pump.vaeb --variant fp16"),
         ("score", "a line per row", "score pump.vaeb rows.npy --format csv > scores.csv"),
         ("doctor", "what this machine is, and what it lacks", "doctor"),
         ("schema", "the JSON Schema of a bundle's manifest", "schema"),
@@ -61,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--device", default="cpu" if name == "verify" else "auto", help="default: %(default)s")
             command.add_argument("--allow-fallback", action="store_true", help="run on the CPU if it is absent")
             command.add_argument("--threads", type=int, help="of one run; default: the engine's choice")
+        if name == "build":
+            command.add_argument("--variant", default="auto", help="auto, a precision in the bundle, or all")
+            command.add_argument("--max-batch", type=int, default=64, help="most rows of one run; default: %(default)s")
         if name == "score":
             command.add_argument(
                 "rows", help="(n, *row_shape) of the model's dtype: .npy, or x of an .npz (and its condition)"
@@ -85,6 +89,15 @@ def _verify(options: argparse.Namespace) -> int:
     )
     _document("verify", found.to_dict())
     return 0 if found.ok else 1
+
+
+def _build(options: argparse.Namespace) -> int:
+    from .trt import BuildOptions, prepare_engines  # not at the top: nobody else pays for it at start
+
+    wanted = BuildOptions(max_batch=options.max_batch)
+    found = prepare_engines(options.bundle, variant=options.variant, options=wanted)
+    _document("build", {"path": options.bundle, **found.to_dict()})
+    return 0
 
 
 def _score(options: argparse.Namespace) -> int:
@@ -136,7 +149,14 @@ def _document(command: str, document: dict[str, Any]) -> None:
     write(sys.stdout, text + "\n")
 
 
-_COMMANDS = {"info": _info, "verify": _verify, "score": _score, "doctor": _doctor, "schema": _schema}
+_COMMANDS = {
+    "info": _info,
+    "verify": _verify,
+    "build": _build,
+    "score": _score,
+    "doctor": _doctor,
+    "schema": _schema,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -110,6 +110,19 @@ class Bundle:
             )
         return joined
 
+    def choose_variant(self, wish: str) -> str:
+        """A variant's name: ``auto`` is fp32 where there is one.
+
+        Raises:
+            OptionError: the bundle has no such variant.
+        """
+        names = sorted(self.manifest.variants)
+        if wish == "auto":
+            return "fp32" if "fp32" in names else names[0]
+        if wish not in names:
+            raise OptionError(f"variant is {wish!r}; this bundle has {', '.join(names)}")
+        return wish
+
     def verify_members(self) -> None:
         """Hash every member, in constant memory.
 

@@ -17,7 +17,7 @@ from .backends.registry import open_backend
 from .bundle import Bundle
 from .errors import InputError, OptionError, PairMismatch, SessionClosed
 from .inputs import check_condition, check_rows, replace_bad_rows
-from .manifest import Calibration, Manifest, Variant
+from .manifest import Calibration, Variant
 from .prior import check_prior, draw
 from .results import Posterior, Scores, SessionInfo
 from .scoring import Scorer, blank_bad_rows
@@ -71,7 +71,7 @@ class VAE:
 
     def __init__(self, bundle: Bundle, *, device: str, variant: str, allow_fallback: bool, threads: int | None) -> None:
         self._bundle, self.manifest = bundle, bundle.manifest
-        self._variant_name = _choose_variant(bundle.manifest, variant)
+        self._variant_name = bundle.choose_variant(variant)
         self._variant: Variant = bundle.manifest.variants[self._variant_name]
         self._scorer = Scorer(bundle.manifest, self._variant, bundle.read)
         self._prior: bytes | None = None
@@ -388,11 +388,3 @@ class VAE:
             return found
         finally:
             self._leave()
-
-
-def _choose_variant(manifest: Manifest, variant: str) -> str:
-    if variant == "auto":
-        return "fp32" if "fp32" in manifest.variants else next(iter(sorted(manifest.variants)))
-    if variant not in manifest.variants:
-        raise OptionError(f"variant is {variant!r}; this bundle has {', '.join(sorted(manifest.variants))}")
-    return variant

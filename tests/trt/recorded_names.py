@@ -77,8 +77,7 @@ TENSORRT: dict[str, str] = {
     "ILogger": "ERROR INFO INTERNAL_ERROR Severity VERBOSE WARNING log",
     "NetworkDefinitionCreationFlag": "STRONGLY_TYPED name value",
     "MemoryPoolType": (
-        "DLA_GLOBAL_DRAM DLA_LOCAL_DRAM DLA_MANAGED_SRAM TACTIC_DRAM TACTIC_SHARED_MEMORY WORKSPACE name "
-        "value"
+        "DLA_GLOBAL_DRAM DLA_LOCAL_DRAM DLA_MANAGED_SRAM TACTIC_DRAM TACTIC_SHARED_MEMORY WORKSPACE name value"
     ),
     "ProfilingVerbosity": "DETAILED LAYER_NAMES_ONLY NONE name value",
     "BuilderFlag": (

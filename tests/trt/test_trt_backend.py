@@ -11,22 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Rig
+from rig import Rig
 from tiny_bundle import TinyBundle
 
 from vae_edge_runtime import BackendError, ProviderUnavailable, load, verify
 from vae_edge_runtime.backends import trt as backend
 
 ROWS = np.random.default_rng(5).normal(size=(150, 4)).astype(np.float32)
-
-
-@pytest.fixture
-def machine(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
-    """The rig as this machine."""
-    monkeypatch.setenv("VAE_EDGE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(backend, "Driver", rig.driver)
-    monkeypatch.setitem(sys.modules, "tensorrt", rig.trt)  # type: ignore[arg-type]
-    return rig
 
 
 @pytest.fixture

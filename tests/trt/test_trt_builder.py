@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import two_inputs
 from fake_tensorrt import FakeTensorRt
+from rig import two_inputs
 
 from vae_edge_runtime import BackendError, OptionError, ProviderUnavailable
 from vae_edge_runtime.trt import Binding, BuildOptions, BuiltEngine, binding, build, find_binding

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Rig, two_inputs
+from rig import Rig, two_inputs
 
 from vae_edge_runtime import BackendError, OptionError, StorageError
 from vae_edge_runtime.trt import BuildOptions, Device, EngineStore, StoredEngine

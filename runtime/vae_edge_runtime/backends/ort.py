@@ -93,7 +93,8 @@ class OrtBackend:
 
     def _tensorrt_settings(self, raw: bytes) -> dict[str, str]:
         """Options of the TensorRT provider: engines kept between processes, one range of batches instead of a
-        build for every new one, and the workspace that ``trt.BuildOptions`` has."""
+        build for every new one, and the workspace that ``trt.BuildOptions`` has.
+        """
         from ..trt.builder import BuildOptions
         from ..trt.store import cache_root, private_folder
 

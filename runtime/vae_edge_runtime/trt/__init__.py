@@ -6,6 +6,7 @@ from .binding import Binding, find_binding
 from .builder import BuildOptions, BuiltEngine, build
 from .driver import Device, Driver
 from .executor import Executor
+from .prepare import Preparation, PreparedEngine, check_engines, prepare_engines
 from .store import EngineStore, StoredEngine
 
 __all__ = [
@@ -16,7 +17,11 @@ __all__ = [
     "Driver",
     "EngineStore",
     "Executor",
+    "Preparation",
+    "PreparedEngine",
     "StoredEngine",
     "build",
+    "check_engines",
     "find_binding",
+    "prepare_engines",
 ]

@@ -33,15 +33,15 @@ class Binding:
 
         They are the only word TensorRT gives for a None or a False.
         """
-        trt = self.module
+        base: Any = self.module.ILogger
 
-        class Log(trt.ILogger):  # type: ignore[misc]
+        class Log(base):  # type: ignore[misc]
             def __init__(self) -> None:
-                trt.ILogger.__init__(self)
+                base.__init__(self)
                 self.messages: list[str] = []
 
             def log(self, severity: Any, message: str) -> None:
-                if int(severity) <= int(trt.ILogger.ERROR):
+                if int(severity) <= int(base.ERROR):
                     self.messages.append(message.strip())
                     del self.messages[:-_MESSAGES]
 

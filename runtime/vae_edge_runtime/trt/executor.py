@@ -81,7 +81,7 @@ class Executor:
         self.tensors = tuple(self._tensor(i) for i in range(self.engine.num_io_tensors))
         first = next(tensor.name for tensor in self.tensors if tensor.is_input)
         self.most = tuple(
-            int(tuple(self.engine.get_tensor_profile_shape(first, i)[2])[0])
+            int(next(iter(self.engine.get_tensor_profile_shape(first, i)[2])))
             for i in range(self.engine.num_optimization_profiles)
         )
         self.buckets = buckets(max(self.most))
@@ -215,7 +215,7 @@ class Lane:
                 address = buffer.device
             self._host[tensor.name], self._device[tensor.name] = buffer, address
             memory = (ctypes.c_uint8 * size).from_address(buffer.host)
-            self.views[tensor.name] = np.frombuffer(memory, tensor.dtype).reshape(most, *tensor.shape)
+            self.views[tensor.name] = np.frombuffer(memoryview(memory), tensor.dtype).reshape(most, *tensor.shape)
 
     def run(self, feeds: Mapping[str, NDArray[Any]], rows: int) -> None:
         """Run at most the largest batch; results are in ``views`` until the next run."""
@@ -274,7 +274,9 @@ class Lane:
                 self._enqueue(context, bucket)
             context.executable = found[0]
         except BackendError as error:
-            self._of.eager_reason = self._of.eager_reason or f"graph '{self._of.graph}' at {bucket} rows was not captured: {error}"
+            self._of.eager_reason = (
+                self._of.eager_reason or f"graph '{self._of.graph}' at {bucket} rows was not captured: {error}"
+            )
 
     def close(self) -> None:
         """Wait for the stream, then free all there is; what fails does not keep the rest from being freed."""

@@ -14,7 +14,6 @@ import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from .._fs import write_atomic
 from ..doctor.readings import parse_tegra_release
@@ -113,6 +112,7 @@ class EngineStore:
         options: BuildOptions | None = None,
         progress: Callable[[str, int, int], None] | None = None,
         must_store: bool = False,
+        announce: bool = True,
     ) -> StoredEngine:
         """The engine of a graph, built where none fits.
 
@@ -121,6 +121,7 @@ class EngineStore:
             options: None takes a stored engine with whatever options it was built for, and builds for the defaults.
             progress: of a build, as in ``build``.
             must_store: an engine that cannot be stored is an error and not a warning in the log.
+            announce: say in the log that, and why, it is built.
 
         Raises:
             BackendError: TensorRT could not build it.
@@ -131,7 +132,8 @@ class EngineStore:
         found = self._find(path, graph, digest, options)
         if isinstance(found, StoredEngine):
             return found
-        LOG.warning("building a TensorRT engine for graph '%s' (%s); vae-edge build does this ahead", graph, found)
+        if announce:
+            LOG.warning("building a TensorRT engine for graph '%s' (%s); vae-edge build does this ahead", graph, found)
         wanted = options or BuildOptions()
         timing = self.folder / f"timing-{_short(self.machine)}.cache"
         built = build(
@@ -206,7 +208,9 @@ def private_folder(path: Path) -> Path:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.stat()
     except OSError as error:
-        raise StorageError(f"the folder {path} for engines cannot be made ({error.strerror}): set VAE_EDGE_CACHE") from error
+        raise StorageError(
+            f"the folder {path} for engines cannot be made ({error.strerror}): set VAE_EDGE_CACHE"
+        ) from error
     if found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise OptionError(
             f"{path} is not yours alone, and what lies in it is run as code: chmod go-w, or set VAE_EDGE_CACHE"
