@@ -115,7 +115,7 @@ def test_the_report_counts_bytes_as_they_are_stored(pump: tuple[Path, ExportRepo
     scales = 5 * (16 + 16 + 12)  # a float32 and a zero point per output channel
     assert (int8.weight_bytes, int8.weight_bytes_fp32) == (weights + scales, 4 * weights)
     assert (int8.activations, report.variants["int8-cpu"].reduction.activations) == ("int8", "uint8")  # type: ignore[union-attr]
-    assert report.stored_weight_bytes / report.weight_bytes < 1.1
+    assert report.stored_weight_bytes / report.weight_bytes < 1.15  # int8-cpu's biases are its own
 
 
 def test_exports_are_byte_identical(pump: tuple[Path, ExportReport], tmp_path: Path) -> None:
