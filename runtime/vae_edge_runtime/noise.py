@@ -21,24 +21,25 @@ _LN2_HIGH = 6.93147180369123816490e-01  # ln 2 in two parts, the first with 21 z
 _LN2_LOW = 1.90821492927058770002e-10
 
 # Coefficients of AS 241 PPND16, constant term first.
-_CENTRE = (
+_CENTRE = np.array([
     (3.3871328727963666080e0, 1.3314166789178437745e2, 1.9715909503065514427e3, 1.3731693765509461125e4,
      4.5921953931549871457e4, 6.7265770927008700853e4, 3.3430575583588128105e4, 2.5090809287301226727e3),
     (1.0, 4.2313330701600911252e1, 6.8718700749205790830e2, 5.3941960214247511077e3,
      2.1213794301586595867e4, 3.9307895800092710610e4, 2.8729085735721942674e4, 5.2264952788528545610e3),
-)  # fmt: skip
-_MIDDLE = (
+])  # fmt: skip
+_MIDDLE = np.array([
     (1.42343711074968357734e0, 4.63033784615654529590e0, 5.76949722146069140550e0, 3.64784832476320460504e0,
      1.27045825245236838258e0, 2.41780725177450611770e-1, 2.27238449892691845833e-2, 7.74545014278341407640e-4),
     (1.0, 2.05319162663775882187e0, 1.67638483018380384940e0, 6.89767334985100004550e-1,
      1.48103976427480074590e-1, 1.51986665636164571966e-2, 5.47593808499534494600e-4, 1.05075007164441684324e-9),
-)  # fmt: skip
-_TAIL = (
+])  # fmt: skip
+_TAIL = np.array([
     (6.65790464350110377720e0, 5.46378491116411436990e0, 1.78482653991729133580e0, 2.96560571828504891230e-1,
      2.65321895265761230930e-2, 1.24266094738807843860e-3, 2.71155556874348757815e-5, 2.01033439929228813265e-7),
     (1.0, 5.99832206555887937690e-1, 1.36929880922735805310e-1, 1.48753612908506148525e-2,
      7.86869131145613259100e-4, 1.84631831751005468180e-5, 1.42151175831644588870e-7, 2.04426310338993978564e-15),
-)  # fmt: skip
+])  # fmt: skip
+_SERIES = np.array([[1.0 / k] for k in range(1, 25, 2)])
 
 
 def standard_normal(count: int, *, seed: int, stream: int = 0) -> NDArray[np.float32]:
@@ -76,25 +77,35 @@ def normal_quantile(p: F64) -> F64:
     q = p - 0.5
     out = np.empty_like(p)
     centre = np.abs(q) <= 0.425
-    r = 0.180625 - q[centre] * q[centre]
-    out[centre] = q[centre] * _ratio(_CENTRE, r)
-    q_outer, p_outer = q[~centre], p[~centre]
-    r = np.sqrt(-_log(np.where(q_outer < 0, p_outer, 1.0 - p_outer)))
-    magnitude = np.where(r <= 5.0, _ratio(_MIDDLE, r - 1.6), _ratio(_TAIL, r - 5.0))
-    out[~centre] = np.where(q_outer < 0, -magnitude, magnitude)
+    inner, outer = q[centre], ~centre
+    out[centre] = inner * _ratio(_CENTRE, 0.180625 - inner * inner)
+    q_outer, p_outer = q[outer], p[outer]
+    if not len(q_outer):
+        return out
+    low = q_outer < 0
+    r = np.sqrt(-_log(np.where(low, p_outer, 1.0 - p_outer)))
+    magnitude = _ratio(_MIDDLE, r - 1.6)
+    far = r > 5.0
+    if far.any():  # one value in 36 billion
+        magnitude[far] = _ratio(_TAIL, r[far] - 5.0)
+    out[outer] = np.where(low, -magnitude, magnitude)
     return out
 
 
-def _ratio(coefficients: tuple[tuple[float, ...], tuple[float, ...]], r: F64) -> F64:
-    numerator, denominator = (_horner(c, r) for c in coefficients)
-    return numerator / denominator
+def _ratio(coefficients: F64, r: F64) -> F64:
+    """One polynomial of r over the other; (2, 8) coefficients, side by side because a call costs more than a value."""
+    numerator, denominator = _horner(coefficients[:, :, None], r)
+    return np.asarray(numerator / denominator)
 
 
-def _horner(coefficients: tuple[float, ...], r: F64) -> F64:
-    total = np.full_like(r, coefficients[-1])
-    for c in reversed(coefficients[:-1]):
-        total = total * r + c  # two roundings: numpy never fuses them
-    return total
+def _horner(coefficients: F64, r: F64) -> F64:
+    """Polynomials of r, (..., n), for coefficients (..., terms, 1), the constant one first."""
+    total = coefficients[..., -1, :] * r
+    for k in range(coefficients.shape[-2] - 2, 0, -1):
+        total += coefficients[..., k, :]  # two roundings: numpy never fuses them
+        total *= r
+    total += coefficients[..., 0, :]
+    return np.asarray(total)
 
 
 def _log(x: F64) -> F64:
@@ -106,5 +117,5 @@ def _log(x: F64) -> F64:
     s = (mantissa - 1.0) / (mantissa + 1.0)
     z = s * s
     # |s| < 0.1716, so the term after 1/23 is below 2**-60 of the sum.
-    series = _horner(tuple(1.0 / k for k in range(1, 25, 2)), z)
+    series = _horner(_SERIES, z)
     return e * _LN2_HIGH + (2.0 * s * series + e * _LN2_LOW)
