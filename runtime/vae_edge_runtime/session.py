@@ -43,8 +43,8 @@ def load(
 
     Args:
         path: the ``.vaeb`` file.
-        device: ``cpu``, ``cuda``, ``tensorrt``: that one or an error. ``auto``: CUDA where the
-            installed engine offers it, else the CPU; ``VAE.info`` says which, and why.
+        device: ``cpu``, ``openvino``, ``cuda``, ``tensorrt``: that one or an error. ``auto``: CUDA where
+            ONNX Runtime offers it, else the CPU; ``VAE.info`` says which, and why.
         variant: a precision in the bundle; ``auto`` takes fp32 where there is one.
         allow_fallback: run on the CPU, visibly degraded, where the device is not to be had.
         threads: within one run; None leaves it to the engine.

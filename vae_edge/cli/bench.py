@@ -31,7 +31,9 @@ def run(
     variants: Annotated[
         str | None, typer.Option(help="Of the bundle, comma separated; default: all.", show_default=False)
     ] = None,
-    devices: Annotated[str, typer.Option(help="cpu, cuda, tensorrt, comma separated: those, or an error.")] = "cpu",
+    devices: Annotated[
+        str, typer.Option(help="cpu, openvino, cuda, tensorrt, comma separated: those, or an error.")
+    ] = "cpu",
     batches: Annotated[str, typer.Option(help="Rows per call, comma separated.")] = "1,32",
     threads: Annotated[
         str, typer.Option(help="Threads of one run, comma separated; auto: the engine's choice.")

@@ -27,12 +27,20 @@ class OrtBackend:
     onnxruntime warns and continues on the CPU when CUDA cannot be loaded.
     """
 
-    def __init__(self, load: GraphBytes, *, device: str, allow_fallback: bool, threads: int | None) -> None:
+    def __init__(
+        self,
+        load: GraphBytes,
+        *,
+        device: str,
+        allow_fallback: bool,
+        threads: int | None,
+        degraded_reason: str | None = None,
+    ) -> None:
         self._ort = require("onnxruntime", extra="cpu", why="running a bundle")
         self._load, self._threads = load, threads
         self._lock = threading.Lock()
         self._sessions: dict[str, Any] = {}
-        self._degraded_reason: str | None = None
+        self._degraded_reason = degraded_reason
         available = self._ort.get_available_providers()
         if device == "auto":
             device = "cuda" if _PROVIDERS["cuda"] in available else "cpu"

@@ -6,14 +6,14 @@ from ..errors import MissingDependency, OptionError, ProviderUnavailable
 from .base import Backend, GraphBytes
 from .ort import OrtBackend
 
-DEVICES = ("auto", "cpu", "cuda", "tensorrt")
+DEVICES = ("auto", "cpu", "openvino", "cuda", "tensorrt")
 
 
 def open_backend(device: str, load: GraphBytes, *, allow_fallback: bool, threads: int | None) -> Backend:
     """Open the backend for a device.
 
-    ``tensorrt`` is TensorRT's own runtime where it is installed, else ONNX Runtime's TensorRT provider;
-    ``Backend.describe`` says which.
+    ``cpu`` and ``cuda`` are ONNX Runtime. ``tensorrt`` is TensorRT's own runtime where it is installed, else
+    ONNX Runtime's TensorRT provider; ``Backend.describe`` says which.
 
     Raises:
         OptionError: the device or the number of threads is not a valid one.
@@ -24,6 +24,8 @@ def open_backend(device: str, load: GraphBytes, *, allow_fallback: bool, threads
         raise OptionError(f"device is {device!r}; valid are {', '.join(DEVICES)}")
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise OptionError(f"threads is {threads!r}; pass a whole number from 1, or None for the engine's choice")
+    if device == "openvino":
+        return _openvino(load, allow_fallback=allow_fallback, threads=threads)
     if device != "tensorrt":
         return OrtBackend(load, device=device, allow_fallback=allow_fallback, threads=threads)
     from .trt import TensorRtBackend  # not at the top: nobody else pays for it at start
@@ -35,3 +37,14 @@ def open_backend(device: str, load: GraphBytes, *, allow_fallback: bool, threads
             return OrtBackend(load, device=device, allow_fallback=allow_fallback, threads=threads)
         except (ProviderUnavailable, MissingDependency) as error:
             raise ProviderUnavailable(f"TensorRT itself: {native}. By ONNX Runtime: {error}") from error
+
+
+def _openvino(load: GraphBytes, *, allow_fallback: bool, threads: int | None) -> Backend:
+    from .openvino import OpenVinoBackend
+
+    try:
+        return OpenVinoBackend(load, threads=threads)
+    except MissingDependency as error:
+        if not allow_fallback:
+            raise
+        return OrtBackend(load, device="cpu", allow_fallback=False, threads=threads, degraded_reason=str(error))

@@ -1,0 +1,91 @@
+"""OpenVINO on a CPU: x86-64 and arm64."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._require import require
+from ..errors import BackendError
+from .base import Description, GraphBytes
+
+
+class OpenVinoBackend:
+    """One compiled model per graph, and one request per call at a time.
+
+    Arithmetic is float32 whatever the CPU offers: on its own OpenVINO computes in bfloat16 where it can,
+    which is another variant than the one whose parity was measured.
+    """
+
+    def __init__(self, load: GraphBytes, *, threads: int | None) -> None:
+        self._ov = require("openvino", extra="openvino", why='device="openvino"')
+        self._load, self._threads = load, threads
+        self._core = self._ov.Core()
+        self._lock = threading.Lock()
+        self._compiled: dict[str, Any] = {}
+        self._idle: dict[str, list[Any]] = {}
+
+    def _request(self, graph: str) -> Any:
+        with self._lock:
+            if graph not in self._compiled:
+                self._compiled[graph] = self._compile(graph)
+                self._idle[graph] = []
+            idle = self._idle[graph]
+            return idle.pop() if idle else self._compiled[graph].create_infer_request()
+
+    def _compile(self, graph: str) -> Any:
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        if self._threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = self._threads
+        try:
+            return self._core.compile_model(self._core.read_model(self._load(graph)), "CPU", settings)
+        except RuntimeError as error:  # all of its exceptions are
+            raise BackendError(f"openvino {self._version} refused graph '{graph}': {_last_line(error)}") from error
+
+    def run(self, graph: str, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        """Run one graph; raises BackendError where the engine fails."""
+        request = self._request(graph)
+        try:
+            request.infer({name: np.ascontiguousarray(array) for name, array in feeds.items()}, share_inputs=True)
+            found = [np.array(request.get_tensor(name).data) for name in outputs]  # the request's own is reused
+        except RuntimeError as error:
+            raise BackendError(f"openvino failed running graph '{graph}': {_last_line(error)}") from error
+        with self._lock:
+            self._idle.get(graph, []).append(request)
+        return found
+
+    def prepare(self, graph: str) -> None:
+        """Compile a graph now, so that its errors come now."""
+        request = self._request(graph)
+        with self._lock:
+            self._idle[graph].append(request)
+
+    def describe(self) -> Description:
+        """What runs the graphs."""
+        return Description(
+            backend="openvino",
+            engine_version=self._version,
+            provider="CPU",
+            device="openvino",
+            threads=self._threads,
+            degraded_reason=None,
+        )
+
+    @property
+    def _version(self) -> str:
+        return str(self._ov.__version__).split("-")[0]
+
+    def close(self) -> None:
+        """Drop requests and models; idempotent."""
+        with self._lock:
+            self._idle.clear()
+            self._compiled.clear()
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__

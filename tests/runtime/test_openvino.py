@@ -1,0 +1,72 @@
+"""A session on OpenVINO gives what the same session gives on ONNX Runtime."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_bundle import TinyBundle
+
+from vae_edge_runtime import BackendError, MissingDependency, load, verify
+from vae_edge_runtime.backends.openvino import OpenVinoBackend
+
+pytest.importorskip("openvino", reason="the extra openvino is not installed")
+ROWS = np.random.default_rng(3).normal(size=(130, 4)).astype(np.float32)
+
+
+def test_it_computes_what_onnx_runtime_computes(tiny_path: Path) -> None:
+    with load(tiny_path, device="cpu") as cpu, load(tiny_path, device="openvino", threads=1) as other:
+        np.testing.assert_allclose(other.score(ROWS).score, cpu.score(ROWS).score, rtol=2e-6)
+        np.testing.assert_allclose(other.score(ROWS, maps=True).map, cpu.score(ROWS, maps=True).map, rtol=1e-5)
+        np.testing.assert_allclose(other.encode(ROWS).logvar, cpu.encode(ROWS).logvar, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(other.sample(7, seed=2), cpu.sample(7, seed=2), rtol=1e-5, atol=1e-6)
+        assert other.score(ROWS[:0]).score.shape == (0,)
+        info = other.info
+        assert (info.backend, info.device, info.provider, info.threads) == ("openvino", "openvino", "CPU", 1)
+        assert (info.degraded, str(info).split(" · ")[1:]) == (False, ["CPU", "fp32"])
+
+
+def test_golden_vectors_of_the_bundle_are_right_on_it(tiny_path: Path) -> None:
+    assert verify(tiny_path, device="openvino").ok
+
+
+def test_results_stay_as_they_are_when_the_session_goes_on_or_ends(tiny_path: Path) -> None:
+    with load(tiny_path, device="openvino") as vae:
+        first = vae.score(ROWS[:5]).score
+        kept = first.copy()
+        vae.score(ROWS[5:10])
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_many_threads_get_their_own_numbers(tiny_path: Path) -> None:
+    with load(tiny_path, device="openvino", threads=1) as vae, ThreadPoolExecutor(8) as pool:
+        whole = vae.score(ROWS).score
+        parts = list(pool.map(lambda i: float(vae.score(ROWS[i : i + 1]).score[0]), range(len(ROWS))))
+    np.testing.assert_allclose(parts, whole, rtol=2e-6)
+
+
+def test_a_graph_that_it_does_not_take_is_refused_in_its_words() -> None:
+    backend = OpenVinoBackend(lambda name: b"no onnx", threads=None)
+    with pytest.raises(BackendError, match=r"openvino \S+ refused graph 'score': \S"):
+        backend.prepare("score")
+
+
+def test_a_feed_that_does_not_fit_is_an_error_of_the_engine(tiny: TinyBundle) -> None:
+    with load(tiny.write(), device="openvino") as vae:
+        with pytest.raises(BackendError, match="openvino failed running graph 'score'"):
+            vae._backend.run("score", {"x": np.zeros((1, 5), np.float32)}, ["score"])
+        assert vae.score(ROWS[:1]).score.shape == (1,)
+
+
+def test_without_the_package_the_extra_is_named_or_the_fallback_seen(
+    tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingDependency, match=r'pip install "vae-edge\[openvino\]"'):
+        load(tiny_path, device="openvino")
+    with load(tiny_path, device="openvino", allow_fallback=True) as vae:
+        assert (vae.info.device, vae.info.degraded) == ("cpu", True)
+        assert "openvino" in str(vae.info.degraded_reason)
