@@ -27,6 +27,7 @@ class SessionInfo:
     Attributes:
         degraded: True where something other than the wish runs; ``degraded_reason`` says what.
         threads: asked for within one run; None where the engine chooses.
+        tuned: why ``vae-edge tune`` chose this; None where it did not.
     """
 
     path: str
@@ -39,6 +40,7 @@ class SessionInfo:
     degraded: bool
     degraded_reason: str | None
     threads: int | None
+    tuned: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -46,6 +48,7 @@ class SessionInfo:
 
     def __str__(self) -> str:
         text = f"{self.backend} {self.engine_version} · {self.provider} · {self.variant}"
+        text += f" · tuned: {self.tuned}" if self.tuned else ""
         return f"{text} · DEGRADED: {self.degraded_reason}" if self.degraded else text
 
 

@@ -21,6 +21,7 @@ from .manifest import Calibration, Variant
 from .prior import check_prior, draw
 from .results import Posterior, Scores, SessionInfo
 from .scoring import Scorer, blank_bad_rows
+from .tuned import find_choice
 
 if TYPE_CHECKING:
     from .stream import Stream
@@ -46,6 +47,7 @@ def load(
         device: ``cpu``, ``openvino``, ``cuda``, ``tensorrt``: that one or an error. ``auto``: CUDA where
             ONNX Runtime offers it, else the CPU; ``VAE.info`` says which, and why.
         variant: a precision in the bundle; ``auto`` takes fp32 where there is one.
+            Where device, variant and threads are all left alone, what ``vae-edge tune`` chose here is taken.
         allow_fallback: run on the CPU, visibly degraded, where the device is not to be had.
         threads: within one run; None leaves it to the engine.
 
@@ -71,6 +73,9 @@ class VAE:
 
     def __init__(self, bundle: Bundle, *, device: str, variant: str, allow_fallback: bool, threads: int | None) -> None:
         self._bundle, self.manifest = bundle, bundle.manifest
+        self._tuned: str | None = None
+        if (device, variant, threads) == ("auto", "auto", None) and (choice := find_choice(bundle.bundle_id)):
+            device, variant, threads, self._tuned = choice.device, choice.variant, choice.threads, choice.why
         self._variant_name = bundle.choose_variant(variant)
         self._variant: Variant = bundle.manifest.variants[self._variant_name]
         self._scorer = Scorer(bundle.manifest, self._variant, bundle.read)
@@ -104,6 +109,7 @@ class VAE:
             degraded=d.degraded_reason is not None,
             degraded_reason=d.degraded_reason,
             threads=d.threads,
+            tuned=self._tuned,
         )
 
     def score(

@@ -14,6 +14,7 @@ import pytest
 from rig import Rig, two_inputs
 
 from vae_edge_runtime import BackendError, OptionError, StorageError
+from vae_edge_runtime._cache import cache_root
 from vae_edge_runtime.trt import BuildOptions, Device, EngineStore, StoredEngine
 from vae_edge_runtime.trt import store as store_module
 
@@ -135,7 +136,7 @@ def test_a_folder_that_others_can_write_to_is_refused(
 ) -> None:
     get()
     (tmp_path / "tensorrt").chmod(0o777)
-    with pytest.raises(OptionError, match=r"run as code: chmod go-w, or set VAE_EDGE_CACHE"):
+    with pytest.raises(OptionError, match=r"run or believed: chmod go-w, or set VAE_EDGE_CACHE"):
         get()
     (tmp_path / "tensorrt").chmod(0o700)
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
@@ -173,12 +174,12 @@ def test_the_folder_is_the_one_given_then_the_environment_then_the_cache_of_the_
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("VAE_EDGE_CACHE", raising=False)
-    assert store_module.cache_root() == tmp_path / ".cache" / "vae-edge"
+    assert cache_root() == tmp_path / ".cache" / "vae-edge"
     monkeypatch.setenv("XDG_CACHE_HOME", "/var/cache")
-    assert store_module.cache_root() == Path("/var/cache/vae-edge")
+    assert cache_root() == Path("/var/cache/vae-edge")
     monkeypatch.setenv("VAE_EDGE_CACHE", "/data/engines")
-    assert store_module.cache_root() == Path("/data/engines")
-    assert store_module.cache_root("mine") == Path("mine")
+    assert cache_root() == Path("/data/engines")
+    assert cache_root("mine") == Path("mine")
 
 
 def test_log_lines_reach_a_person_without_any_setup() -> None:

@@ -34,6 +34,7 @@ from . import (
     sample,
     score,
     train,
+    tune,
     verify,
     watch,
 )
@@ -120,6 +121,7 @@ for module in (
     watch,
     evaluate,
     bench,
+    tune,
     compare,
     recalibrate,
     sample,

@@ -103,8 +103,8 @@ class OrtBackend:
         """Options of the TensorRT provider: engines kept between processes, one range of batches instead of a
         build for every new one, and the workspace that ``trt.BuildOptions`` has.
         """
+        from .._cache import cache_root, private_folder
         from ..trt.builder import BuildOptions
-        from ..trt.store import cache_root, private_folder
 
         options = BuildOptions()
         folder = str(private_folder(cache_root() / "onnxruntime-tensorrt"))

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from .._cache import cache_root, private_folder
 from .._fs import write_atomic
 from ..doctor.readings import parse_tegra_release
 from ..errors import BundleError, OptionError, StorageError
@@ -187,35 +188,6 @@ class EngineStore:
         if options not in (None, sidecar.options):
             return "the stored one was built for other options"
         return StoredEngine(engine, sidecar.options, path, False, None, sidecar.seconds)
-
-
-def cache_root(folder: str | os.PathLike[str] | None = None) -> Path:
-    """The folder for what can be made again: the one given, ``VAE_EDGE_CACHE``, or the user's cache."""
-    if folder is not None:
-        return Path(folder)
-    named = os.environ.get("VAE_EDGE_CACHE")
-    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vae-edge"
-
-
-def private_folder(path: Path) -> Path:
-    """Make a folder of this user alone.
-
-    Raises:
-        StorageError: it cannot be made.
-        OptionError: it belongs to another user, or others may write in it.
-    """
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = path.stat()
-    except OSError as error:
-        raise StorageError(
-            f"the folder {path} for engines cannot be made ({error.strerror}): set VAE_EDGE_CACHE"
-        ) from error
-    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise OptionError(
-            f"{path} is not yours alone, and what lies in it is run as code: chmod go-w, or set VAE_EDGE_CACHE"
-        )
-    return path
 
 
 def _short(machine: Machine) -> str:
