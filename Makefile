@@ -5,6 +5,8 @@
 #   make rtx    TensorRT RTX parses and builds every graph at every precision, on a CPU
 #   make test-arm64   the runtime's tests and a bundle on aarch64, emulated; on a Debian machine
 #   make compatibility   the same, into docs/compatibility.md
+#   make bench  speed beside PyTorch, OpenVINO and plain ONNX Runtime, into docs/benchmarks.md; half an hour alone
+#   make soak   ten million scores, and a file of 10 GB; minutes, opt-in
 #   make day    a day of sensor rows at 100 Hz with planted faults and anomalies, through vae-edge watch
 PYTHON ?= python3
 TORCH := torch==2.13.0
@@ -18,7 +20,7 @@ OLDER_ORT := $(VENV)/onnxruntime-1.23.2
 # OpenMP threads that spin while they wait make a busy machine ten times slower (measured); results are the same.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo day test slow zoo rtx test-arm64 compatibility lint clean
+.PHONY: demo day test slow zoo rtx test-arm64 compatibility bench soak lint clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo/run.py --output build/demo
@@ -27,7 +29,7 @@ day: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python examples/stream/run.py --output build/day
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n 2 -m "not slow and not zoo and not rtx"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n 2 -m "not slow and not zoo and not rtx and not soak"
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -rs -m slow
@@ -45,6 +47,12 @@ test-arm64: $(STAMP)
 
 compatibility: $(ZOO_STAMP)
 	VAE_EDGE_ORT_1_23=$(abspath $(OLDER_ORT)) $(BIN)/python tests/zoo/matrix.py docs/compatibility.md
+
+soak: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -s -m soak
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/speed/run.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

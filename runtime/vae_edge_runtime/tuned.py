@@ -13,7 +13,6 @@ from pathlib import Path
 
 from . import strict_json
 from ._cache import cache_root, private_folder
-from ._fs import write_atomic
 from .errors import BundleError, OptionError
 
 FORMAT = 1
@@ -64,6 +63,8 @@ def store_choice(choice: Choice, folder: str | os.PathLike[str] | None = None) -
     Raises:
         StorageError: it cannot be written. OptionError: the folder is open to others.
     """
+    from ._fs import write_atomic  # brings tempfile, which no session needs
+
     path = _path(choice.bundle_id, folder)
     private_folder(path.parent)
     write_atomic(path, [strict_json.dump(choice)])

@@ -1,0 +1,162 @@
+"""What is compared: each a factory of a call that scores raw rows, and one that samples.
+
+The others are written as their users write them, with the options their documentation advises; every one
+returns the same score, which is checked before anything is timed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from speed_models import Rows, Subject, to_model
+
+from vae_edge_runtime import Bundle, load
+
+Score = Callable[[Rows], NDArray[np.floating[Any]]]
+Sample = Callable[[int, int], NDArray[Any]]
+"""(rows, seed) to raw rows."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to run a model; ``sample`` is None where it has no such task."""
+
+    name: str
+    score: Score
+    sample: Sample | None
+
+
+def pytorch(subject: Subject, model: Any, threads: int, *, compiled: bool) -> Contender:
+    """PyTorch, eager or compiled."""
+    torch.set_num_threads(threads)
+
+    def score_of(x: torch.Tensor) -> torch.Tensor:
+        return pytorch_score(subject, model, x)
+
+    decode = model.decode
+    if compiled:
+        score_of, decode = torch.compile(score_of, dynamic=False), torch.compile(decode, dynamic=False)
+
+    @torch.inference_mode()
+    def score(rows: Rows) -> NDArray[Any]:
+        return score_of(to_model(subject, rows)).numpy()
+
+    @torch.inference_mode()
+    def sample(n: int, seed: int) -> NDArray[Any]:
+        torch.manual_seed(seed)
+        return _raw(subject, decode(torch.randn(n, *subject.latent)).numpy())
+
+    return Contender("torch.compile" if compiled else "PyTorch", score, sample)
+
+
+def pytorch_score(subject: Subject, model: Any, x: torch.Tensor) -> torch.Tensor:
+    """Negative ELBO at the posterior mean, (n,)."""
+    mean, logvar = model.encode(x)
+    rebuilt = model.decode(mean)
+    if subject.logits:
+        error = torch.nn.functional.binary_cross_entropy_with_logits(rebuilt, x, reduction="none")
+    else:
+        error = (rebuilt - x).square()
+    kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar)
+    return error.flatten(1).sum(1) + kl.flatten(1).sum(1)
+
+
+def split_graphs(subject: Subject, model: Any, folder: Path) -> tuple[Path, Path]:
+    """encoder.onnx and decoder.onnx, by torch's exporter with its defaults and a free batch."""
+    paths = folder / f"{subject.name}-encoder.onnx", folder / f"{subject.name}-decoder.onnx"
+    if not all(path.exists() for path in paths):
+        rows = to_model(subject, subject.rows(True, 2, np.random.default_rng(0)))
+        latent = torch.zeros(2, *subject.latent)
+        batch = torch.export.Dim("batch")
+        for path, call, example in ((paths[0], model.encode, rows), (paths[1], model.decode, latent)):
+            part = _Part(model, call)
+            torch.onnx.export(
+                part, (example,), path, dynamo=True, dynamic_shapes=({0: batch},), external_data=False, verbose=False
+            )
+    return paths
+
+
+class _Part(torch.nn.Module):
+    def __init__(self, model: torch.nn.Module, call: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.model, self.call = model, call
+
+    def forward(self, x: Any) -> Any:
+        return self.call(x)
+
+
+def split_sessions(subject: Subject, graphs: tuple[Path, Path], threads: int, *, spinning: bool) -> Contender:
+    """Two sessions of ONNX Runtime, numpy before, between and after: what most people write."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    if not spinning:  # as if the two shared one pool: the one that waits takes no time from the other
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    encoder, decoder = (
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]) for path in graphs
+    )
+    given, latent = encoder.get_inputs()[0].name, decoder.get_inputs()[0].name
+
+    def score(rows: Rows) -> NDArray[Any]:
+        x = rows.astype(np.float32) / np.float32(subject.divisor)
+        if x.ndim == 4:
+            x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+        mean, logvar = encoder.run(None, {given: x})
+        rebuilt = decoder.run(None, {latent: mean})[0]
+        error = np.logaddexp(0, rebuilt) - x * rebuilt if subject.logits else (rebuilt - x) ** 2
+        kl = 0.5 * (mean**2 + np.exp(logvar) - 1 - logvar)
+        return np.asarray(error.reshape(len(x), -1).sum(1) + kl.reshape(len(x), -1).sum(1))
+
+    def sample(n: int, seed: int) -> NDArray[Any]:
+        z = np.random.default_rng(seed).standard_normal((n, *subject.latent), np.float32)
+        return _raw(subject, decoder.run(None, {latent: z})[0])
+
+    return Contender("split sessions" if spinning else "split sessions, not spinning", score, sample)
+
+
+def openvino(subject: Subject, bundle: Path, threads: int) -> Contender:
+    """OpenVINO called directly on the graph that we ship, in float32."""
+    import openvino as ov
+
+    core = ov.Core()
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    with Bundle.open(bundle) as opened:
+        scorer, decoder = (
+            core.compile_model(core.read_model(opened.graph("fp32", graph)), "CPU", settings).create_infer_request()
+            for graph in ("score", "decode")
+        )
+
+    def score(rows: Rows) -> NDArray[Any]:
+        scorer.infer({"x": rows}, share_inputs=True)
+        return np.array(scorer.get_tensor("score").data)
+
+    def sample(n: int, seed: int) -> NDArray[Any]:
+        z = np.random.default_rng(seed).standard_normal((n, *subject.latent), np.float32)
+        decoder.infer({"z": z}, share_inputs=True)
+        return np.array(decoder.get_output_tensor(0).data)
+
+    return Contender("OpenVINO", score, sample)
+
+
+def ours(bundle: Path, variant: str, device: str, threads: int) -> Contender:
+    """vae-edge as its documentation has it: the public calls, checks included."""
+    vae = load(bundle, variant=variant, device=device, threads=threads)
+    vae.score(np.zeros((1, *vae.manifest.input.shape), vae.manifest.input.dtype))
+    name = f"vae-edge {variant}" + ("" if device == "cpu" else f", {device}")
+    return Contender(name, lambda rows: vae.score(rows).score, lambda n, seed: vae.sample(n, seed=seed))
+
+
+def _raw(subject: Subject, decoded: NDArray[Any]) -> NDArray[Any]:
+    """What the decoder gives, as raw rows."""
+    if decoded.ndim != 4:
+        return decoded
+    unit = 1 / (1 + np.exp(-decoded)) if subject.logits else decoded
+    return np.clip(np.rint(unit.transpose(0, 2, 3, 1) * 255), 0, 255).astype(np.uint8)

@@ -1,0 +1,188 @@
+"""``make bench``: writes docs/benchmarks.md by running it; all figures also go to build/benchmarks/speed.json.
+
+Every model and number of threads has a process of its own, in which all contenders take turns; quality, cold
+starts and the machine's floor follow, one after the other and nothing beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from speed_models import SUBJECTS, Subject, bundle, trained
+from speed_page import figure, page
+
+from vae_edge.bench.environment import ThisMachine, cpu_model, load_average
+from vae_edge_runtime import Bundle, load
+from vae_edge_runtime._fs import write_atomic
+
+HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
+PACKAGES = ("numpy", "onnxruntime", "openvino", "torch")
+THREADS = (1, 2)
+STARTS = 5
+STARTED = ("imports", "vae-edge fp32", "vae-edge int8-cpu", "split sessions", "OpenVINO", "PyTorch")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one round each, no torch.compile: to see that it runs")
+    parser.add_argument("--subjects", default=",".join(s.name for s in SUBJECTS), help="of the three, comma separated")
+    parser.add_argument("--rewrite", action="store_true", help="write the page from the figures of the last run")
+    parser.add_argument("--output", type=Path, default=ROOT / "build" / "benchmarks")
+    options = parser.parse_args()
+    figures, written = options.output / "speed.json", ROOT / "docs" / "benchmarks.md"
+    if options.quick:
+        figures, written = options.output / "speed-quick.json", options.output / "speed-quick.md"
+    if not options.rewrite:
+        options.output.mkdir(parents=True, exist_ok=True)
+        chosen = [s for s in SUBJECTS if s.name in options.subjects.split(",")]
+        document = measure(chosen, options.output / "speed", quick=options.quick)
+        write_atomic(figures, [json.dumps(document, indent=1, allow_nan=False).encode(), b"\n"])
+    document = json.loads(figures.read_text("utf-8"))
+    picture = written.parent / ("images/speed.png" if not options.quick else "speed-quick.png")
+    write_atomic(picture, [figure(document)])
+    write_atomic(written, [page(document, picture.relative_to(written.parent).as_posix()).encode()])
+    say(f"{figures}\n{written}\n{picture}")
+
+
+def measure(subjects: list[Subject], folder: Path, *, quick: bool) -> dict[str, Any]:
+    folder.mkdir(parents=True, exist_ok=True)
+    before = load_average()
+    facts = [prepare(subject, folder) for subject in subjects]
+    cells: list[Any] = []
+    errors: dict[str, Any] = {}
+    for subject in subjects:
+        for threads in THREADS:
+            found = timed(subject, folder, threads, quick=quick)
+            cells += found["cells"]
+            errors[subject.name] = found["errors"]
+    return {
+        "date": datetime.date.today().isoformat(),
+        "cpu": cpu_model(ThisMachine().text("/proc/cpuinfo") or "") or platform.processor(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "load_before": before,
+        "floor": {str(threads): floor(threads) for threads in THREADS},
+        "subjects": facts,
+        "cells": cells,
+        "errors": errors,
+        "quality": {s.name: quality(s, folder, quick=quick) for s in subjects if "int8-cpu" in s.variants},
+        "cold": {subject.name: cold(subject, folder, 1 if quick else STARTS) for subject in subjects},
+    }
+
+
+def prepare(subject: Subject, folder: Path) -> dict[str, Any]:
+    """Train and export what is not there yet; what is known before anything is timed."""
+    import torch
+    from speed_models import to_model
+    from torch.utils.flop_counter import FlopCounterMode
+
+    path, model = bundle(subject, folder, say), trained(subject, folder)
+    row = subject.rows(True, 1, np.random.default_rng(0))
+    np.save(folder / f"{subject.name}-row.npy", row)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model.decode(model.encode(to_model(subject, row))[0])
+    with Bundle.open(path) as opened:
+        (folder / f"{subject.name}-score.onnx").write_bytes(opened.graph("fp32", "score"))
+        variant_bytes = {name: opened.manifest.variant_bytes(name) for name in sorted(opened.manifest.variants)}
+        size = opened.size_bytes
+    return {
+        "name": subject.name, "title": subject.title, "batch": subject.batch, "mflop": counter.get_total_flops() / 1e6,
+        "weight_bytes": 4 * sum(p.numel() for p in model.parameters()), "variant_bytes": variant_bytes,
+        "bundle_bytes": size,
+    }  # fmt: skip
+
+
+def timed(subject: Subject, folder: Path, threads: int, *, quick: bool) -> dict[str, Any]:
+    """``cells.py`` in a process of its own."""
+    extra = ["--rounds", "1", "--no-compile"] if quick else []
+    command = [sys.executable, str(HERE / "cells.py"), subject.name, str(folder), "--threads", str(threads), *extra]
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}  # as users have it
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=plain)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def quality(subject: Subject, folder: Path, *, quick: bool) -> dict[str, Any]:
+    """Spearman's correlation of int8-cpu's scores with fp32's, AUROC of both, decisions that are equal."""
+    from vae_edge_export.agreement import score_agreement
+    from vae_edge_export.verdict import auroc
+
+    n = 50 if quick else subject.normal
+    rng = np.random.default_rng(4)
+    rows = np.concatenate([subject.rows(normal, n, rng) for normal in (True, False)])
+    labels = np.repeat([0, 1], n)
+    scores = {}
+    for variant in ("fp32", "int8-cpu"):
+        with load(folder / f"{subject.name}.vaeb", device="cpu", variant=variant) as vae:
+            scores[variant] = vae.score(rows)
+    a, b = scores["fp32"], scores["int8-cpu"]
+    found = score_agreement(a.score, b.score, a.threshold, b.threshold)
+    return {
+        "rows": len(rows), "spearman": found.rank_correlation, "equal_decisions": found.agreement,
+        "auroc": auroc(a.score, labels), "auroc_int8": auroc(b.score, labels),
+    }  # fmt: skip
+
+
+def cold(subject: Subject, folder: Path, starts: int) -> dict[str, Any]:
+    """Median seconds from starting a process to its first score, and its peak memory; turns taken."""
+    say(f"{subject.name}: cold starts")
+    absent = {f"vae-edge {variant}" for variant in ("int8-cpu",) if variant not in subject.variants}
+    found: dict[str, list[tuple[float, float]]] = {who: [] for who in STARTED if who not in absent}
+    for i in range(starts + 1):
+        for who, times in found.items():
+            begin = time.perf_counter()
+            with subprocess.Popen(
+                [sys.executable, str(HERE / "cold.py"), who, subject.name, str(folder)],
+                stdout=subprocess.PIPE,
+                text=True,
+            ) as process:
+                line = process.stdout.readline() if process.stdout else ""
+                elapsed = time.perf_counter() - begin
+            if process.returncode:
+                raise RuntimeError(f"{who} failed to start on {subject.name}")
+            if i:  # the first fills the page cache
+                times.append((elapsed, json.loads(line)["peak_mb"]))
+    return {
+        who: {"seconds": float(np.median([t for t, _ in times])), "peak_mb": max(mb for _, mb in times)}
+        for who, times in found.items()
+    }
+
+
+def floor(threads: int) -> dict[str, float]:
+    """What the machine can do: float32 matrix products and copies, best of several, in a process of its own."""
+    script = (
+        "import time, json, torch; torch.set_num_threads(int(__import__('os').environ['OMP_NUM_THREADS']))\n"
+        "a = torch.randn(1024, 1024); big = torch.randn(1 << 25); to = torch.empty_like(big)\n"
+        "def best(f):\n"
+        "    f(); times = []\n"
+        "    for _ in range(15):\n"
+        "        t = time.perf_counter(); f(); times.append(time.perf_counter() - t)\n"
+        "    return min(times)\n"
+        "print(json.dumps({'gflops': 2 * 1024**3 / best(lambda: a @ a) / 1e9,"
+        " 'copy_gb_s': 2 * big.nbytes / best(lambda: to.copy_(big)) / 1e9}))"
+    )
+    env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run([sys.executable, "-c", script], env=env, stdout=subprocess.PIPE, check=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

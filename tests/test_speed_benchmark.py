@@ -1,0 +1,88 @@
+"""The speed benchmark: its arithmetic on figures made up here, and one quick run of the real thing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks" / "speed"))
+
+import speed_page  # noqa: E402
+
+
+def document(ours_ms: float = 1.0) -> dict[str, Any]:
+    """One model; PyTorch takes 4 ms, separate sessions 2 ms, OpenVINO 1.5 ms, int8 a quarter of ours."""
+    times = {"PyTorch": 4.0, "split sessions": 2.0, "split sessions, not spinning": 1.8, "OpenVINO": 1.5,
+             "vae-edge fp32": ours_ms, "vae-edge int8-cpu": ours_ms / 4}  # fmt: skip
+    cells = [
+        {
+            "subject": "toy", "task": task, "batch": batch, "threads": threads, "who": who, "p50_ms": ms,
+            "p95_ms": ms * 1.1, "p99_ms": None, "times_as_fast_as": {other: t / ms for other, t in times.items()},
+        }
+        for task in ("score", "sample") for batch in (1, 32) for threads in (1, 2) for who, ms in times.items()
+    ]  # fmt: skip
+    cold = {who: {"seconds": 0.2, "peak_mb": 80.0} for who in ("imports", *times)}
+    cold["PyTorch"]["seconds"] = 1.4
+    return {
+        "date": "2026-01-01", "cpu": "a CPU", "cores": 2, "system": "Linux", "python": "3.11",
+        "packages": {"numpy": "2"},
+        "load_before": [0.1, 0.1, 0.1], "floor": {"1": {"gflops": 100.0, "copy_gb_s": 20.0}}, "cells": cells,
+        "subjects": [{"name": "toy", "title": "toy rows", "batch": 32, "mflop": 1.0, "weight_bytes": 4000,
+                      "variant_bytes": {"fp32": 4000, "int8-cpu": 1100}}],
+        "errors": {"toy": dict.fromkeys(times, 2e-7)}, "cold": {"toy": cold},
+        "quality": {"toy": {"rows": 2000, "spearman": 0.9991, "equal_decisions": 0.999, "auroc": 0.9,
+                            "auroc_int8": 0.899}},
+    }  # fmt: skip
+
+
+def line(text: str, start: str) -> list[str]:
+    return [cell.strip() for cell in next(row for row in text.splitlines() if row.startswith(f"| {start}")).split("|")]
+
+
+def test_targets_are_ratios_of_the_same_cells() -> None:
+    text = speed_page.page(document(), "speed.png")
+    assert line(text, "fp32, PyTorch eager")[2:5] == [">= 2.5", "4.00", "yes"]
+    assert line(text, "fp32, separate sessions |")[3:5] == ["2.00", "yes"]
+    assert line(text, "fp32, the fastest peer")[3:5] == ["1.50", "yes"]
+    assert line(text, "int8, our own fp32")[3:5] == ["4.00", "yes"]
+    assert line(text, "cold start, PyTorch")[3:5] == ["7.00", "yes"]
+    assert line(text, "int8 AUROC drop, toy")[3:5] == ["+0.0010", "yes"]
+    assert line(text, "int8 bytes over fp32's, toy")[3:5] == ["0.28", "yes"]
+    assert line(text, "toy, 32 rows, 1 thread")[2:7] == ["100", "20", "0.32", "1", "3.12"]
+
+
+def test_a_target_that_is_missed_says_so() -> None:
+    text = speed_page.page(document(ours_ms=2.0), "speed.png")
+    assert line(text, "fp32, PyTorch eager")[3:5] == ["2.00", "**no**"]
+    assert line(text, "fp32, the fastest peer")[3:5] == ["0.75", "**no**"]
+
+
+def test_the_published_page_is_that_of_the_published_figures() -> None:
+    published = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert published.startswith("# Speed\n\nWritten by `make bench` on 20")
+    assert published.count("\n### ") >= 3
+
+
+def test_the_picture_is_a_png() -> None:
+    assert speed_page.figure(document())[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.mark.slow
+def test_a_quick_run_measures_everything_once(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "speed" / "run.py"), "--quick", "--subjects", "windows", "--output",
+         str(tmp_path)], check=True, capture_output=True,
+    )  # fmt: skip
+    found = json.loads((tmp_path / "speed-quick.json").read_text("utf-8"))
+    assert {(c["task"], c["batch"], c["threads"]) for c in found["cells"]} == {
+        (task, batch, threads) for task in ("score", "sample") for batch in (1, 32) for threads in (1, 2)
+    }
+    assert found["errors"]["windows"]["vae-edge fp32"] < 1e-5
+    assert found["quality"]["windows"]["spearman"] > 0.99
+    assert (tmp_path / "speed-quick.png").stat().st_size > 5000
