@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from . import strict_json
-from ._cache import cache_root, private_folder
-from .errors import BundleError, OptionError
+from ._cache import cache_folder, private_folder
+from .errors import BundleError, OptionError, StorageError
 
 FORMAT = 1
 _ENGINES = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt")
@@ -42,41 +41,46 @@ class Choice:
 
 def find_choice(bundle_id: str, folder: str | os.PathLike[str] | None = None) -> Choice | None:
     """The choice for a bundle on this machine; None where there is none, or one for another machine or engine."""
-    path = _path(bundle_id, folder)
+    name = f"{bundle_id}.json"
     try:
-        raw = path.read_bytes()
-    except OSError:
-        return None
-    try:
-        private_folder(path.parent)
-        found = strict_json.build(Choice, strict_json.parse(raw, member=path.name), member=path.name)
-    except (BundleError, OptionError):
+        where = cache_folder("tuned", folder)
+        with open(f"{where}/{name}", "rb") as file:  # noqa: PTH123
+            raw = file.read(strict_json.MAX_BYTES + 1)
+        private_folder(where)
+        found = strict_json.build(Choice, strict_json.parse(raw, member=name), member=name)
+    except (OSError, BundleError, OptionError):  # StorageError is an OSError: a user without a home has no choices
         return None
     here = (FORMAT, bundle_id, *this_machine())
     there = (found.format, found.bundle_id, found.cpu, found.usable_cores, found.engines)
     return found if there == here else None
 
 
-def store_choice(choice: Choice, folder: str | os.PathLike[str] | None = None) -> Path:
-    """Write a choice, replacing an older one.
+def store_choice(choice: Choice, folder: str | os.PathLike[str] | None = None) -> str:
+    """Write a choice, replacing an older one; its path.
 
     Raises:
         StorageError: it cannot be written. OptionError: the folder is open to others.
     """
     from ._fs import write_atomic  # brings tempfile, which no session needs
 
-    path = _path(choice.bundle_id, folder)
-    private_folder(path.parent)
+    path = f"{private_folder(cache_folder('tuned', folder))}/{choice.bundle_id}.json"
     write_atomic(path, [strict_json.dump(choice)])
     return path
 
 
 def forget_choice(bundle_id: str, folder: str | os.PathLike[str] | None = None) -> bool:
-    """Remove the choice for a bundle; False where there was none."""
-    path = _path(bundle_id, folder)
-    there = path.exists()
-    path.unlink(missing_ok=True)
-    return there
+    """Remove the choice for a bundle; False where there was none.
+
+    Raises:
+        StorageError: there is one, and it cannot be removed.
+    """
+    try:
+        os.remove(f"{cache_folder('tuned', folder)}/{bundle_id}.json")  # noqa: PTH107
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StorageError(f"the tuned choice cannot be removed: {error.strerror or error}") from error
+    return True
 
 
 def this_machine() -> tuple[str, int, dict[str, str]]:
@@ -97,12 +101,9 @@ def _cpu() -> str:
     import platform
 
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            text = file.read()
     except OSError:
         text = ""
     named = re.search(r"^(?:model name|Model)[ \t]*:[ \t]*(\S.*)$", text, flags=re.MULTILINE)
     return f"{platform.machine()} {named[1].strip() if named else platform.processor() or 'unknown'}"
-
-
-def _path(bundle_id: str, folder: str | os.PathLike[str] | None) -> Path:
-    return cache_root(folder) / "tuned" / f"{bundle_id}.json"

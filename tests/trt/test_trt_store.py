@@ -14,9 +14,10 @@ import pytest
 from rig import Rig, two_inputs
 
 from vae_edge_runtime import BackendError, OptionError, StorageError
-from vae_edge_runtime._cache import cache_root
+from vae_edge_runtime._cache import cache_folder
 from vae_edge_runtime.trt import BuildOptions, Device, EngineStore, StoredEngine
 from vae_edge_runtime.trt import store as store_module
+from vae_edge_runtime.tuned import find_choice
 
 ORIN = Device("Orin", "8.7", 16, 8 << 30, True, "12.6")
 
@@ -174,12 +175,21 @@ def test_the_folder_is_the_one_given_then_the_environment_then_the_cache_of_the_
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("VAE_EDGE_CACHE", raising=False)
-    assert cache_root() == tmp_path / ".cache" / "vae-edge"
+    assert cache_folder("x") == f"{tmp_path}/.cache/vae-edge/x"
     monkeypatch.setenv("XDG_CACHE_HOME", "/var/cache")
-    assert cache_root() == Path("/var/cache/vae-edge")
+    assert cache_folder("x") == "/var/cache/vae-edge/x"
     monkeypatch.setenv("VAE_EDGE_CACHE", "/data/engines")
-    assert cache_root() == Path("/data/engines")
-    assert cache_root("mine") == Path("mine")
+    assert cache_folder("x") == "/data/engines/x"
+    assert cache_folder("x", Path("mine")) == "mine/x"
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("XDG_CACHE_HOME", "VAE_EDGE_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a number without an entry in passwd
+    with pytest.raises(StorageError, match="no home folder to cache in: set VAE_EDGE_CACHE"):
+        cache_folder("x")
+    assert find_choice("0" * 64) is None  # a session starts all the same
 
 
 def test_log_lines_reach_a_person_without_any_setup() -> None:

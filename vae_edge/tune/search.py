@@ -137,7 +137,7 @@ def tune(
         raise GateFailed(f"no candidate keeps the limits, and nothing was kept: {worst}"[:900])
     best = candidates[winner]
     choice = Choice(FORMAT, bundle_id, best.variant, best.device, best.threads, *this_machine(), _why(best))
-    stored = str(store_choice(choice, folder)) if keep else None
+    stored = store_choice(choice, folder) if keep else None
     return TuneReport(
         bundle=str(path),
         rows_source=used.source,

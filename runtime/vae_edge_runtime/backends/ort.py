@@ -103,11 +103,11 @@ class OrtBackend:
         """Options of the TensorRT provider: engines kept between processes, one range of batches instead of a
         build for every new one, and the workspace that ``trt.BuildOptions`` has.
         """
-        from .._cache import cache_root, private_folder
+        from .._cache import cache_folder, private_folder
         from ..trt.builder import BuildOptions
 
         options = BuildOptions()
-        folder = str(private_folder(cache_root() / "onnxruntime-tensorrt"))
+        folder = private_folder(cache_folder("onnxruntime-tensorrt"))
         inputs = self._ort.InferenceSession(raw, providers=["CPUExecutionProvider"]).get_inputs()
         shapes = {
             f"trt_profile_{which}_shapes": ",".join(

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .._cache import cache_root, private_folder
+from .._cache import cache_folder, private_folder
 from .._fs import write_atomic
 from ..doctor.readings import parse_tegra_release
 from ..errors import BundleError, OptionError, StorageError
@@ -103,7 +103,7 @@ class EngineStore:
             OptionError: others may write in it: an engine is code that this process would run.
         """
         self._binding, self.machine = binding, Machine.of(device, binding)
-        self.folder = private_folder(cache_root(folder) / "tensorrt")
+        self.folder = Path(private_folder(cache_folder("tensorrt", folder)))
 
     def get(
         self,
