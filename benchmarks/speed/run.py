@@ -24,9 +24,10 @@ from speed_models import SUBJECTS, Subject, bundle, trained
 from speed_page import figure, page
 
 import vae_edge_runtime
-from vae_edge.bench.environment import ThisMachine, cpu_model, load_average
+from vae_edge.bench.environment import ThisMachine, load_average
 from vae_edge_runtime import Bundle, load
 from vae_edge_runtime._fs import write_atomic
+from vae_edge_runtime._machine import cpu_model
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 PACKAGES = ("numpy", "onnxruntime", "openvino", "torch")

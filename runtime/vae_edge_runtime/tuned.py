@@ -7,11 +7,11 @@ were measured; ``VAE.info`` shows that, and why, it was followed.
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 
 from . import strict_json
 from ._cache import cache_folder, private_folder
+from ._machine import cpu_model, usable_cores
 from .errors import BundleError, OptionError, StorageError
 
 FORMAT = 1
@@ -93,8 +93,7 @@ def this_machine() -> tuple[str, int, dict[str, str]]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return _cpu(), cores, found
+    return _cpu(), usable_cores() or os.cpu_count() or 1, found
 
 
 def _cpu() -> str:
@@ -105,5 +104,4 @@ def _cpu() -> str:
             text = file.read()
     except OSError:
         text = ""
-    named = re.search(r"^(?:model name|Model)[ \t]*:[ \t]*(\S.*)$", text, flags=re.MULTILINE)
-    return f"{platform.machine()} {named[1].strip() if named else platform.processor() or 'unknown'}"
+    return f"{platform.machine()} {cpu_model(text) or platform.processor() or 'unknown'}"

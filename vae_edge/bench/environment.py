@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from vae_edge_runtime._machine import cpu_model, usable_cores
+
 _CPU = "/sys/devices/system/cpu/cpu0/cpufreq"
 _GPU = "/sys/class/devfreq"
 _BUSY = 0.5
@@ -132,7 +134,7 @@ def environment(
         board=board.rstrip("\0\n") if board else None,
         cpu=cpu_model(machine.text("/proc/cpuinfo") or "") or platform.processor() or None,
         cores=os.cpu_count(),
-        usable_cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        usable_cores=usable_cores(),
         governor=_line(machine.text(f"{_CPU}/scaling_governor")),
         cpu_hz=_hertz(machine.text(f"{_CPU}/scaling_cur_freq"), 1000),
         cpu_max_hz=_hertz(machine.text(f"{_CPU}/scaling_max_freq"), 1000),
@@ -151,12 +153,6 @@ def load_average() -> tuple[float, float, float] | None:
         return os.getloadavg()
     except (AttributeError, OSError):
         return None
-
-
-def cpu_model(cpuinfo: str) -> str | None:
-    """The name of the CPU in the text of ``/proc/cpuinfo``: ``model name`` of x86, ``Model`` of small ARM boards."""
-    found = re.search(r"^(?:model name|Model)[ \t]*:[ \t]*(\S.*)$", cpuinfo, flags=re.MULTILINE)
-    return found.group(1).strip() if found else None
 
 
 def power_mode(said: str) -> str | None:

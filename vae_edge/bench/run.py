@@ -59,7 +59,7 @@ def bench(
         used = golden_rows(first) if rows is None else rows
         if used.labels is not None:
             check_labels(used.labels, len(used))
-        calls = [_call(sessions[cell], plan.task, cell.batch, used) for cell in cells]
+        calls = [task_call(sessions[cell], plan.task, cell.batch, used) for cell in cells]
         before = environment(
             machine or ThisMachine(),
             engine=f"{first.info.backend} {first.info.engine_version}",
@@ -118,7 +118,7 @@ def _sessions(path: Path, cells: Sequence[Cell], stack: ExitStack) -> dict[Cell,
     return {cell: opened[cell.variant, cell.device, cell.threads] for cell in cells}
 
 
-def _call(vae: VAE, task: Task, batch: int, rows: Rows) -> Callable[[], object]:
+def task_call(vae: VAE, task: Task, batch: int, rows: Rows) -> Callable[[], object]:
     """A call of the task, each time with the next batch.
 
     The first one is run here, so that what cannot work fails before anything is measured.

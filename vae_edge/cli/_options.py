@@ -64,6 +64,30 @@ def split_names(text: str | None) -> tuple[str, ...]:
     return () if text is None else tuple(name.strip() for name in text.split(","))
 
 
+def whole_numbers(what: str, text: str | None, *, low: int = 0) -> tuple[int, ...]:
+    """``1,32`` to (1, 32).
+
+    Raises:
+        OptionError: a part is no whole number, or below ``low``.
+    """
+    return tuple(_whole(what, part, low) for part in split_names(text))
+
+
+def thread_counts(text: str | None, *, low: int = 0) -> tuple[int | None, ...]:
+    """``1,auto`` to (1, None): None leaves threads to the engine.
+
+    Raises:
+        OptionError: as ``whole_numbers``.
+    """
+    return tuple(None if part == "auto" else _whole("threads", part, low) for part in split_names(text))
+
+
+def _whole(what: str, text: str, low: int) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) >= low):
+        raise OptionError(f"{what}: {text!r} is no whole number{f' from {low}' if low else ''}")
+    return int(text)
+
+
 def alarm_spec(
     default: AlarmSpec, alarm: str | None, clear_after: int | None, clear_rate: float | None, cool_down: int | None
 ) -> AlarmSpec:

@@ -75,8 +75,8 @@ def run(
     plan = Plan(
         variants=_options.split_names(variants),
         devices=_options.split_names(devices),
-        batches=tuple(_whole("batches", part) for part in _options.split_names(batches)),
-        threads=tuple(None if part == "auto" else _whole("threads", part) for part in _options.split_names(threads)),
+        batches=_options.whole_numbers("batches", batches),
+        threads=_options.thread_counts(threads),
         task=cast(Task, task),
         pace=Pace(rounds=None, seconds=seconds) if seconds is not None else Pace(rounds=rounds or 20),
         processes=starts,
@@ -101,12 +101,6 @@ def run(
         _show(report)
     for warning in report.warnings:
         _console.note(f"note: {warning}")
-
-
-def _whole(what: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise OptionError(f"{what}: {text!r} is no whole number")
-    return int(text)
 
 
 def _show(report: BenchReport) -> None:

@@ -42,10 +42,10 @@ def run(
     with _console.progress("building", graph_count(bundle, variant)) as advance:
         graph = ""
 
-        def step(phase: str, done: int, steps: int) -> None:
+        def step(label: str, done: int, steps: int) -> None:
             nonlocal graph
-            now = phase.split(":")[0]
-            advance(int(bool(graph) and now != graph), label=f"{phase} {done}/{steps}")
+            now, _, _ = label.partition(":")
+            advance(int(graph not in ("", now)), label=f"{label} {done}/{steps}")
             graph = now
 
         if check:

@@ -73,8 +73,8 @@ def run(
             limits=Limits(_milliseconds(p99), max_flips),
             variants=_options.split_names(variants),
             devices=_options.split_names(devices),
-            threads=tuple(None if part == "auto" else _whole(part) for part in _options.split_names(threads)),
-            batches=tuple(_whole(part) for part in _options.split_names(batches)),
+            threads=_options.thread_counts(threads, low=1),
+            batches=_options.whole_numbers("batches", batches, low=1),
             rounds=rounds,
             keep=not dry_run,
             progress=lambda label: step(label=label),
@@ -94,12 +94,6 @@ def _milliseconds(text: str | None) -> float | None:
     if match is None:
         raise OptionError(f"p99 is {text!r}; write a time such as 500us, 10ms or 1.5s")
     return float(match[1]) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[match[2]]
-
-
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise OptionError(f"{text!r} is no whole number from 1")
-    return int(text)
 
 
 def _show(report: TuneReport) -> None:

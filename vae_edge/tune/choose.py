@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from vae_edge.bench.measure import F64, Latency, Ratio, latency, ratio
 from vae_edge_runtime.errors import OptionError
 
@@ -94,8 +92,3 @@ def advantage(seconds: F64, batch: int, reference: F64, reference_batch: int) ->
 def reported(timed: Timed) -> Latency:
     """Latency in the rounds that did not choose."""
     return latency(halves(timed)[1])
-
-
-def median_ms(timed: Timed) -> float:
-    """Median call of the rounds that did not choose, in ms."""
-    return float(np.median(halves(timed)[1]) * 1e3)

@@ -13,16 +13,19 @@ from typing import Any
 import numpy as np
 
 from vae_edge.bench.measure import Latency, Pace, Ratio, interleaved
+from vae_edge.bench.report import threads_text
 from vae_edge.bench.rows import Rows, golden_rows
+from vae_edge.bench.run import task_call
 from vae_edge_runtime import VAE, Bundle, load
+from vae_edge_runtime.backends.registry import DEVICES
 from vae_edge_runtime.errors import BackendError, GateFailed, MissingDependency, OptionError, ProviderUnavailable
 from vae_edge_runtime.tuned import FORMAT, Choice, store_choice, this_machine
 
 from .choose import Limits, Timed, advantage, choose, halves, refusal, reported
 
 Progress = Callable[[str], object]
-DEVICES = ("cpu", "openvino", "cuda", "tensorrt")
-REFERENCE = "fp32"
+_EXPLICIT = DEVICES[1:]
+"""All but ``auto``."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,7 @@ class Candidate:
     refused: str | None
 
     def __str__(self) -> str:
-        threads = "threads auto" if self.threads is None else f"{self.threads} thread{'s' if self.threads > 1 else ''}"
-        return f"{self.variant} on {self.device}, {threads}, batch {self.batch}"
+        return f"{self.variant} on {self.device}, {threads_text(self.threads)}, batch {self.batch}"
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,8 @@ def tune(
     limits = limits or Limits()
     if rounds < 12:
         raise OptionError(f"rounds is {rounds}; at least 12, half of them to choose and half to report")
-    if unknown := set(devices) - set(DEVICES):
-        raise OptionError(f"device is {min(unknown)!r}; valid are {', '.join(DEVICES)}")
+    if unknown := set(devices) - set(_EXPLICIT):
+        raise OptionError(f"device is {min(unknown)!r}; valid are {', '.join(_EXPLICIT)}")
     with Bundle.open(path) as bundle, ExitStack() as stack:
         manifest, bundle_id = bundle.manifest, bundle.bundle_id
         reference = bundle.choose_variant("auto")
@@ -121,10 +123,11 @@ def tune(
         counts = tuple(threads) or tuple(dict.fromkeys((1, cores)))
         default = stack.enter_context(load(path, variant=reference, device="cpu", threads=None))
         used = golden_rows(default) if rows is None else rows
-        sessions, absent = _sessions(path, chosen, devices or DEVICES, counts, stack)
+        sessions, absent = _sessions(path, chosen, devices or _EXPLICIT, counts, stack)
         flips = _flips(default, sessions, used)
         keys = [(key, batch) for key in sessions for batch in batches]
-        calls = [_call(default, batches[0], used), *(_call(sessions[key], batch, used) for key, batch in keys)]
+        calls = [task_call(vae, "score", batch, used) for vae, batch in
+                 ((default, batches[0]), *((sessions[key], batch) for key, batch in keys))]  # fmt: skip
         times = interleaved(
             calls, Pace(rounds=rounds), clock=time.perf_counter, sleep=time.sleep, progress=lambda: progress("timing")
         )
@@ -193,17 +196,6 @@ def _flips(default: VAE, sessions: dict[Key, VAE], rows: Rows) -> dict[Key, int]
             differs |= after.is_anomaly != before.is_anomaly
         found[key] = int(np.count_nonzero(differs))
     return found
-
-
-def _call(vae: VAE, batch: int, rows: Rows) -> Callable[[], object]:
-    turns = itertools.cycle(rows.batches(batch))
-
-    def call() -> object:
-        part = next(turns)
-        return vae.score(part.x, condition=part.condition)
-
-    call()
-    return call
 
 
 def _candidate(key: Key, timed: Timed, default: Timed, limits: Limits) -> Candidate:

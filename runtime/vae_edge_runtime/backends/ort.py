@@ -104,14 +104,15 @@ class OrtBackend:
         build for every new one, and the workspace that ``trt.BuildOptions`` has.
         """
         from .._cache import cache_folder, private_folder
+        from ..onnx_scan import scan
         from ..trt.builder import BuildOptions
 
         options = BuildOptions()
         folder = private_folder(cache_folder("onnxruntime-tensorrt"))
-        inputs = self._ort.InferenceSession(raw, providers=["CPUExecutionProvider"]).get_inputs()
+        inputs = scan(raw).inputs
         shapes = {
             f"trt_profile_{which}_shapes": ",".join(
-                f"{tensor.name}:{'x'.join(map(str, (rows, *tensor.shape[1:])))}" for tensor in inputs
+                f"{tensor.name}:{'x'.join(map(str, (rows, *tensor.dims[1:])))}" for tensor in inputs
             )
             for which, rows in (("min", 1), ("opt", options.max_batch), ("max", options.max_batch))
         }

@@ -19,6 +19,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from .._machine import usable_cores
+
 _TIMEOUT_S = 60.0
 _ENGINES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "tensorrt", "openvino")
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "asimd", "asimdhp", "asimddp")
@@ -121,7 +123,7 @@ def read_machine() -> Readings:
         gpu=_gpu(),
         power_mode=parse_nvpmodel(_output(["nvpmodel", "-q"])),
         cpus=os.cpu_count() or 1,
-        usable_cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        usable_cpus=usable_cores() or os.cpu_count() or 1,
         cpu_quota=parse_cpu_max(_text("/sys/fs/cgroup/cpu.max")),
         cpu_flags=parse_cpu_flags(_text("/proc/cpuinfo")),
         memory_bytes=memory.get("MemTotal"),

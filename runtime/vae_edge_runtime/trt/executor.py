@@ -79,7 +79,9 @@ class Executor:
         if self.engine is None:
             raise BackendError(f"TensorRT {binding.version} did not load the engine of '{graph}': {self.log.last}")
         self.tensors = tuple(self._tensor(i) for i in range(self.engine.num_io_tensors))
-        first = next(tensor.name for tensor in self.tensors if tensor.is_input)
+        self._inputs = {tensor.name: tensor for tensor in self.tensors if tensor.is_input}
+        self._outputs = {tensor.name: tensor for tensor in self.tensors if not tensor.is_input}
+        first = next(iter(self._inputs))
         self.most = tuple(
             int(next(iter(self.engine.get_tensor_profile_shape(first, i)[2])))
             for i in range(self.engine.num_optimization_profiles)
@@ -111,8 +113,7 @@ class Executor:
             SessionClosed: after ``close``.
         """
         rows = self._check(feeds, outputs)
-        sizes = {tensor.name: tensor for tensor in self.tensors}
-        found = [np.empty((rows, *sizes[name].shape), sizes[name].dtype) for name in outputs]
+        found = [np.empty((rows, *self._outputs[name].shape), self._outputs[name].dtype) for name in outputs]
         with self._lane() as lane, self.driver.current():
             for start in range(0, rows, self.buckets[-1]):
                 part = slice(start, min(start + self.buckets[-1], rows))
@@ -122,7 +123,7 @@ class Executor:
         return found
 
     def _check(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> int:
-        inputs = {tensor.name: tensor for tensor in self.tensors if tensor.is_input}
+        inputs = self._inputs
         rows = {len(array) for array in feeds.values()}
         if feeds.keys() != inputs.keys() or len(rows) != 1 or rows == {0}:
             raise BackendError(f"graph '{self.graph}' takes rows of {', '.join(inputs)}; got {_shapes(feeds)}")
@@ -131,7 +132,7 @@ class Executor:
                 raise BackendError(
                     f"'{name}' of graph '{self.graph}' is {tensor.dtype} rows of {tensor.shape}; got {_shapes(feeds)}"
                 )
-        unknown = set(outputs) - {tensor.name for tensor in self.tensors if not tensor.is_input}
+        unknown = set(outputs) - self._outputs.keys()
         if unknown:
             raise BackendError(f"graph '{self.graph}' has no output {', '.join(sorted(unknown))}")
         return rows.pop()

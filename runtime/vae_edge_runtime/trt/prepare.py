@@ -118,9 +118,7 @@ def check_engines(
         for name, graph, raw, step in _graphs(bundle, _variants(bundle, variant), progress):
             built = build(raw, options, binding=binding, graph=f"{name}/{graph}", progress=step)
             size = len(built.engine)
-            engines.append(
-                PreparedEngine(name, graph, len(raw), size, built.seconds, True, "to see that it can be", None)
-            )
+            engines.append(PreparedEngine(name, graph, len(raw), size, built.seconds, True, _TRIED, None))
     return Preparation(f"RTX {binding.version}", None, None, options, tuple(engines))
 
 

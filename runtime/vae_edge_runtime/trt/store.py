@@ -7,7 +7,6 @@ was built from and its SHA-256; both are compared before TensorRT sees a byte.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import platform
@@ -191,7 +190,7 @@ class EngineStore:
 
 
 def _short(machine: Machine) -> str:
-    return hashlib.sha256(json.dumps(asdict(machine), sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(dump(machine)).hexdigest()[:16]
 
 
 def _read_sealed(path: Path) -> bytes:
