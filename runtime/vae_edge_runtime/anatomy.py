@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._record import record
 from .inputs import Status
 from .manifest import Manifest
 from .regions import Region, regions
@@ -17,7 +18,7 @@ from .specs import InputSpec, LatentSpec
 F32 = NDArray[np.float32]
 
 
-@dataclass(frozen=True, eq=False)
+@record(frozen=True, eq=False)
 class Anatomy:
     """The score of n rows taken apart; a row that was not scored holds NaN.
 

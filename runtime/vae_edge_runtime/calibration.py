@@ -9,11 +9,11 @@ calibration score, k = ceil((n + 1)(1 - a)); ``score > threshold`` then implies 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._record import record
 from .errors import BundleInvalid, CalibrationError
 
 F32 = NDArray[np.float32]
@@ -50,7 +50,7 @@ def correlation_rows(scores: F32) -> float:
     return float(1.0 + 2.0 * correlation[1 : falls[0] if len(falls) else n].sum())
 
 
-@dataclass(frozen=True, eq=False)
+@record(frozen=True, eq=False)
 class ScoreSketch:
     """Sorted calibration scores, or a conservative subset of them where there are many.
 

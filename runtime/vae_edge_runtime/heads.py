@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._record import record
 from .calibration import ScoreSketch
 from .errors import OptionError
 from .latent_statistics import LatentStatistics
@@ -27,7 +27,7 @@ _COMBINE: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@record(frozen=True, eq=False)
 class Fitted:
     """What calibration knows and graphs do not.
 

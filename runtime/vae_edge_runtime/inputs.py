@@ -34,7 +34,7 @@ def check_rows(x: Any, *, shape: tuple[int, ...], dtype: str, what: str = "x") -
     """
     if not isinstance(x, np.ndarray):
         raise InputError(f"{what} is {_kind(x)}, not a numpy array: pass np.asarray({what}, dtype=np.{dtype})")
-    if isinstance(x, np.ma.MaskedArray):
+    if type(x) is not np.ndarray and isinstance(x, np.ma.MaskedArray):  # numpy.ma takes 10 ms to import
         raise InputError(f"{what} is a masked array; fill or drop the masked values first")
     if not x.dtype.isnative:
         # onnxruntime takes such arrays and computes garbage from them.

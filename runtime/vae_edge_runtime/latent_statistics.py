@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._record import record
 from .errors import BundleInvalid, CalibrationError
 
 F32 = NDArray[np.float32]
@@ -21,7 +21,7 @@ def statistics_bytes(latents: int) -> int:
     return 4 * latents * (1 + latents)
 
 
-@dataclass(frozen=True, eq=False)
+@record(frozen=True, eq=False)
 class LatentStatistics:
     """Mean and whitening matrix of the codes of normal rows.
 

@@ -8,10 +8,10 @@ the same classes (``python -m vae_edge_runtime schema``).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
 
 from . import archive, strict_json
+from ._record import record
 from .errors import BundleInvalid, BundleTooNew
 from .latent_statistics import statistics_bytes
 from .specs import (
@@ -36,7 +36,7 @@ MEMBER = archive.FIRST
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class GraphSpec:
     """One ONNX file of a variant, stored as parts which joined in order *are* that file.
 
@@ -63,7 +63,7 @@ class GraphSpec:
         return next(t for t in self.outputs if t.name == name)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Parity:
     """Largest difference of one output from PyTorch's, over all rows tried.
 
@@ -78,7 +78,7 @@ class Parity:
     rows: int
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Verdict:
     """Final scores and decisions of the artefact against PyTorch's on held-out rows.
 
@@ -94,7 +94,7 @@ class Verdict:
     auroc_torch: float | None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Calibration:
     """What turns a score into a decision, from held-out normal rows and this very variant.
 
@@ -127,7 +127,7 @@ class Calibration:
         check(0 < self.false_positive_rate < 1, "false_positive_rate is not inside (0, 1)")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Reduction:
     """What of the network a variant computes in fewer bits.
 
@@ -154,7 +154,7 @@ class Reduction:
         check((self.activations == "none") == (self.ranges == "none"), "activations and ranges disagree")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Fidelity:
     """How a variant compares with the fp32 variant, on held-out rows, by the default head.
 
@@ -181,7 +181,7 @@ class Fidelity:
     latent_error: float
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Variant:
     """The graphs at one precision, with their own figures.
 
@@ -212,7 +212,7 @@ class Variant:
         return (*((self.calibration,) if self.calibration else ()), *self.channels.values())
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Golden:
     """Inputs with expected outputs, so that any device can prove itself.
 
@@ -231,7 +231,7 @@ class Golden:
     tolerance_relative: dict[str, dict[str, float]]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Requirements:
     """What the device must offer."""
 
@@ -241,7 +241,7 @@ class Requirements:
     onnxruntime: str
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class MemberSpec:
     """Size and hash of one entry of the bundle."""
 
@@ -253,7 +253,7 @@ class MemberSpec:
         check(bool(_HEX64.fullmatch(self.sha256)), "sha256 is not 64 hex digits")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Manifest:
     """Everything a bundle says about itself.
 

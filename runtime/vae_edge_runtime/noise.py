@@ -10,6 +10,8 @@ the logarithm is our own from the same operations: libm's may differ in the last
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,26 +22,36 @@ F64 = NDArray[np.float64]
 _LN2_HIGH = 6.93147180369123816490e-01  # ln 2 in two parts, the first with 21 zero bits at its end
 _LN2_LOW = 1.90821492927058770002e-10
 
-# Coefficients of AS 241 PPND16, constant term first.
-_CENTRE = np.array([
-    (3.3871328727963666080e0, 1.3314166789178437745e2, 1.9715909503065514427e3, 1.3731693765509461125e4,
-     4.5921953931549871457e4, 6.7265770927008700853e4, 3.3430575583588128105e4, 2.5090809287301226727e3),
-    (1.0, 4.2313330701600911252e1, 6.8718700749205790830e2, 5.3941960214247511077e3,
-     2.1213794301586595867e4, 3.9307895800092710610e4, 2.8729085735721942674e4, 5.2264952788528545610e3),
-])  # fmt: skip
-_MIDDLE = np.array([
-    (1.42343711074968357734e0, 4.63033784615654529590e0, 5.76949722146069140550e0, 3.64784832476320460504e0,
-     1.27045825245236838258e0, 2.41780725177450611770e-1, 2.27238449892691845833e-2, 7.74545014278341407640e-4),
-    (1.0, 2.05319162663775882187e0, 1.67638483018380384940e0, 6.89767334985100004550e-1,
-     1.48103976427480074590e-1, 1.51986665636164571966e-2, 5.47593808499534494600e-4, 1.05075007164441684324e-9),
-])  # fmt: skip
-_TAIL = np.array([
-    (6.65790464350110377720e0, 5.46378491116411436990e0, 1.78482653991729133580e0, 2.96560571828504891230e-1,
-     2.65321895265761230930e-2, 1.24266094738807843860e-3, 2.71155556874348757815e-5, 2.01033439929228813265e-7),
-    (1.0, 5.99832206555887937690e-1, 1.36929880922735805310e-1, 1.48753612908506148525e-2,
-     7.86869131145613259100e-4, 1.84631831751005468180e-5, 1.42151175831644588870e-7, 2.04426310338993978564e-15),
-])  # fmt: skip
-_SERIES = np.array([[1.0 / k] for k in range(1, 25, 2)])
+
+def _terms(*coefficients: float) -> tuple[F64, ...]:
+    """Of a polynomial, the constant one first: arrays without a dimension, which numpy takes fastest."""
+    return tuple(np.array(value) for value in coefficients)
+
+
+# AS 241 PPND16, numerators and denominators.
+_CENTRE = (
+    _terms(3.3871328727963666080e0, 1.3314166789178437745e2, 1.9715909503065514427e3, 1.3731693765509461125e4,
+           4.5921953931549871457e4, 6.7265770927008700853e4, 3.3430575583588128105e4, 2.5090809287301226727e3),
+    _terms(1.0, 4.2313330701600911252e1, 6.8718700749205790830e2, 5.3941960214247511077e3,
+           2.1213794301586595867e4, 3.9307895800092710610e4, 2.8729085735721942674e4, 5.2264952788528545610e3),
+)  # fmt: skip
+_MIDDLE = (
+    _terms(1.42343711074968357734e0, 4.63033784615654529590e0, 5.76949722146069140550e0, 3.64784832476320460504e0,
+           1.27045825245236838258e0, 2.41780725177450611770e-1, 2.27238449892691845833e-2, 7.74545014278341407640e-4),
+    _terms(1.0, 2.05319162663775882187e0, 1.67638483018380384940e0, 6.89767334985100004550e-1,
+           1.48103976427480074590e-1, 1.51986665636164571966e-2, 5.47593808499534494600e-4, 1.05075007164441684324e-9),
+)  # fmt: skip
+_TAIL = (
+    _terms(6.65790464350110377720e0, 5.46378491116411436990e0, 1.78482653991729133580e0, 2.96560571828504891230e-1,
+           2.65321895265761230930e-2, 1.24266094738807843860e-3, 2.71155556874348757815e-5, 2.01033439929228813265e-7),
+    _terms(1.0, 5.99832206555887937690e-1, 1.36929880922735805310e-1, 1.48753612908506148525e-2,
+           7.86869131145613259100e-4, 1.84631831751005468180e-5, 1.42151175831644588870e-7, 2.04426310338993978564e-15),
+)  # fmt: skip
+_SERIES = _terms(*(1.0 / k for k in range(1, 25, 2)))
+
+
+_THREAD = threading.local()
+_NOTHING = np.zeros(4, dtype=np.uint64)
 
 
 def standard_normal(count: int, *, seed: int, stream: int = 0) -> NDArray[np.float32]:
@@ -69,7 +81,24 @@ def philox_words(count: int, *, seed: int, stream: int = 0) -> NDArray[np.uint64
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= int(value) < 1 << 64:
             raise OptionError(f"{name} is {value!r}; it must be a whole number from 0 to 2**64 - 1")
     key = np.array([seed, stream], dtype=np.uint64)
-    return np.asarray(np.random.Philox(key=key).random_raw(count), dtype=np.uint64)
+    generator = _generator()
+    generator.state = {
+        "bit_generator": "Philox",
+        "state": {"counter": _NOTHING, "key": key},
+        "buffer": _NOTHING,
+        "buffer_pos": len(_NOTHING),  # empty
+        "has_uint32": 0,
+        "uinteger": 0,
+    }
+    return np.asarray(generator.random_raw(count), dtype=np.uint64)
+
+
+def _generator() -> np.random.Philox:
+    """That of this thread: to set one back takes 2 us, to make one 14."""
+    found: np.random.Philox | None = getattr(_THREAD, "philox", None)
+    if found is None:
+        found = _THREAD.philox = np.random.Philox(0)
+    return found
 
 
 def normal_quantile(p: F64) -> F64:
@@ -92,20 +121,19 @@ def normal_quantile(p: F64) -> F64:
     return out
 
 
-def _ratio(coefficients: F64, r: F64) -> F64:
-    """One polynomial of r over the other; (2, 8) coefficients, side by side because a call costs more than a value."""
-    numerator, denominator = _horner(coefficients[:, :, None], r)
-    return np.asarray(numerator / denominator)
+def _ratio(terms: tuple[tuple[F64, ...], tuple[F64, ...]], r: F64) -> F64:
+    """One polynomial of r over the other."""
+    return np.asarray(_horner(terms[0], r) / _horner(terms[1], r))
 
 
-def _horner(coefficients: F64, r: F64) -> F64:
-    """Polynomials of r, (..., n), for coefficients (..., terms, 1), the constant one first."""
-    total = coefficients[..., -1, :] * r
-    for k in range(coefficients.shape[-2] - 2, 0, -1):
-        total += coefficients[..., k, :]  # two roundings: numpy never fuses them
+def _horner(terms: tuple[F64, ...], r: F64) -> F64:
+    """A polynomial of r, (n,)."""
+    total = terms[-1] * r
+    for term in terms[-2:0:-1]:
+        total += term  # two roundings: numpy never fuses them
         total *= r
-    total += coefficients[..., 0, :]
-    return np.asarray(total)
+    total += terms[0]
+    return total
 
 
 def _log(x: F64) -> F64:

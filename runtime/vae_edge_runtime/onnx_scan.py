@@ -9,8 +9,8 @@ skeleton and weights join. Refusing is not a bound on time or memory; see SECURI
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
+from ._record import record
 from .errors import GraphRefused
 from .onnx_ops import ALLOWED
 
@@ -55,7 +55,7 @@ _FORBIDDEN = {  # what a reader of the message will want to know by name
 }
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ValueFacts:
     """An input or output: a dimension is a number, a name, or None where nothing is said."""
 
@@ -64,7 +64,7 @@ class ValueFacts:
     dims: tuple[int | str | None, ...]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class GraphFacts:
     """What ``scan`` saw in a graph it did not refuse."""
 
@@ -79,7 +79,7 @@ class GraphFacts:
     metadata: dict[str, str]
 
 
-def scan(raw: bytes) -> GraphFacts:
+def scan(raw: bytes | memoryview) -> GraphFacts:
     """Check a serialised ONNX model, skeleton and weights joined.
 
     Raises:
@@ -109,12 +109,11 @@ def _signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-@dataclass
 class _Message:
     """The fields of one message, by number."""
 
-    what: str
-    values: dict[int, list[int | memoryview]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.values: dict[int, list[int | memoryview]] = {}
 
     def integers(self, number: int) -> Iterator[int]:
         """Values of a numeric field, packed ones unpacked."""
@@ -143,31 +142,35 @@ class _Message:
 _WIRE = {"I": (0,), "F": (5,), "B": (2,), "S": (2,), "i": (0, 2), "f": (5, 2), "d": (1, 2)}
 
 
+_FIXED_BYTES = {1: 8, 5: 4}
+
+
 def _parse(data: memoryview, table: dict[int, str], what: str, where: str) -> _Message:
     """Split one message into its fields, refusing what ``table`` does not say."""
 
     def refuse(problem: str) -> GraphRefused:
         return GraphRefused(f"{where}: {problem}")
 
-    message, at = _Message(where), 0
-    while at < len(data):
-        tag, at = _varint(data, at)
+    message, at, end = _Message(), 0, len(data)
+    while at < end:
+        tag, at = (data[at], at + 1) if data[at] < 0x80 else _varint(data, at)
         number, wire = tag >> 3, tag & 7
-        if (what, number) in _FORBIDDEN:
-            raise refuse(f"holds {_FORBIDDEN[what, number]}, which a bundle may not")
-        if number not in table:
-            raise refuse(f"holds the unknown field {number} of {what}")
-        kind = table[number]
+        kind = table.get(number)
+        if kind is None:
+            known = _FORBIDDEN.get((what, number))
+            raise refuse(
+                f"holds {known}, which a bundle may not" if known else f"holds the unknown field {number} of {what}"
+            )
         if wire not in _WIRE[kind[-1]]:
             raise refuse(f"field {number} of {what} has wire type {wire}: the file is damaged")
         value: int | memoryview
         if wire == 0:
-            value, at = _varint(data, at)
+            value, at = (data[at], at + 1) if at < end and data[at] < 0x80 else _varint(data, at)
         else:
-            size = {1: 8, 5: 4}.get(wire)
+            size = _FIXED_BYTES.get(wire)
             if size is None:
-                size, at = _varint(data, at)
-            if size > len(data) - at:
+                size, at = (data[at], at + 1) if at < end and data[at] < 0x80 else _varint(data, at)
+            if size > end - at:
                 raise refuse(f"field {number} of {what} is longer than the file: it is cut short or damaged")
             value = data[at : at + size]
             at += size
@@ -183,16 +186,16 @@ def _parse(data: memoryview, table: dict[int, str], what: str, where: str) -> _M
     return message
 
 
-@dataclass
 class _Scanner:
-    inputs: list[ValueFacts] = field(default_factory=list)
-    outputs: list[ValueFacts] = field(default_factory=list)
-    ops: set[str] = field(default_factory=set)
-    nodes: int = 0
-    initializers: set[str] = field(default_factory=set)
-    initializer_bytes: int = 0
-    literals: dict[str, list[int]] = field(default_factory=dict)
-    shapes_used: list[tuple[str, str]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.inputs: list[ValueFacts] = []
+        self.outputs: list[ValueFacts] = []
+        self.ops: set[str] = set()
+        self.nodes = 0
+        self.initializers: set[str] = set()
+        self.initializer_bytes = 0
+        self.literals: dict[str, list[int]] = {}
+        self.shapes_used: list[tuple[str, str]] = []
 
     def model(self, data: memoryview) -> GraphFacts:
         model = _parse(data, _MODEL, "model", "model")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._record import record
 from .errors import InputError, OptionError
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Region:
     """Neighbouring places of a map above a threshold, corners included (8-connectivity).
 

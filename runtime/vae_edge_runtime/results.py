@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._record import record
 from .calibration import ScoreSketch
 from .errors import CalibrationError, OptionError
 from .inputs import Status
@@ -20,7 +21,7 @@ from .specs import element_count
 F32 = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class SessionInfo:
     """What really runs.
 
@@ -145,7 +146,7 @@ class Scores(HeadScores):
         return self._map
 
 
-@dataclass(frozen=True, eq=False)
+@record(frozen=True, eq=False)
 class Posterior:
     """q(z|x) of n rows: a diagonal Gaussian, or one point where the model has no more to say.
 

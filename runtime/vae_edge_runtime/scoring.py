@@ -150,7 +150,7 @@ class Scorer:
 
 def blank_bad_rows(outputs: Sequence[NDArray[Any]], status: NDArray[np.uint8]) -> None:
     """Mark rows with a non-finite output, then set every output of every marked row to NaN (-1)."""
-    if not status.any() and all(map(all_finite, outputs)):
+    if not np.count_nonzero(status) and all(map(all_finite, outputs)):
         return
     for output in outputs:
         finite = np.isfinite(output).all(axis=tuple(range(1, output.ndim)))

@@ -6,6 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -80,9 +81,11 @@ class VAE:
         self._variant: Variant = bundle.manifest.variants[self._variant_name]
         self._scorer = Scorer(bundle.manifest, self._variant, bundle.read)
         self._prior: bytes | None = None
-        self._backend = open_backend(device, self._graph, allow_fallback=allow_fallback, threads=threads)
+        load, file = partial(bundle.graph, self._variant_name), partial(bundle.graph_file, self._variant_name)
+        self._backend = open_backend(device, load, allow_fallback=allow_fallback, threads=threads, file=file)
         self._pid = os.getpid()
-        self._idle = threading.Condition()
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
         self._running, self._closed = 0, False
         try:
             if self._backend.describe().device != "cpu":
@@ -90,9 +93,6 @@ class VAE:
         except BaseException:
             self._backend.close()
             raise
-
-    def _graph(self, name: str) -> bytes:
-        return self._bundle.graph(self._variant_name, name)
 
     @property
     def info(self) -> SessionInfo:
@@ -366,13 +366,13 @@ class VAE:
         """Count a call that ``close`` waits for; every one is followed by ``_leave``."""
         if os.getpid() != self._pid:
             raise SessionClosed("this session belongs to the parent process: call load() again after a fork")
-        with self._idle:
+        with self._lock:
             if self._closed:
                 raise SessionClosed("this session is closed: call load() again")
             self._running += 1
 
     def _leave(self) -> None:
-        with self._idle:
+        with self._lock:
             self._running -= 1
             if self._closed:
                 self._idle.notify_all()

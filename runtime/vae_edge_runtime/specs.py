@@ -6,9 +6,9 @@ the exporter builds by it, and a manifest whose graphs differ is refused.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from ._record import record
 from .errors import BundleInvalid
 
 GRAPHS = ("encode", "decode", "score", "sampled")
@@ -57,7 +57,7 @@ def element_count(shape: tuple[int, ...]) -> int:
     return count
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ModelCard:
     """Who made the model, under which terms, and how good its maker says it is."""
 
@@ -72,7 +72,7 @@ class ModelCard:
         check(bool(self.name.strip()), "the name is empty")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class InputSpec:
     """What one raw row is, before any preprocessing.
 
@@ -100,7 +100,7 @@ class InputSpec:
         check(len(self.names) in (0, self.shape[-1]), f"{len(self.names)} names for {self.shape[-1]} features")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ConditionSpec:
     """What a conditional model takes beside each row: a label, or a vector.
 
@@ -121,7 +121,7 @@ class ConditionSpec:
         check(self.low <= self.high, f"low {self.low} is above high {self.high}")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Preprocessing:
     """x_model = (x - offset) / scale, done inside the graphs, after the layout is made NCHW.
 
@@ -136,7 +136,7 @@ class Preprocessing:
         check(all(s > 0 for s in self.scale), "a scale is not positive")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class PriorSpec:
     """Where ``sample`` draws latents from.
 
@@ -158,7 +158,7 @@ class PriorSpec:
         check(stored == (self.member is not None) == (self.components > 0), f"a prior '{self.kind}' lacks its numbers")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class LatentSpec:
     """What lies between encoder and decoder.
 
@@ -205,7 +205,7 @@ class LatentSpec:
         return 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ScoreSpec:
     """How a row becomes a number, or several: the formulas are in ``docs/anomaly-scores.md``.
 
@@ -269,7 +269,7 @@ class ScoreSpec:
         return "nats" if self.transform == "identity" else "root nats"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TensorSpec:
     """One input or output of a graph; the batch axis comes first and is not in ``shape``."""
 

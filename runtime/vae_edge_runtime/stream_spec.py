@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from ._record import record
 from .specs import InputSpec, check
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class GuardSpec:
     """Limits of sensor rows, from the calibration rows; one value per feature, or one for all of an image.
 
@@ -38,7 +37,7 @@ class GuardSpec:
         check(self.period_s is None or self.period_s > 0, "period_s is not positive")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class AlarmSpec:
     """From decisions to alarms.
 
@@ -61,7 +60,7 @@ class AlarmSpec:
         check(0 < self.clear_rate < 1, "clear_rate is not inside (0, 1)")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class StreamSpec:
     """The rules of ``VAE.stream``."""
 

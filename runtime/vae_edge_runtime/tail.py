@@ -8,11 +8,11 @@ detection in streams with extreme value theory", KDD 2017, use it for thresholds
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._record import record
 from .errors import CalibrationError
 
 FEWEST_EXCESSES = 50
@@ -28,7 +28,7 @@ _REACH = 20
 one fit in ten is off by 20 to 40."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TailFit:
     """A generalised Pareto distribution of the scores above a level.
 

@@ -7,18 +7,18 @@ were measured; ``VAE.info`` shows that, and why, it was followed.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from . import strict_json
 from ._cache import cache_folder, private_folder
 from ._machine import cpu_model, usable_cores
+from ._record import record
 from .errors import BundleError, OptionError, StorageError
 
 FORMAT = 1
 _ENGINES = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Choice:
     """What to run, where it was measured, and why.
 

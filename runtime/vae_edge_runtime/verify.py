@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._record import record
 from .bundle import Bundle
 from .heads import posterior_noise
 from .results import SessionInfo
@@ -39,7 +40,7 @@ def max_errors(actual: NDArray[Any], reference: NDArray[Any]) -> tuple[float, fl
     return float(difference.max()), float(relative.max())
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class GoldenCheck:
     """One output of one graph, run here and compared with the exporter's."""
 
@@ -56,7 +57,7 @@ class GoldenCheck:
         return self.max_relative <= self.tolerance_relative
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Verification:
     """Outcome of ``verify``: structure and hashes were fine, or it would have raised."""
 

@@ -41,7 +41,17 @@ from vae_edge_runtime.archive import Archive, encode
 PARTS = ["fp32/decode.onnx", "fp32/decoder.weights"]
 
 
-def run(raw: bytes, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+def as_file(bundle: Bundle) -> Callable[[str, str], object]:
+    """``bundle.graph_file``, entered and left at once."""
+
+    def read(variant: str, graph: str) -> None:
+        with bundle.graph_file(variant, graph):
+            pass
+
+    return read
+
+
+def run(raw: bytes | str, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
     return onnxruntime.InferenceSession(raw, providers=["CPUExecutionProvider"]).run(None, feeds)  # type: ignore[no-any-return]
 
 
@@ -196,9 +206,11 @@ def test_a_graph_unlike_its_manifest_is_refused_and_named(
     m = model(GRAPHS["decode"][0], (Z,), (X_HAT,))
     change(m)
     plain = tiny.replace_member("fp32/decode.onnx", m.SerializeToString())
-    with Bundle.open(tiny.write(plain)) as bundle, pytest.raises(GraphRefused, match=problem) as caught:
-        bundle.graph("fp32", "decode")
-    assert str(caught.value).startswith(f"{tiny.path} [fp32 decode]: ")
+    with Bundle.open(tiny.write(plain)) as bundle:
+        for read in (bundle.graph, as_file(bundle)):
+            with pytest.raises(GraphRefused, match=problem) as caught:
+                read("fp32", "decode")
+            assert str(caught.value).startswith(f"{tiny.path} [fp32 decode]: ")
 
 
 def test_a_graph_with_an_opset_above_the_manifests_is_refused(tiny: TinyBundle) -> None:
@@ -225,6 +237,55 @@ def test_a_refused_bundle_leaves_no_descriptor_open(tiny: TinyBundle) -> None:
             Bundle.open(tiny.write(raw))
         kept.append(caught)  # a kept traceback keeps the open file's object alive, not the file open
     assert open_descriptors() == before
+
+
+def test_a_graph_as_a_file_holds_what_the_graph_holds_and_is_gone_afterwards(tiny_path: Path) -> None:
+    before = open_descriptors()
+    with Bundle.open(tiny_path) as bundle:
+        for graph in GRAPHS:
+            with bundle.graph_file("fp32", graph) as source:
+                assert isinstance(source, str)
+                assert Path(source).read_bytes() == bundle.graph("fp32", graph)
+                feeds = (
+                    {"z": np.zeros((1, 2), np.float32)}
+                    if graph == "decode"
+                    else {"x": np.ones((1, FEATURES), np.float32)}
+                )
+                for ours, theirs in zip(run(source, feeds), run(bundle.graph("fp32", graph), feeds), strict=True):
+                    assert ours.tobytes() == theirs.tobytes()
+    assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("lacking", ["memfd_create", "/proc", "room"])
+def test_without_files_in_memory_the_graph_comes_as_bytes(
+    tiny_path: Path, lacking: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = open_descriptors()
+    if lacking == "memfd_create":
+        monkeypatch.delattr(os, "memfd_create")
+    elif lacking == "/proc":
+        monkeypatch.setattr(os.path, "exists", lambda path: not str(path).startswith("/proc/"))
+    else:
+        full = os.open("/dev/full", os.O_RDWR)  # every write to it fails
+        monkeypatch.setattr(os, "memfd_create", lambda name: full)
+    with Bundle.open(tiny_path) as bundle, bundle.graph_file("fp32", "score") as source:
+        assert source == bundle.graph("fp32", "score")
+    assert open_descriptors() == before
+
+
+def test_a_graph_as_a_file_is_refused_like_its_bytes(tiny: TinyBundle) -> None:
+    name = "fp32/decoder.weights"
+    path = tiny.write()
+    with Bundle.open(path) as bundle, path.open("r+b") as file:
+        before = open_descriptors()
+        file.seek(Archive.open(path).entries[name].offset)
+        file.write(b"\x55")
+        file.flush()
+        for read in (bundle.graph, as_file(bundle)):
+            with pytest.raises(BundleCorrupt, match="changed after export") as caught:
+                read("fp32", "decode")
+            assert (caught.value.path, caught.value.member) == (str(path), name)
+        assert open_descriptors() == before
 
 
 def test_eight_threads_get_what_one_gets(tiny_path: Path) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from .._record import record
+
 GraphBytes = Callable[[str], bytes]
 """Name of a graph to its verified ONNX bytes; called once per graph, when it is first needed."""
 
+GraphFile = Callable[[str], AbstractContextManager[str | bytes]]
+"""The same as the path of a file, there while the context is open, or as bytes."""
 
-@dataclass(frozen=True)
+
+@record(frozen=True)
 class Description:
     """What really runs, read back from the engine after it loaded a graph."""
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .._require import require
 from ..errors import BackendError, ProviderUnavailable
-from .base import Description, GraphBytes
+from .base import Description, GraphBytes, GraphFile
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -35,9 +35,10 @@ class OrtBackend:
         allow_fallback: bool,
         threads: int | None,
         degraded_reason: str | None = None,
+        file: GraphFile | None = None,
     ) -> None:
         self._ort = require("onnxruntime", extra="cpu", why="running a bundle")
-        self._load, self._threads = load, threads
+        self._load, self._file, self._threads = load, file, threads
         self._lock = threading.Lock()
         self._sessions: dict[str, Any] = {}
         self._degraded_reason = degraded_reason
@@ -68,7 +69,13 @@ class OrtBackend:
         return session
 
     def _create(self, graph: str) -> Any:
-        raw = self._load(graph)
+        # TensorRT names what it caches by a file's name, so it gets none.
+        if self._file is None or self._device == "tensorrt":
+            return self._create_from(graph, self._load(graph))
+        with self._file(graph) as source:
+            return self._create_from(graph, source)
+
+    def _create_from(self, graph: str, source: str | bytes) -> Any:
         provider = _PROVIDERS[self._device]
         options = self._ort.SessionOptions()
         options.log_severity_level = _FATAL_ONLY  # problems come as exceptions, not as lines on stderr
@@ -77,10 +84,10 @@ class OrtBackend:
         options.inter_op_num_threads = 1
         # TensorRT leaves single nodes to CUDA, CUDA leaves shape arithmetic to the CPU.
         chain = {"cpu": ["cpu"], "cuda": ["cuda", "cpu"], "tensorrt": ["tensorrt", "cuda", "cpu"]}[self._device]
-        settings = self._tensorrt_settings(raw) if self._device == "tensorrt" else {}
+        settings = self._tensorrt_settings(source) if isinstance(source, bytes) and self._device == "tensorrt" else {}
         try:
             session = self._ort.InferenceSession(
-                raw,
+                source,
                 sess_options=options,
                 providers=[
                     (_PROVIDERS[name], settings if name == "tensorrt" else {})

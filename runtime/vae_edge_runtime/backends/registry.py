@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from ..errors import MissingDependency, OptionError, ProviderUnavailable
-from .base import Backend, GraphBytes
+from .base import Backend, GraphBytes, GraphFile
 from .ort import OrtBackend
 
 DEVICES = ("auto", "cpu", "openvino", "cuda", "tensorrt")
 
 
-def open_backend(device: str, load: GraphBytes, *, allow_fallback: bool, threads: int | None) -> Backend:
+def open_backend(
+    device: str, load: GraphBytes, *, allow_fallback: bool, threads: int | None, file: GraphFile | None = None
+) -> Backend:
     """Open the backend for a device.
 
     ``cpu`` and ``cuda`` are ONNX Runtime. ``tensorrt`` is TensorRT's own runtime where it is installed, else
-    ONNX Runtime's TensorRT provider; ``Backend.describe`` says which.
+    ONNX Runtime's TensorRT provider; ``Backend.describe`` says which. Where ``file`` is given, engines that can
+    load a file take that instead of ``load``.
 
     Raises:
         OptionError: the device or the number of threads is not a valid one.
@@ -25,21 +28,21 @@ def open_backend(device: str, load: GraphBytes, *, allow_fallback: bool, threads
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise OptionError(f"threads is {threads!r}; pass a whole number from 1, or None for the engine's choice")
     if device == "openvino":
-        return _openvino(load, allow_fallback=allow_fallback, threads=threads)
+        return _openvino(load, file, allow_fallback=allow_fallback, threads=threads)
     if device != "tensorrt":
-        return OrtBackend(load, device=device, allow_fallback=allow_fallback, threads=threads)
+        return OrtBackend(load, device=device, allow_fallback=allow_fallback, threads=threads, file=file)
     from .trt import TensorRtBackend  # not at the top: nobody else pays for it at start
 
     try:
         return TensorRtBackend(load)
     except ProviderUnavailable as native:
         try:
-            return OrtBackend(load, device=device, allow_fallback=allow_fallback, threads=threads)
+            return OrtBackend(load, device=device, allow_fallback=allow_fallback, threads=threads, file=file)
         except (ProviderUnavailable, MissingDependency) as error:
             raise ProviderUnavailable(f"TensorRT itself: {native}. By ONNX Runtime: {error}") from error
 
 
-def _openvino(load: GraphBytes, *, allow_fallback: bool, threads: int | None) -> Backend:
+def _openvino(load: GraphBytes, file: GraphFile | None, *, allow_fallback: bool, threads: int | None) -> Backend:
     from .openvino import OpenVinoBackend
 
     try:
@@ -47,4 +50,6 @@ def _openvino(load: GraphBytes, *, allow_fallback: bool, threads: int | None) ->
     except MissingDependency as error:
         if not allow_fallback:
             raise
-        return OrtBackend(load, device="cpu", allow_fallback=False, threads=threads, degraded_reason=str(error))
+        return OrtBackend(
+            load, device="cpu", allow_fallback=False, threads=threads, degraded_reason=str(error), file=file
+        )
