@@ -19,7 +19,7 @@ import speed_page  # noqa: E402
 def document(ours_ms: float = 1.0) -> dict[str, Any]:
     """One model; PyTorch takes 4 ms, separate sessions 2 ms, OpenVINO 1.5 ms, int8 a quarter of ours."""
     times = {"PyTorch": 4.0, "split sessions": 2.0, "split sessions, not spinning": 1.8, "OpenVINO": 1.5,
-             "vae-edge fp32": ours_ms, "vae-edge int8-cpu": ours_ms / 4}  # fmt: skip
+             "vae-edge fp32": ours_ms, "vae-edge int8-cpu": ours_ms / 4, "vae-edge bf16": ours_ms / 2}  # fmt: skip
     cells = [
         {
             "subject": "toy", "task": task, "batch": batch, "threads": threads, "who": who, "p50_ms": ms,
@@ -36,8 +36,9 @@ def document(ours_ms: float = 1.0) -> dict[str, Any]:
         "subjects": [{"name": "toy", "title": "toy rows", "batch": 32, "mflop": 1.0, "weight_bytes": 4000,
                       "variant_bytes": {"fp32": 4000, "int8-cpu": 1100}}],
         "errors": {"toy": dict.fromkeys(times, 2e-7)}, "cold": {"toy": cold},
-        "quality": {"toy": {"rows": 2000, "spearman": 0.9991, "equal_decisions": 0.999, "auroc": 0.9,
-                            "auroc_int8": 0.899}},
+        "quality": {"toy": {"rows": 2000, "auroc": 0.9, "ways": {
+            "int8": {"spearman": 0.9991, "equal_decisions": 0.999, "auroc": 0.899},
+            "bf16": {"spearman": 0.9985, "equal_decisions": 0.998, "auroc": 0.9}}}},
     }  # fmt: skip
 
 
@@ -53,6 +54,8 @@ def test_targets_are_ratios_of_the_same_cells() -> None:
     assert line(text, "int8, our own fp32")[3:5] == ["4.00", "yes"]
     assert line(text, "cold start, PyTorch")[3:5] == ["7.00", "yes"]
     assert line(text, "int8 AUROC drop, toy")[3:5] == ["+0.0010", "yes"]
+    assert line(text, "bf16, our own fp32")[3:5] == ["2.00", "yes"]
+    assert line(text, "bf16 Spearman, toy")[2:5] == [">= 0.999", "0.9985", "**no**"]
     assert line(text, "int8 bytes over fp32's, toy")[3:5] == ["0.28", "yes"]
     assert line(text, "toy, 32 rows, 1 thread")[2:7] == ["100", "20", "0.32", "1", "3.12"]
 
@@ -84,5 +87,5 @@ def test_a_quick_run_measures_everything_once(tmp_path: Path) -> None:
         (task, batch, threads) for task in ("score", "sample") for batch in (1, 32) for threads in (1, 2)
     }
     assert found["errors"]["windows"]["vae-edge fp32"] < 1e-5
-    assert found["quality"]["windows"]["spearman"] > 0.99
+    assert found["quality"]["windows"]["ways"]["int8"]["spearman"] > 0.99
     assert (tmp_path / "speed-quick.png").stat().st_size > 5000

@@ -48,6 +48,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             contenders.ours(path, variant, device, threads)
             for variant, device in itertools.product(subject.variants, ("cpu", "openvino"))
         ),
+        *([contenders.ours(path, "fp32", "openvino-bf16", threads)] if contenders.has_bf16() else []),
     ]
     rows = subject.rows(True, 64, np.random.default_rng(2))
     cells: list[dict[str, Any]] = []

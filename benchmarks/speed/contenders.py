@@ -150,8 +150,15 @@ def ours(bundle: Path, variant: str, device: str, threads: int) -> Contender:
     """vae-edge as its documentation has it: the public calls, checks included."""
     vae = load(bundle, variant=variant, device=device, threads=threads)
     vae.score(np.zeros((1, *vae.manifest.input.shape), vae.manifest.input.dtype))
-    name = f"vae-edge {variant}" + ("" if device == "cpu" else f", {device}")
+    name = {"cpu": f"vae-edge {variant}", "openvino-bf16": "vae-edge bf16"}.get(device, f"vae-edge {variant}, {device}")
     return Contender(name, lambda rows: vae.score(rows).score, lambda n, seed: vae.sample(n, seed=seed))
+
+
+def has_bf16() -> bool:
+    """Whether this CPU computes in bfloat16."""
+    import openvino as ov
+
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _raw(subject: Subject, decoded: NDArray[Any]) -> NDArray[Any]:

@@ -81,7 +81,7 @@ def measure(subjects: list[Subject], folder: Path, *, quick: bool) -> dict[str, 
         "subjects": facts,
         "cells": cells,
         "errors": errors,
-        "quality": {s.name: quality(s, folder, quick=quick) for s in subjects if "int8-cpu" in s.variants},
+        "quality": {s.name: quality(s, folder, quick=quick) for s in subjects},
         "cold": {subject.name: cold(subject, folder, 1 if quick else STARTS) for subject in subjects},
     }
 
@@ -119,7 +119,9 @@ def timed(subject: Subject, folder: Path, threads: int, *, quick: bool) -> dict[
 
 
 def quality(subject: Subject, folder: Path, *, quick: bool) -> dict[str, Any]:
-    """Spearman's correlation of int8-cpu's scores with fp32's, AUROC of both, decisions that are equal."""
+    """Of each way that is not exact: Spearman's correlation with fp32's scores, AUROC, decisions that are equal."""
+    from contenders import has_bf16
+
     from vae_edge_export.agreement import score_agreement
     from vae_edge_export.verdict import auroc
 
@@ -127,16 +129,25 @@ def quality(subject: Subject, folder: Path, *, quick: bool) -> dict[str, Any]:
     rng = np.random.default_rng(4)
     rows = np.concatenate([subject.rows(normal, n, rng) for normal in (True, False)])
     is_anomaly = np.repeat([False, True], n)
+    ways = {"fp32": ("fp32", "cpu")}
+    if "int8-cpu" in subject.variants:
+        ways["int8"] = "int8-cpu", "cpu"
+    if has_bf16():
+        ways["bf16"] = "fp32", "openvino-bf16"
     scores = {}
-    for variant in ("fp32", "int8-cpu"):
-        with load(folder / f"{subject.name}.vaeb", device="cpu", variant=variant) as vae:
-            scores[variant] = vae.score(rows)
-    a, b = scores["fp32"], scores["int8-cpu"]
-    found = score_agreement(a.score, b.score, a.threshold, b.threshold)
-    return {
-        "rows": len(rows), "spearman": found.rank_correlation, "equal_decisions": found.agreement,
-        "auroc": auroc(a.score, is_anomaly), "auroc_int8": auroc(b.score, is_anomaly),
-    }  # fmt: skip
+    for way, (variant, device) in ways.items():
+        say(f"{subject.name}: scores of {len(rows)} rows, {way}")
+        with load(folder / f"{subject.name}.vaeb", device=device, variant=variant) as vae:
+            scores[way] = vae.score(rows)
+    exact = scores.pop("fp32")
+    found: dict[str, Any] = {"rows": len(rows), "auroc": auroc(exact.score, is_anomaly), "ways": {}}
+    for way, other in scores.items():
+        agreement = score_agreement(exact.score, other.score, exact.threshold, other.threshold)
+        found["ways"][way] = {
+            "spearman": agreement.rank_correlation, "equal_decisions": agreement.agreement,
+            "auroc": auroc(other.score, is_anomaly),
+        }  # fmt: skip
+    return found
 
 
 def cold(subject: Subject, folder: Path, starts: int) -> dict[str, Any]:

@@ -45,8 +45,8 @@ def load(
 
     Args:
         path: the ``.vaeb`` file.
-        device: ``cpu``, ``openvino``, ``cuda``, ``tensorrt``: that one or an error. ``auto``: CUDA where
-            ONNX Runtime offers it, else the CPU; ``VAE.info`` says which, and why.
+        device: ``cpu``, ``openvino``, ``openvino-bf16``, ``cuda``, ``tensorrt``: that one or an error.
+            ``auto``: CUDA where ONNX Runtime offers it, else the CPU; ``VAE.info`` says which, and why.
         variant: a precision in the bundle; ``auto`` takes fp32 where there is one.
             Where device, variant and threads are all left alone, what ``vae-edge tune`` chose here is taken.
         allow_fallback: run on the CPU, visibly degraded, where the device is not to be had.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny_bundle import TinyBundle
 
-from vae_edge_runtime import BackendError, MissingDependency, load, verify
+from vae_edge_runtime import BackendError, MissingDependency, ProviderUnavailable, load, verify
 from vae_edge_runtime.backends.openvino import OpenVinoBackend
 
 pytest.importorskip("openvino", reason="the extra openvino is not installed")
@@ -31,6 +31,38 @@ def test_it_computes_what_onnx_runtime_computes(tiny_path: Path) -> None:
 
 def test_golden_vectors_of_the_bundle_are_right_on_it(tiny_path: Path) -> None:
     assert verify(tiny_path, device="openvino").ok
+
+
+def test_bfloat16_is_coarser_and_says_what_it_is(tiny_path: Path) -> None:
+    import openvino
+
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU has no bfloat16 arithmetic")
+    with load(tiny_path, device="openvino") as exact, load(tiny_path, device="openvino-bf16", threads=1) as coarse:
+        a, b = exact.score(ROWS).score, coarse.score(ROWS).score
+        np.testing.assert_allclose(b, a, rtol=0.05)
+        assert np.max(np.abs(b - a) / a) > 1e-4  # 8 bits of mantissa, and not float32 by another name
+        info = coarse.info
+    assert (info.backend, info.device, info.provider, info.variant) == (
+        "openvino",
+        "openvino-bf16",
+        "CPU, bfloat16",
+        "fp32",
+    )
+    assert not verify(tiny_path, device="openvino-bf16").ok  # the bundle's proof is of float32
+
+
+def test_a_cpu_without_bfloat16_is_refused_or_the_fallback_seen(
+    tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import openvino
+
+    monkeypatch.setattr(openvino.Core, "get_property", lambda self, device, name: ["FP32", "INT8"])
+    with pytest.raises(ProviderUnavailable, match='no bfloat16 arithmetic: pass device="openvino"'):
+        load(tiny_path, device="openvino-bf16")
+    with load(tiny_path, device="openvino-bf16", allow_fallback=True) as vae:
+        assert (vae.info.device, vae.info.degraded) == ("cpu", True)
+        assert "no bfloat16 arithmetic" in str(vae.info.degraded_reason)
 
 
 def test_results_stay_as_they_are_when_the_session_goes_on_or_ends(tiny_path: Path) -> None:

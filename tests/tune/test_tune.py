@@ -97,6 +97,16 @@ def test_auto_takes_what_tune_kept_and_says_so(path: Path) -> None:
         assert vae.info.tuned is None
 
 
+def test_bfloat16_competes_only_where_rows_can_say_what_it_decides(path: Path) -> None:
+    def devices(rows: Rows | None) -> set[str]:
+        report = tune(path, rows, threads=(1,), rounds=12, keep=False)
+        return {c.device for c in report.candidates} | set(report.absent)
+
+    x = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    assert "openvino-bf16" not in devices(None)
+    assert "openvino-bf16" in devices(Rows(x, None, None, "rows", "file"))
+
+
 def test_a_choice_of_another_machine_or_engine_or_a_damaged_one_is_not_followed(path: Path, tmp_path: Path) -> None:
     assert run("tune", path, "--rounds", 12, "--devices", "cpu", "--threads", 1).code == 0
     with Bundle.open(path) as bundle:
@@ -145,7 +155,7 @@ def test_where_no_candidate_keeps_the_limits_nothing_is_kept(path: Path, tmp_pat
     ("arguments", "said"),
     [
         (["--p99", "10"], "500us, 10ms or 1.5s"),
-        (["--devices", "tpu"], "valid are cpu, openvino, cuda, tensorrt"),
+        (["--devices", "tpu"], "valid are cpu, openvino, openvino-bf16, cuda, tensorrt"),
         (["--variants", "int4"], "this bundle has fp32"),
         (["--threads", "0"], "no whole number from 1"),
         (["--window", 3], "pass --rows too"),

@@ -14,7 +14,9 @@ Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .vaeb file.", 
 Source = Annotated[
     Path, typer.Argument(metavar="PATH", help="Folder of images, .npy, .npz, .csv or .parquet.", show_default=False)
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, openvino, cuda or tensorrt: that one, or an error.")]
+Device = Annotated[
+    str, typer.Option(help="auto, cpu, openvino, openvino-bf16, cuda or tensorrt: that one, or an error.")
+]
 Variant = Annotated[str, typer.Option(help="auto, or a precision in the bundle.")]
 AllowFallback = Annotated[
     bool, typer.Option("--allow-fallback", help="Run on the CPU, visibly, if the device is absent.")

@@ -32,7 +32,7 @@ def run(
         str | None, typer.Option(help="Of the bundle, comma separated; default: all.", show_default=False)
     ] = None,
     devices: Annotated[
-        str, typer.Option(help="cpu, openvino, cuda, tensorrt, comma separated: those, or an error.")
+        str, typer.Option(help="cpu, openvino, openvino-bf16, cuda, tensorrt, comma separated: those, or an error.")
     ] = "cpu",
     batches: Annotated[str, typer.Option(help="Rows per call, comma separated.")] = "1,32",
     threads: Annotated[

@@ -31,7 +31,10 @@ def run(
         str | None, typer.Option(help="That compete, comma separated; default: all.", show_default=False)
     ] = None,
     devices: Annotated[
-        str | None, typer.Option(help="Of cpu, openvino, cuda, tensorrt; default: all to be had.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Of cpu, openvino, openvino-bf16, cuda, tensorrt; default: all to be had.", show_default=False
+        ),
     ] = None,
     threads: Annotated[
         str | None,

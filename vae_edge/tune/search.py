@@ -26,6 +26,8 @@ from .choose import Limits, Timed, advantage, choose, halves, refusal, reported
 Progress = Callable[[str], object]
 _EXPLICIT = DEVICES[1:]
 """All but ``auto``."""
+_EXACT = tuple(device for device in _EXPLICIT if device != "openvino-bf16")
+"""Those that compute what the bundle's proofs were made with."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,10 @@ def tune(
     Args:
         path: the bundle.
         rows: to score, normal ones and anomalies as they come; None: the bundle's golden rows, and then only
-            fp32 competes, because a few rows say nothing about decisions.
+            fp32 in float32 competes, because a few rows say nothing about decisions.
         limits: on the p99 of a call and on decisions that differ from fp32's.
         variants, devices, threads: that compete; empty: all of the bundle, all to be had, 1 and all cores.
+            TensorRT and the GPU take no number of threads.
         batches: rows of a call; the one with most rows per second wins.
         rounds: half of them choose, half report; at least 12, so that each half has an interval.
         keep: write the choice for ``load``. folder: of choices; None: the user's cache.
@@ -112,6 +115,7 @@ def tune(
     limits = limits or Limits()
     if rounds < 12:
         raise OptionError(f"rounds is {rounds}; at least 12, half of them to choose and half to report")
+    devices = devices or (_EXACT if rows is None else _EXPLICIT)
     if unknown := set(devices) - set(_EXPLICIT):
         raise OptionError(f"device is {min(unknown)!r}; valid are {', '.join(_EXPLICIT)}")
     with Bundle.open(path) as bundle, ExitStack() as stack:
@@ -123,7 +127,7 @@ def tune(
         counts = tuple(threads) or tuple(dict.fromkeys((1, cores)))
         default = stack.enter_context(load(path, variant=reference, device="cpu", threads=None))
         used = golden_rows(default) if rows is None else rows
-        sessions, absent = _sessions(path, chosen, devices or _EXPLICIT, counts, stack)
+        sessions, absent = _sessions(path, chosen, devices, counts, stack)
         flips = _flips(default, sessions, used)
         keys = [(key, batch) for key in sessions for batch in batches]
         calls = [task_call(vae, "score", batch, used) for vae, batch in
@@ -168,7 +172,7 @@ def _sessions(
     for device, variant in itertools.product(devices, variants):
         if device in absent:
             continue
-        for count in threads if device in ("cpu", "openvino") else (None,):
+        for count in threads if device in ("cpu", "openvino", "openvino-bf16") else (None,):
             try:
                 found[variant, device, count] = stack.enter_context(
                     load(path, variant=variant, device=device, threads=count)

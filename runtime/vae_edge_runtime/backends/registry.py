@@ -6,7 +6,7 @@ from ..errors import MissingDependency, OptionError, ProviderUnavailable
 from .base import Backend, GraphBytes, GraphFile
 from .ort import OrtBackend
 
-DEVICES = ("auto", "cpu", "openvino", "cuda", "tensorrt")
+DEVICES = ("auto", "cpu", "openvino", "openvino-bf16", "cuda", "tensorrt")
 
 
 def open_backend(
@@ -14,7 +14,8 @@ def open_backend(
 ) -> Backend:
     """Open the backend for a device.
 
-    ``cpu`` and ``cuda`` are ONNX Runtime. ``tensorrt`` is TensorRT's own runtime where it is installed, else
+    ``cpu`` and ``cuda`` are ONNX Runtime, ``openvino`` computes on the CPU in float32, ``openvino-bf16`` in
+    bfloat16, where the CPU has it. ``tensorrt`` is TensorRT's own runtime where it is installed, else
     ONNX Runtime's TensorRT provider; ``Backend.describe`` says which. Where ``file`` is given, engines that can
     load a file take that instead of ``load``.
 
@@ -27,8 +28,8 @@ def open_backend(
         raise OptionError(f"device is {device!r}; valid are {', '.join(DEVICES)}")
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise OptionError(f"threads is {threads!r}; pass a whole number from 1, or None for the engine's choice")
-    if device == "openvino":
-        return _openvino(load, file, allow_fallback=allow_fallback, threads=threads)
+    if device.startswith("openvino"):
+        return _openvino(device, load, file, allow_fallback=allow_fallback, threads=threads)
     if device != "tensorrt":
         return OrtBackend(load, device=device, allow_fallback=allow_fallback, threads=threads, file=file)
     from .trt import TensorRtBackend  # not at the top: nobody else pays for it at start
@@ -42,12 +43,14 @@ def open_backend(
             raise ProviderUnavailable(f"TensorRT itself: {native}. By ONNX Runtime: {error}") from error
 
 
-def _openvino(load: GraphBytes, file: GraphFile | None, *, allow_fallback: bool, threads: int | None) -> Backend:
+def _openvino(
+    device: str, load: GraphBytes, file: GraphFile | None, *, allow_fallback: bool, threads: int | None
+) -> Backend:
     from .openvino import OpenVinoBackend
 
     try:
-        return OpenVinoBackend(load, threads=threads)
-    except MissingDependency as error:
+        return OpenVinoBackend(load, threads=threads, bf16=device == "openvino-bf16")
+    except (MissingDependency, ProviderUnavailable) as error:
         if not allow_fallback:
             raise
         return OrtBackend(
