@@ -35,6 +35,8 @@ def document(ours_ms: float = 1.0) -> dict[str, Any]:
         "load_before": [0.1, 0.1, 0.1], "floor": {"1": {"gflops": 100.0, "copy_gb_s": 20.0}}, "cells": cells,
         "subjects": [{"name": "toy", "title": "toy rows", "batch": 32, "mflop": 1.0, "weight_bytes": 4000,
                       "variant_bytes": {"fp32": 4000, "int8-cpu": 1100}}],
+        "overhead_us": {"toy": {"score": 12.0, "sample": 50.0}},
+        "stream": {"toy": {"each for itself": 230.0, "waiting ones together": 460.0}},
         "errors": {"toy": dict.fromkeys(times, 2e-7)}, "cold": {"toy": cold},
         "quality": {"toy": {"rows": 2000, "auroc": 0.9, "ways": {
             "int8": {"spearman": 0.9991, "equal_decisions": 0.999, "auroc": 0.899},
@@ -54,6 +56,7 @@ def test_targets_are_ratios_of_the_same_cells() -> None:
     assert line(text, "int8, our own fp32")[3:5] == ["4.00", "yes"]
     assert line(text, "cold start, PyTorch")[3:5] == ["7.00", "yes"]
     assert line(text, "int8 AUROC drop, toy")[3:5] == ["+0.0010", "yes"]
+    assert line(text, "toy | 230")[2:4] == ["230", "460"]
     assert line(text, "bf16, our own fp32")[3:5] == ["2.00", "yes"]
     assert line(text, "bf16 Spearman, toy")[2:5] == [">= 0.999", "0.9985", "**no**"]
     assert line(text, "int8 bytes over fp32's, toy")[3:5] == ["0.28", "yes"]

@@ -16,12 +16,14 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from speed_models import SUBJECTS, Subject, bundle, trained
 from speed_page import figure, page
+from streaming import rates
 
 import vae_edge_runtime
 from vae_edge.bench.environment import ThisMachine, load_average
@@ -82,6 +84,8 @@ def measure(subjects: list[Subject], folder: Path, *, quick: bool) -> dict[str, 
         "cells": cells,
         "errors": errors,
         "quality": {s.name: quality(s, folder, quick=quick) for s in subjects},
+        "overhead_us": {subject.name: overhead(subject, folder) for subject in subjects},
+        "stream": {s.name: rates(s, folder, quick=quick) for s in subjects if s.name == "grey"},
         "cold": {subject.name: cold(subject, folder, 1 if quick else STARTS) for subject in subjects},
     }
 
@@ -174,6 +178,29 @@ def cold(subject: Subject, folder: Path, starts: int) -> dict[str, Any]:
         who: {"seconds": float(np.median([t for t, _ in times])), "peak_mb": max(mb for _, mb in times)}
         for who, times in found.items()
     }
+
+
+def overhead(subject: Subject, folder: Path) -> dict[str, float]:
+    """Microseconds of our Python in a call of one row: the same public call, while the engine answers from memory."""
+    row = subject.rows(True, 1, np.random.default_rng(5))
+    with load(folder / f"{subject.name}.vaeb", device="cpu", variant="fp32", threads=1) as vae:
+        real, answers = vae._backend.run, {}
+
+        def run(graph: str, feeds: Any, outputs: Any) -> Any:
+            if graph not in answers:
+                answers[graph] = real(graph, feeds, outputs)
+            return list(answers[graph])
+
+        vae._backend.run = run  # type: ignore[method-assign]
+        calls = {"score": lambda: vae.score(row), "sample": lambda: vae.sample(1, seed=3)}
+        return {task: float(np.median([_mean_us(call) for _ in range(15)])) for task, call in calls.items()}
+
+
+def _mean_us(call: Callable[[], object], times: int = 500) -> float:
+    begin = time.perf_counter()
+    for _ in range(times):
+        call()
+    return (time.perf_counter() - begin) / times * 1e6
 
 
 def floor(threads: int) -> dict[str, float]:

@@ -14,7 +14,7 @@ from vae_edge_runtime.specs import IMAGE_HEADS, InputSpec, Layout, ScoreSpec
 
 from .adapt import AdaptedVae
 from .config import ExportConfig
-from .likelihoods import expectation, kl_to_standard_normal, negative_log_likelihood
+from .likelihoods import expectation, kl_to_standard_normal, negative_log_likelihood, row_sum
 from .residuals import Smoothing, StructuralSimilarity, gradient_residual, peak, top_mean
 from .rows import model_shape
 
@@ -121,7 +121,7 @@ class ScoreGraph(nn.Module):
         found = self.halves.encode(self.vae, x, *given)
         x_hat, spread = self.halves.decode(self.vae, found[0], *given)
         share = negative_log_likelihood(x, x_hat, spread, config.likelihood, config.variance, logits=config.logits)
-        values = {"reconstruction": share.flatten(1).sum(1)}
+        values = {"reconstruction": row_sum(share)}
         if spec.kl_weight is not None:
             values["kl"] = kl_to_standard_normal(found[0], found[1])
         if self.smoothing is not None:
@@ -174,7 +174,7 @@ class SampledGraph(nn.Module):
         x_hat, spread = self.halves.decode(self.vae, z.flatten(0, 1), *repeated)
         config = self.config
         share = negative_log_likelihood(rows, x_hat, spread, config.likelihood, config.variance, logits=config.logits)
-        surprise = share.flatten(1).sum(1).reshape(-1, draws)
+        surprise = row_sum(share).reshape(-1, draws)
         made = {"reconstruction_probability": surprise.mean(1)}
         if "iwae" in self.spec.heads:
             # log p(z) - log q(z|x): the constants of the two Gaussians cancel.

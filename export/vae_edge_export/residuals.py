@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.specs import Layout
 
+from .likelihoods import row_sum
+
 _SSIM_SIGMA, _SSIM_RADIUS = 1.5, 5
 _SSIM_K1, _SSIM_K2 = 0.01, 0.03
 
@@ -82,7 +84,7 @@ def gradient_residual(x: Tensor, x_hat: Tensor) -> Tensor:
     """
     residual = x - x_hat
     down, right = residual[:, :, 1:] - residual[:, :, :-1], residual[:, :, :, 1:] - residual[:, :, :, :-1]
-    return torch.square(down).flatten(1).sum(1) + torch.square(right).flatten(1).sum(1)
+    return row_sum(torch.square(down)) + row_sum(torch.square(right))
 
 
 def top_mean(places: Tensor, share: float) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..anatomy import element_shares, top_shares
-from ..errors import OptionError
+from ..errors import InputError, OptionError
 from ..inputs import Status
 from ..manifest import Calibration, Manifest
 from ..results import Scores
@@ -23,7 +23,7 @@ from .events import Event
 from .guard import Fault, Flags, Guard, fault_names
 from .impute import MOST_MISSING, impute
 from .pump import Pump
-from .rows import as_rows
+from .rows import Rows, as_rows, joined
 from .windows import Cut, Windows
 
 Maps = Literal["off", "anomalies", "all"]
@@ -79,11 +79,13 @@ class Stream:
         stale_s: float | None,
         clock: Callable[[], float],
         batch: int,
+        together_s: float,
     ) -> None:
         self._vae, self._spec = vae, vae.manifest.input
         self._heads, self._maps, self._top, self._batch = tuple(heads), maps, top, batch
         self._impute, self._stale_s, self._clock = impute_missing, stale_s, clock
         self._source = source
+        self._together_s, self._seconds_per_row = together_s, math.inf
         self._pump = Pump(source, queue_rows, poll_s=min(0.2, (stale_s or 1.0) / 4)) if live else None
         self._items = iter(self._pump if self._pump is not None else source)
         self._guard, self._alarm = Guard(rules.guard, self._spec), Alarm(rules.alarm)
@@ -136,16 +138,35 @@ class Stream:
                     yield self._stale(now - heard)
                 continue
             heard, silent = now, False
+            after_loss = self._pump is not None and self._pump.after_loss
+            if self._pump is not None:
+                rows = self._with_waiting(rows, self._pump)
             flags, steps = self._guard.check(rows), self._guard.steps
-            joined = self.counters["rows"] > 0 and self._spec.layout == "time_features"
-            if joined and self._pump is not None and self._pump.after_loss:
+            joins = self.counters["rows"] > 0 and self._spec.layout == "time_features"
+            if joins and after_loss:
                 flags[0] |= np.uint8(Fault.GAP)  # no window joins what came before rows that were dropped
                 steps[0] = True
             self.counters["rows"] += len(rows)
             self.counters["late"] = self._guard.late
             self.counters["dropped"] = self._pump.dropped if self._pump is not None else 0
             for cut in self._windows.cut(rows, flags, steps, self._batch):
-                yield from self._decide(cut)
+                yield from self._decide(cut, len(rows))
+
+    def _with_waiting(self, rows: Rows, pump: Pump) -> Rows:
+        """Rows, and those that wait behind them already, as far as scoring all is expected to keep ``together_s``."""
+        blocks, count = [rows], len(rows)
+        most = min(self._batch, self._together_s / self._seconds_per_row)
+        while count < most and (item := pump.first_waiting()) is not None:
+            try:
+                more = as_rows(item, self._spec, self.counters["rows"] + count)
+            except InputError:  # raised in its turn, after the decisions about the rows before it
+                break
+            alike = (more.time is None, not more.labels) == (rows.time is None, not rows.labels)
+            if not alike or count + len(more) > most or not pump.take(item):
+                break
+            blocks.append(more)
+            count += len(more)
+        return joined(blocks)
 
     def _stale(self, silence_s: float) -> Event:
         return Event(
@@ -156,14 +177,17 @@ class Stream:
             figures={"faults": fault_names(Fault.STALE), "silence_s": round(silence_s, 3), "limit_s": self._stale_s},
         )
 
-    def _decide(self, cut: Cut) -> Iterator[Event]:
-        """One decision per window, and what drift they show."""
+    def _decide(self, cut: Cut, rows: int) -> Iterator[Event]:
+        """One decision per window, and what drift they show; ``rows`` is how many of the stream came together."""
         x, flags, imputed = cut.windows, cut.flags, np.zeros(len(cut), dtype=np.int64)
         if self._impute and cut.missing is not None:
             x, flags, imputed = self._imputed(cut)
         valid = np.flatnonzero(~flags.any(1))
         heads = tuple(dict.fromkeys((*self._heads, *(self._drift.heads[1:] if self._drift else ()))))
+        begin = clocks.perf_counter()
         scores = self._vae.score(np.ascontiguousarray(x[valid]), heads=heads, maps=self._maps == "all")
+        if len(valid):
+            self._seconds_per_row = max((clocks.perf_counter() - begin) / rows, 1e-9)
         place = {int(window): i for i, window in enumerate(valid)}
         maps = self._maps_of_anomalies(x[valid], scores)
         for window in range(len(cut)):
@@ -264,6 +288,7 @@ def open_stream(
     stale_s: float | None = None,
     clock: Callable[[], float] = clocks.monotonic,
     batch: int = 256,
+    together_s: float = 0.05,
 ) -> Stream:
     """Decisions about the rows of a source, as they come: see ``VAE.stream``.
 
@@ -275,8 +300,8 @@ def open_stream(
     stride = length if stride is None else stride
     if stride < 1 or (stride != 1 and length == 1):
         raise OptionError(f"stride is {stride}; it is the step between windows, from 1, and for models of windows")
-    if min(queue_rows, batch) < 1 or top < 0 or (stale_s is not None and stale_s <= 0):
-        raise OptionError("queue_rows and batch start at 1, top at 0, and stale_s is positive")
+    if min(queue_rows, batch) < 1 or top < 0 or together_s < 0 or (stale_s is not None and stale_s <= 0):
+        raise OptionError("queue_rows and batch start at 1, top and together_s at 0, and stale_s is positive")
     if impute not in ("off", "auto") or maps not in ("off", "anomalies", "all"):
         raise OptionError(f"impute is {impute!r} and maps {maps!r}; valid are off, auto and off, anomalies, all")
     if manifest.condition is not None:
@@ -302,4 +327,5 @@ def open_stream(
         stale_s=stale_s,
         clock=clock,
         batch=batch,
+        together_s=together_s,
     )

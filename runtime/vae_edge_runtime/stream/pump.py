@@ -71,6 +71,19 @@ class Pump:
         if self._error is not None:
             raise self._error
 
+    def first_waiting(self) -> Any:
+        """The next item where one waits and nothing was dropped before it, else None; it stays in the queue."""
+        with self._changed:
+            return self._queue[0] if self._queue and not self._lost else None
+
+    def take(self, item: Any) -> bool:
+        """Take that item out of the queue; False where it was dropped meanwhile."""
+        with self._changed:
+            if self._lost or not self._queue or self._queue[0] is not item:
+                return False
+            self._waiting -= _count(self._queue.popleft())
+            return True
+
     def close(self) -> None:
         """Stop reading; a source with ``close`` is closed. The thread ends with the item it waits for."""
         self._closed = True

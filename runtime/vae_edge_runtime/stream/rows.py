@@ -66,6 +66,21 @@ def as_rows(item: Any, spec: InputSpec, index: int) -> Rows:
     return Rows(values, None if item.time is None else _seconds(item.time, len(values), where), labels, missing)
 
 
+def joined(blocks: Sequence[Rows]) -> Rows:
+    """Blocks that follow each other as one; all of them have times, or none, and so with labels."""
+    if len(blocks) == 1:
+        return blocks[0]
+    missing = None
+    if any(block.missing is not None for block in blocks):
+        missing = np.concatenate(
+            [np.zeros(block.values.shape, np.bool_) if block.missing is None else block.missing for block in blocks]
+        )
+    times = [block.time for block in blocks if block.time is not None]
+    labels = [label for block in blocks for label in block.labels]
+    values = np.concatenate([block.values for block in blocks])
+    return Rows(values, np.concatenate(times) if times else None, labels, missing)
+
+
 def _seconds(time: Any, n: int, where: str) -> NDArray[np.float64]:
     found = np.asarray(time)
     if found.dtype.kind not in "fiu":  # a datetime64 would become a number of whatever unit it has
