@@ -217,7 +217,7 @@ def test_nothing_is_overwritten_without_force(cli: Cli, world: World, tmp_path: 
     [
         (["score", "{bundle}", "none.npy"], 2, "does not exist"),
         (["score", "{bundle}", "{data}", "--device", "cuda"], 3, "'cuda' is not in this onnxruntime"),
-        (["score", "{bundle}", "{data}", "--device", "gpu"], 2, "auto, cpu, openvino, cuda, tensorrt"),
+        (["score", "{bundle}", "{data}", "--device", "gpu"], 2, "auto, cpu, openvino, openvino-bf16, cuda, tensorrt"),
         (["score", "{bundle}", "{data}", "-o", "x.txt"], 2, ".csv, .jsonl, .parquet"),
         (["score", "{bundle}"], 2, "Missing argument"),
         (["sample", "{bundle}", "-o", "/nowhere/x.npy"], 2, "does not exist"),
