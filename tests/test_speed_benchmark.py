@@ -50,14 +50,14 @@ def line(text: str, start: str) -> list[str]:
 
 def test_targets_are_ratios_of_the_same_cells() -> None:
     text = speed_page.page(document(), "speed.png")
-    assert line(text, "fp32, PyTorch eager")[2:5] == [">= 2.5", "4.00", "yes"]
-    assert line(text, "fp32, separate sessions |")[3:5] == ["2.00", "yes"]
-    assert line(text, "fp32, the fastest peer")[3:5] == ["1.50", "yes"]
-    assert line(text, "int8, our own fp32")[3:5] == ["4.00", "yes"]
-    assert line(text, "cold start, PyTorch")[3:5] == ["7.00", "yes"]
+    assert line(text, "fp32, PyTorch eager")[2:5] == [">= 2.5", "4.000", "yes"]
+    assert line(text, "fp32, separate sessions |")[3:5] == ["2.000", "yes"]
+    assert line(text, "fp32, the fastest peer")[3:5] == ["1.500", "yes"]
+    assert line(text, "int8, our own fp32")[3:5] == ["4.000", "yes"]
+    assert line(text, "cold start, PyTorch")[3:5] == ["7.000", "yes"]
     assert line(text, "int8 AUROC drop, toy")[3:5] == ["+0.0010", "yes"]
     assert line(text, "toy | 230")[2:4] == ["230", "460"]
-    assert line(text, "bf16, our own fp32")[3:5] == ["2.00", "yes"]
+    assert line(text, "bf16, our own fp32")[3:5] == ["2.000", "yes"]
     assert line(text, "bf16 Spearman, toy")[2:5] == [">= 0.999", "0.9985", "**no**"]
     assert line(text, "int8 bytes over fp32's, toy")[3:5] == ["0.28", "yes"]
     assert line(text, "toy, 32 rows, 1 thread")[2:7] == ["100", "20", "0.32", "1", "3.12"]
@@ -65,8 +65,8 @@ def test_targets_are_ratios_of_the_same_cells() -> None:
 
 def test_a_target_that_is_missed_says_so() -> None:
     text = speed_page.page(document(ours_ms=2.0), "speed.png")
-    assert line(text, "fp32, PyTorch eager")[3:5] == ["2.00", "**no**"]
-    assert line(text, "fp32, the fastest peer")[3:5] == ["0.75", "**no**"]
+    assert line(text, "fp32, PyTorch eager")[3:5] == ["2.000", "**no**"]
+    assert line(text, "fp32, the fastest peer")[3:5] == ["0.750", "**no**"]
 
 
 def test_the_published_page_is_that_of_the_published_figures() -> None:

@@ -95,7 +95,7 @@ def _targets(document: dict[str, Any]) -> str:
     ]
     if bf16 := ratios(cells, BF16, OURS):
         rows.insert(-1, ("bf16, our own fp32", 1.0, geometric(bf16)))
-    speed = [(what, f">= {limit:g}", f"{found:.2f}", _met(found >= limit)) for what, limit, found in rows]
+    speed = [(what, f">= {limit:g}", f"{found:.3f}", _met(found >= limit)) for what, limit, found in rows]
     worst = max(found[OURS]["seconds"] / found["imports"]["seconds"] for found in cold.values())
     more = [("cold start over imports and one inference, most", "<= 1.2", f"{worst:.2f}", _met(worst <= 1.2))]
     python = document["overhead_us"].get("windows")
