@@ -14,6 +14,7 @@ from vae_edge_runtime.calibration import ScoreSketch
 from vae_edge_runtime.manifest import Manifest
 from vae_edge_runtime.results import HeadScores, Scores
 from vae_edge_runtime.specs import InputSpec
+from vae_edge_runtime.stream import Event, Stream
 from vae_edge_runtime.stream_spec import AlarmSpec, GuardSpec, StreamSpec
 
 LENGTH, FEATURES = 10, 3
@@ -74,3 +75,13 @@ def _stand_in(tiny: Manifest, *, input: InputSpec, stream: StreamSpec) -> Any:
 
 def normal_rows(n: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(n, FEATURES)).astype(np.float32)
+
+
+def quiet(n: int, seed: int = 0) -> np.ndarray:
+    """Normal rows that the guard lets through."""
+    return normal_rows(n, seed).clip(-3.9, 3.9)
+
+
+def decisions(stream: Stream) -> list[Event]:
+    """Events of that kind."""
+    return [event for event in stream if event.kind == "decision"]
