@@ -68,6 +68,24 @@ def test_importing_the_runtime_brings_in_few_modules() -> None:
     assert len(_imports("import vae_edge_runtime")) <= 50
 
 
+def test_a_first_score_brings_in_nothing_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tests" / "runtime")
+    from tiny_bundle import TinyBundle
+
+    path = TinyBundle(tmp_path / "tiny.vaeb").write()
+    program = (
+        "import sys, numpy as np, onnxruntime; before = set(sys.modules)\n"
+        "from vae_edge_runtime import load\n"
+        f"with load({str(path)!r}) as vae: vae.score(np.zeros((1, 4), np.float32))\n"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    found = set(done.stdout.split())
+    assert "vae_edge_runtime.session" in found
+    slow = {"numpy.ma", "numpy.random", "pathlib", "importlib.metadata", "tempfile", "subprocess", "inspect"}
+    assert found & slow == set()
+
+
 def test_the_front_door_brings_in_nothing_of_the_export_side() -> None:
     found = _imports("import vae_edge")
     assert [name for name in found if name.startswith("vae_edge_export")] == []

@@ -9,7 +9,7 @@ from dataclasses import FrozenInstanceError, asdict, dataclass, field, fields, r
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vae_edge_runtime._record import record
@@ -41,6 +41,7 @@ class Theirs:
             raise ValueError(self.name)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["a", "bad", (3,)]), max_size=4),
     st.dictionaries(st.sampled_from(["name", "at", "notes", "other"]), st.sampled_from(["a", (4,)]), max_size=3),
