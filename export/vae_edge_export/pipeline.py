@@ -31,6 +31,8 @@ from .config import ExportConfig, ExportReport
 from .decisions import stream_rules
 from .parity import Latents, Reference, normal_latents, run_backend
 from .passes import clean_up
+from .passes.clean import strip_and_name
+from .passes.upsampling import merge_upsampling
 from .priors import PriorChoice
 from .rows import ExportRows, split_rows
 from .scale import Scale
@@ -103,7 +105,8 @@ def export(
         built = build_graphs(recipe, rows, config, example=example, scale=scale, codebook=codebook)
     models, exporters = _traced(built, timer)
     pair = pair_id(models)
-    graphs = split(models, prefix="fp32", pair=pair)
+    plain = {graph: strip_and_name(merge_upsampling(model), graph=graph) for graph, model in models.items()}
+    graphs = split(plain, prefix="fp32", pair=pair)
     for graph in graphs.parts:
         scan(graphs.joined(graph))  # what a device would refuse is refused here
     latents: Latents = (lambda codes: codes) if built.vae.kind == "codes" else normal_latents

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -188,7 +190,8 @@ def test_int8_has_the_axes_types_and_places_its_engine_takes(kind: str) -> None:
     assert len(np.unique(found["mean"])) > 1000  # not the 8-bit copy the decoder reads
 
 
-def test_int8_weights_are_within_half_a_step_of_the_float_ones() -> None:
+@pytest.mark.parametrize("once", [True, False])
+def test_int8_weights_are_within_half_a_step_of_the_float_ones(once: bool, tmp_path: Path) -> None:
     arrays = {"g": (4, 6), "m": (4, 5), "w": (1, 12, 5), "r": (1, 12, 4)}
     WEIGHTS.update(weights(**arrays))
     nodes = [
@@ -203,8 +206,13 @@ def test_int8_weights_are_within_half_a_step_of_the_float_ones() -> None:
         Layer(f"node_{output}", kind, weight, arrays[weight], "encoder")
         for output, kind, weight in (("a", "Gemm", "g"), ("b", "MatMul", "m"), ("y", "GRU", "w"))
     ]
-    made = quantise_weights(m, layers)
+    made = quantise_weights(m, layers, once=once)
     onnx.checker.check_model(made, full_check=True)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    left = {n.op_type for n in onnx.load(tmp_path / "optimised.onnx").graph.node}
+    assert ("DequantizeLinear" in left, "Cast" in left) == (not once, False)  # at every call, or when a session starts
     constants = {t.name: numpy_helper.to_array(t).astype(np.float64) for t in made.graph.initializer}
     for name, axis in {"g": 0, "m": 1, "w": 1, "r": 1}.items():
         scale = constants[f"{name}.scale"].reshape([-1 if i == axis else 1 for i in range(len(arrays[name]))])

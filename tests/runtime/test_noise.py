@@ -29,6 +29,14 @@ def test_quantile_is_as_241_to_a_few_ulp_of_float64() -> None:
     np.testing.assert_allclose(normal_quantile(p), expected, rtol=2e-15, atol=2e-16)
 
 
+def test_few_values_have_the_bits_of_many() -> None:
+    tails = np.logspace(-17, -1, 300)
+    p = np.concatenate([np.random.default_rng(1).random(20_000), tails, 1 - tails[60:], [0.5, 0.075, 0.925, 2.0**-54]])
+    few = np.concatenate([normal_quantile(p[at : at + 7]) for at in range(0, len(p), 7)])
+    assert few.tobytes() == normal_quantile(p).tobytes()
+    assert (np.sqrt(-np.log(p)) > 5).sum() > 50  # the far tail is among them
+
+
 def test_a_million_values_have_the_moments_of_a_standard_normal() -> None:
     values = standard_normal(1_000_000, seed=1).astype(np.float64)
     assert abs(values.mean()) < 4e-3  # four standard errors
@@ -36,7 +44,7 @@ def test_a_million_values_have_the_moments_of_a_standard_normal() -> None:
     assert abs((values**4).mean() - 3) < 0.04
 
 
-@given(seed=st.integers(0, 2**64 - 1), short=st.integers(0, 20), more=st.integers(0, 20))
+@given(seed=st.integers(0, 2**64 - 1), short=st.integers(0, 40), more=st.integers(0, 40))
 @settings(max_examples=30, deadline=None)
 def test_a_shorter_draw_is_the_start_of_a_longer_one(seed: int, short: int, more: int) -> None:
     assert np.array_equal(standard_normal(short, seed=seed), standard_normal(short + more, seed=seed)[:short])

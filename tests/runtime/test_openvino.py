@@ -12,6 +12,7 @@ from tiny_bundle import TinyBundle
 
 from vae_edge_runtime import BackendError, MissingDependency, ProviderUnavailable, load, verify
 from vae_edge_runtime.backends.openvino import OpenVinoBackend
+from vae_edge_runtime.backends.openvino_unroll import unroll_transposed
 
 pytest.importorskip("openvino", reason="the extra openvino is not installed")
 ROWS = np.random.default_rng(3).normal(size=(130, 4)).astype(np.float32)
@@ -50,6 +51,50 @@ def test_bfloat16_is_coarser_and_says_what_it_is(tiny_path: Path) -> None:
         "fp32",
     )
     assert not verify(tiny_path, device="openvino-bf16").ok  # the bundle's proof is of float32
+
+
+@pytest.mark.parametrize(
+    ("kernel", "attributes", "form"),
+    [
+        ((4, 4), {"strides": [2, 2], "pads": [1, 1, 1, 1]}, "Convolution"),
+        ((3, 5), {"strides": [2, 2], "pads": [1, 2, 0, 1], "output_padding": [0, 1]}, "Convolution"),
+        ((3, 3), {"strides": [3, 3]}, "Convolution"),
+        ((3, 3), {"strides": [2, 1]}, "ConvolutionBackpropData"),
+        ((3, 3), {"strides": [1, 1]}, "ConvolutionBackpropData"),
+        ((3, 3), {"strides": [2, 2], "dilations": [2, 2]}, "ConvolutionBackpropData"),
+        ((2, 2), {"strides": [2, 2], "output_padding": [1, 1]}, "ConvolutionBackpropData"),
+        ((3, 3), {"strides": [2, 2], "auto_pad": "SAME_UPPER"}, "ConvolutionBackpropData"),
+        ((4,), {"strides": [2]}, "ConvolutionBackpropData"),
+    ],
+)
+def test_the_form_for_bfloat16_is_exact(kernel: tuple[int, ...], attributes: dict[str, object], form: str) -> None:
+    import openvino
+
+    onnx = pytest.importorskip("onnx")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 4, 5, 7)[: len(kernel) + 2]).astype(np.float32)
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], **attributes)],
+        "g",
+        [onnx.helper.make_tensor_value_info("x", 1, ["n", *x.shape[1:]])],
+        [onnx.helper.make_tensor_value_info("y", 1, None)],
+        [
+            onnx.numpy_helper.from_array(rng.normal(size=(4, 6, *kernel)).astype(np.float32), "w"),
+            onnx.numpy_helper.from_array(rng.normal(size=6).astype(np.float32), "b"),
+        ],
+    )
+    proto = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8)
+    found = []
+    for unrolled in (False, True):
+        model = openvino.Core().read_model(proto.SerializeToString())
+        if unrolled:
+            assert unroll_transposed(model) == (form == "Convolution")
+            assert form in [node.get_type_name() for node in model.get_ordered_ops()]
+        settings = {"INFERENCE_PRECISION_HINT": "f32"}
+        request = openvino.compile_model(model, "CPU", settings).create_infer_request()
+        request.infer({"x": x})
+        found.append(np.array(request.get_tensor("y").data))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5, atol=1e-5)
 
 
 def test_a_cpu_without_bfloat16_is_refused_or_the_fallback_seen(

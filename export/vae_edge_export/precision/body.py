@@ -48,10 +48,12 @@ class Body:
 
     Attributes:
         layers: in the order they run; the encoder's last ones are not among them.
+        latent: the encoder's last ones. They compute in float; their weights may be stored in fewer bits.
         between: per part, every node on a way from one of its layers to another, and the layers.
     """
 
     layers: tuple[Layer, ...]
+    latent: tuple[Layer, ...]
     between: Mapping[Part, frozenset[str]]
 
     def halvable(self, *parts: Part) -> frozenset[str]:
@@ -85,16 +87,17 @@ def find_bodies(models: Mapping[str, onnx.ModelProto]) -> dict[str, Body]:
 
 def _body(graph: onnx.GraphProto, weights: Mapping[str, Part], latent: frozenset[str]) -> Body:
     shapes = {t.name: tuple(t.dims) for t in graph.initializer}
-    layers = tuple(
+    found = [
         Layer(node.name, node.op_type, weight, shapes[weight], weights[weight])
         for node, weight in _layers(graph)
-        if weight in weights and weight not in latent
-    )
+        if weight in weights
+    ]
+    layers = tuple(layer for layer in found if layer.weight not in latent)
     between: dict[Part, frozenset[str]] = {}
     for part in ("encoder", "decoder"):
         own = {layer.node for layer in layers if layer.part == part}
         between[part] = _reached(graph, own, forward=True) & _reached(graph, own, forward=False)
-    return Body(layers, between)
+    return Body(layers, tuple(layer for layer in found if layer.weight in latent), between)
 
 
 def _layers(graph: onnx.GraphProto) -> Iterable[tuple[onnx.NodeProto, str]]:
@@ -152,6 +155,10 @@ def weight_bytes(model: onnx.ModelProto, layers: Iterable[Layer]) -> int:
             before = producers.get(name)
             if before is None:
                 counted.add(name)
-            elif before.op_type in ("DequantizeLinear", "Cast") and before.input[0] in stored:
-                counted.update(before.input)
+            else:
+                if before.op_type == "Mul" and before.input[0] in producers:  # by its scale
+                    counted.add(before.input[1])
+                    before = producers[before.input[0]]
+                if before.op_type in ("DequantizeLinear", "Cast") and before.input[0] in stored:
+                    counted.update(before.input)
     return sum(stored.get(name, 0) for name in counted)

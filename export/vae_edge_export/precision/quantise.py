@@ -14,7 +14,8 @@ Two kinds, because engines want opposite things:
     weights unpacked at every call (measured, MLP of 4 M weights: as slow as fp32 without, 3.5 times
     its speed with, one row).
     What lies between layers (``ALONG``) is quantised with them, or float islands cost more than the
-    integer kernels win (measured, batch 32: 1.34 times fp32's speed without, 1.67 with; ranks alike).
+    integer kernels win (measured, batch 32: 1.34 times fp32's speed without, 1.67 with; ranks alike), and
+    transposed convolutions take the form of ``passes.transposed`` (2.3 times with that).
 """
 
 from __future__ import annotations
@@ -149,10 +150,14 @@ def _spare_the_rest(model: onnx.ModelProto, layers: Sequence[Layer], inside: fro
                 node.input[index] = tensor
 
 
-def quantise_weights(model: onnx.ModelProto, layers: Sequence[Layer]) -> onnx.ModelProto:
+def quantise_weights(model: onnx.ModelProto, layers: Sequence[Layer], *, once: bool) -> onnx.ModelProto:
     """A new model whose layers compute in float with weights stored as int8, one scale per output channel.
 
-    For recurrent layers, which no engine quantises statically, and for layers that lose too much otherwise.
+    For recurrent layers, which no engine quantises statically, and for those of the latent, which must stay exact.
+
+    Args:
+        once: float weights are made when a session starts, by Cast and Mul, which onnxruntime folds; it leaves
+            DequantizeLinear, the form for TensorRT, to every call.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
@@ -172,7 +177,7 @@ def quantise_weights(model: onnx.ModelProto, layers: Sequence[Layer]) -> onnx.Mo
             if name not in made:
                 axis = _axis(node, index, arrays[name].ndim)
                 made[name] = f"{name}.float"
-                before.append(_dequantized(graph, name, arrays[name], axis, made[name]))
+                before += _dequantized(graph, name, arrays[name], axis, made[name], once=once)
             node.input[index] = made[name]
     after = list(graph.node)
     del graph.node[:]
@@ -190,18 +195,30 @@ def _axis(node: onnx.NodeProto, index: int, ndim: int) -> int | None:
     return _PER_CHANNEL_AXIS[node.op_type]
 
 
-def _dequantized(graph: onnx.GraphProto, name: str, array: np.ndarray, axis: int | None, output: str) -> onnx.NodeProto:
-    """Add int8 weight and scale to the graph; the node that makes float of them."""
+def _dequantized(
+    graph: onnx.GraphProto, name: str, array: np.ndarray, axis: int | None, output: str, *, once: bool
+) -> list[onnx.NodeProto]:
+    """Add int8 weight and scale to the graph; the nodes that make float of them."""
     others = None if axis is None else tuple(i for i in range(array.ndim) if i != axis)
     largest = np.abs(array).max(axis=others, keepdims=axis is not None)
     scale = np.where(largest > 0, largest / 127.0, 1.0).astype(np.float32)
     whole = np.clip(np.round(array / scale), -127, 127).astype(np.int8)
-    flat = scale.reshape(-1) if axis is not None else scale.reshape(())
     graph.initializer.append(numpy_helper.from_array(whole, f"{name}.int8"))
+    if once:
+        graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
+        return [
+            helper.make_node(
+                "Cast", [f"{name}.int8"], [f"{name}.whole"], name=f"{name}.cast", to=onnx.TensorProto.FLOAT
+            ),
+            helper.make_node("Mul", [f"{name}.whole", f"{name}.scale"], [output], name=f"{name}.scaled"),
+        ]
+    flat = scale.reshape(-1) if axis is not None else scale.reshape(())
     graph.initializer.append(numpy_helper.from_array(flat, f"{name}.scale"))
     graph.initializer.append(numpy_helper.from_array(np.zeros(flat.shape, np.int8), f"{name}.zero"))
     attributes: dict[str, Any] = {} if axis is None else {"axis": axis}
-    return helper.make_node(
-        "DequantizeLinear", [f"{name}.int8", f"{name}.scale", f"{name}.zero"], [output], name=f"{name}.dequantize",
-        **attributes,
-    )  # fmt: skip
+    return [
+        helper.make_node(
+            "DequantizeLinear", [f"{name}.int8", f"{name}.scale", f"{name}.zero"], [output], name=f"{name}.dequantize",
+            **attributes,
+        )
+    ]  # fmt: skip

@@ -14,6 +14,7 @@ from vae_edge_export.backends import in_memory
 from vae_edge_export.build import BuiltGraphs
 from vae_edge_export.parity import Feeds, rows_of, run_backend
 from vae_edge_export.passes.transposed import unroll_transposed
+from vae_edge_export.passes.upsampling import merge_upsampling
 from vae_edge_export.traps import ROWS, spring_traps
 from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.manifest import Fidelity, Reduction
@@ -123,18 +124,18 @@ def search_int8(material: Material, gate: Gate, *, kind: Int8, progress: Progres
     """
     maker = _Int8(material, kind)
     layers = maker.layers
-    static = [layer for layer in layers if layer.op_type not in RECURRENT]
+    feedforward = [layer for layer in layers if layer.op_type not in RECURRENT]
 
     def costs(method: RangeMethod) -> dict[Layer, float]:
         progress(f"{kind}: which layers are sensitive")
-        return {layer: score_noise(maker.score_of(method, [layer]), material.fp32.score) for layer in static}
+        return {layer: score_noise(maker.score_of(method, [layer]), material.fp32.score) for layer in feedforward}
 
     def tried(method: RangeMethod, layers: Sequence[Layer], spared: Mapping[Layer, float]) -> Candidate:
         made = maker.make(method, layers, spared=spared)
         return _measured(material, gate, *made, lambda: _blame(costs(method)))
 
     found: list[Candidate] = []
-    for way in RANGE_METHODS if static else RANGE_METHODS[:1]:
+    for way in RANGE_METHODS if maker.static(layers) else RANGE_METHODS[:1]:
         progress(f"{kind}: ranges by {way}")
         found.append(tried(way, layers, {}))
     best = min(found, key=lambda c: (bool(c.missed), c.noise))
@@ -160,15 +161,24 @@ class _Int8:
 
     def __init__(self, material: Material, kind: Int8) -> None:
         if kind == "int8-cpu":
-            models = {graph: unroll_transposed(model) for graph, model in material.models.items()}
+            models = {graph: unroll_transposed(merge_upsampling(model)) for graph, model in material.models.items()}
             material = replace(material, models=models, bodies=find_bodies(models))
         self._material, self._kind = material, kind
         self._ranges: dict[tuple[str, RangeMethod], Any] = {}
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """Of the whole network."""
-        return self._material.bodies["score"].layers
+        """Of the whole network; those of the latent come last, and only where their weights can be stored as int8."""
+        return self._layers_of("score")
+
+    def static(self, layers: Sequence[Layer]) -> list[Layer]:
+        """Those that compute in int8; of the others the weights alone are."""
+        latent = self._material.bodies["score"].latent
+        return [layer for layer in layers if layer.op_type not in RECURRENT and layer not in latent]
+
+    def _layers_of(self, graph: str) -> tuple[Layer, ...]:
+        body = self._material.bodies[graph]
+        return body.layers if self._kind == "int8" else (*body.layers, *body.latent)
 
     def make(
         self, method: RangeMethod, layers: Sequence[Layer], *, spared: Mapping[Layer, float]
@@ -179,10 +189,9 @@ class _Int8:
         models, measured = {}, {}
         for graph in self._material.models:
             models[graph], measured[graph] = self._graph(graph, method, weights, half_decoder=half_decoder)
-        score = self._material.bodies["score"]
-        reduced = [layer for layer in score.layers if layer.weight in weights]
-        halved = [layer for layer in score.of("decoder") if half_decoder]
-        static = any(layer.op_type not in RECURRENT for layer in reduced)
+        reduced = [layer for layer in self.layers if layer.weight in weights]
+        halved = [layer for layer in self._material.bodies["score"].of("decoder") if half_decoder]
+        static = bool(self.static(reduced))
         kept = {str(layer): f"alone it costs {cost:.2%} of the scores' spread" for layer, cost in spared.items()}
         scheme = "encoder int8, decoder fp16" if half_decoder and halved else "int8"
         return models, measured, Reduction(
@@ -190,7 +199,7 @@ class _Int8:
             activations=("int8" if self._kind == "int8" else "uint8") if static else "none",
             ranges=method if static else "none",
             layers=len(reduced) + len(halved),
-            layers_total=len(score.layers),
+            layers_total=len(self.layers),
             kept=kept,
             weight_bytes=weight_bytes(models["score"], [*reduced, *halved]),
             weight_bytes_fp32=weight_bytes(self._material.models["score"], [*reduced, *halved]),
@@ -205,30 +214,35 @@ class _Int8:
         self, graph: str, method: RangeMethod, weights: set[str], *, half_decoder: bool
     ) -> tuple[onnx.ModelProto, onnx.ModelProto]:
         model, body = self._material.models[graph], self._material.bodies[graph]
-        chosen = [layer for layer in body.layers if layer.weight in weights]
-        static = [layer for layer in chosen if layer.op_type not in RECURRENT]
-        recurrent = [layer for layer in chosen if layer.op_type in RECURRENT]
+        chosen = [layer for layer in self._layers_of(graph) if layer.weight in weights]
+        latent = {layer.weight for layer in body.latent}
+        static = [layer for layer in chosen if layer.op_type not in RECURRENT and layer.weight not in latent]
+        stored = [layer for layer in chosen if layer not in static]
         shipped = model
         if static:
             inside = body.between["encoder"] | body.between["decoder"]
             found = self._ranges_of(graph, method)
             along = self._along(graph, {layer.part for layer in static})
             shipped = quantise(model, static, found, kind=self._kind, inside=inside, along=along)
-        if recurrent:
-            shipped = self._recurrent(shipped, recurrent)
+        if stored:
+            shipped = self._stored(shipped, stored)
         if not half_decoder or not body.of("decoder"):
             return shipped, shipped
         largest = largest_values(model, [self._material.feeds[graph], *self._material.probes[graph]])
         plan = half.plan(model, body.halvable("decoder"), largest)
         return half.to_half(shipped, plan), half.rounded(shipped, plan)
 
-    def _recurrent(self, model: onnx.ModelProto, layers: Sequence[Layer]) -> onnx.ModelProto:
+    def _stored(self, model: onnx.ModelProto, layers: Sequence[Layer]) -> onnx.ModelProto:
         """Layers that compute in float32, with smaller weights: int8, but float16 of a GRU for TensorRT, which
         builds no GRU behind DequantizeLinear (RTX 1.7; it does build an LSTM).
         """
-        halved = {layer.node for layer in layers if self._kind == "int8" and layer.op_type != "LSTM"}
+        if self._kind == "int8-cpu":
+            return quantise_weights(model, layers, once=True)
+        halved = {layer.node for layer in layers if layer.op_type != "LSTM"}
         rest = [layer for layer in layers if layer.node not in halved]
-        return half.to_half(quantise_weights(model, rest), half.HalfPlan(frozenset(), frozenset(halved), {}))
+        return half.to_half(
+            quantise_weights(model, rest, once=False), half.HalfPlan(frozenset(), frozenset(halved), {})
+        )
 
     def _along(self, graph: str, parts: set[Part]) -> list[str]:
         """Nodes between the layers of some parts that are quantised with them."""

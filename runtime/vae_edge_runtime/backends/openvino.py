@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .._require import require
 from ..errors import BackendError, ProviderUnavailable
 from .base import Description, GraphBytes
+from .openvino_unroll import unroll_transposed
 
 
 class OpenVinoBackend:
@@ -51,7 +52,10 @@ class OpenVinoBackend:
         if self._threads is not None:
             settings["INFERENCE_NUM_THREADS"] = self._threads
         try:
-            return self._core.compile_model(self._core.read_model(self._load(graph)), "CPU", settings)
+            model = self._core.read_model(self._load(graph))
+            if self._bf16:
+                unroll_transposed(model)
+            return self._core.compile_model(model, "CPU", settings)
         except RuntimeError as error:  # all of its exceptions are
             raise BackendError(f"openvino {self._version} refused graph '{graph}': {_last_line(error)}") from error
 
