@@ -19,7 +19,9 @@ import speed_page  # noqa: E402
 def document(ours_ms: float = 1.0) -> dict[str, Any]:
     """One model; PyTorch takes 4 ms, separate sessions 2 ms, OpenVINO 1.5 ms, int8 a quarter of ours."""
     times = {"PyTorch": 4.0, "split sessions": 2.0, "split sessions, not spinning": 1.8, "OpenVINO": 1.5,
-             "vae-edge fp32": ours_ms, "vae-edge int8-cpu": ours_ms / 4, "vae-edge bf16": ours_ms / 2}  # fmt: skip
+             "vae-edge fp32": ours_ms, "vae-edge int8-cpu": ours_ms / 4, "vae-edge bf16": ours_ms / 2,
+             f"vae-edge fp32{speed_page.CHOSEN}": ours_ms / 1.25,
+             f"vae-edge int8-cpu{speed_page.CHOSEN}": ours_ms / 5}  # fmt: skip
     cells = [
         {
             "subject": "toy", "task": task, "batch": batch, "threads": threads, "who": who, "p50_ms": ms,
@@ -27,7 +29,7 @@ def document(ours_ms: float = 1.0) -> dict[str, Any]:
         }
         for task in ("score", "sample") for batch in (1, 32) for threads in (1, 2) for who, ms in times.items()
     ]  # fmt: skip
-    cold = {who: {"seconds": 0.2, "peak_mb": 80.0} for who in ("imports", *times)}
+    cold = {who: {"seconds": 0.2, "peak_mb": 80.0} for who in ("imports", *times) if speed_page.CHOSEN not in who}
     cold["PyTorch"]["seconds"] = 1.4
     return {
         "date": "2026-01-01", "cpu": "a CPU", "cores": 2, "system": "Linux", "python": "3.11",
@@ -36,6 +38,8 @@ def document(ours_ms: float = 1.0) -> dict[str, Any]:
         "subjects": [{"name": "toy", "title": "toy rows", "batch": 32, "mflop": 1.0, "weight_bytes": 4000,
                       "variant_bytes": {"fp32": 4000, "int8-cpu": 1100}}],
         "overhead_us": {"toy": {"score": 12.0, "sample": 50.0}},
+        "nodes": {"toy": [{"variant": "fp32", "graph": "score", "batch": 1, "ms": 0.5, "products": 0.75, "moves": 0.05,
+                           "rest": 0.2, "most": {"Conv": 0.7, "Pow": 0.1, "Gemm": 0.05}}]},
         "stream": {"toy": {"each for itself": 230.0, "waiting ones together": 460.0}},
         "errors": {"toy": dict.fromkeys(times, 2e-7)}, "cold": {"toy": cold},
         "quality": {"toy": {"rows": 2000, "auroc": 0.9, "ways": {
@@ -58,6 +62,13 @@ def test_targets_are_ratios_of_the_same_cells() -> None:
     assert line(text, "int8 AUROC drop, toy")[3:5] == ["+0.0010", "yes"]
     assert line(text, "toy | 230")[2:4] == ["230", "460"]
     assert line(text, "bf16, our own fp32")[3:5] == ["2.000", "yes"]
+    assert line(text, "fp32 on the engine chosen, PyTorch")[3:5] == ["5.000", "yes"]
+    assert line(text, "fp32 on the engine chosen, the fastest peer")[3:5] == ["1.875", "yes"]
+    assert line(text, "int8 on the engine chosen, our own fp32")[2:5] == [">= 2", "5.000", "yes"]
+    assert line(text, "toy, fp32, score, 1 row")[2:7] == ["0.5", "75%", "5%", "20%", "Conv 70%, Pow 10%, Gemm 5%"]
+    assert (
+        speed_page.CHOSEN not in text.split("## Every cell")[1].split("## Scores")[0]
+    )  # no column of its own: its times are of other rounds
     assert line(text, "bf16 Spearman, toy")[2:5] == [">= 0.999", "0.9985", "**no**"]
     assert line(text, "int8 bytes over fp32's, toy")[3:5] == ["0.28", "yes"]
     assert line(text, "toy, 32 rows, 1 thread")[2:7] == ["100", "20", "0.32", "1", "3.12"]
@@ -90,5 +101,6 @@ def test_a_quick_run_measures_everything_once(tmp_path: Path) -> None:
         (task, batch, threads) for task in ("score", "sample") for batch in (1, 32) for threads in (1, 2)
     }
     assert found["errors"]["windows"]["vae-edge fp32"] < 1e-5
+    assert [n["ms"] > 0 and n["products"] > 0.5 for n in found["nodes"]["windows"]] == [True] * 8
     assert found["quality"]["windows"]["ways"]["int8"]["spearman"] > 0.99
     assert (tmp_path / "speed-quick.png").stat().st_size > 5000

@@ -43,7 +43,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         *([] if options.no_compile else [contenders.pytorch(subject, model, threads, compiled=True)]),
         contenders.split_sessions(subject, graphs, threads, spinning=True),
         contenders.split_sessions(subject, graphs, threads, spinning=False),
-        contenders.openvino(subject, path, threads),
+        contenders.openvino(subject, contenders.whole_graphs(subject, model, options.folder), threads),
         *(
             contenders.ours(path, variant, device, threads)
             for variant, device in itertools.product(subject.variants, ("cpu", "openvino"))
@@ -57,19 +57,33 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         calls = [call_of(c, task, batch, rows) for c in field]
         pace = Pace(rounds=options.rounds or subject.rounds, calls_per_turn=subject.calls)
         times = interleaved(calls, pace, clock=time.perf_counter, sleep=time.sleep)
-        for contender, seconds in zip(field, times, strict=True):
-            found = latency(seconds)
-            versus = {
-                other.name: ratio(reference, seconds).median for other, reference in zip(field, times, strict=True)
-            }
+        found = dict(zip((c.name for c in field), times, strict=True))
+        everyone = [(name, seconds, found) for name, seconds in found.items()]
+        if len(times[0]) > 1:
+            everyone += [_on_chosen_engine(variant, found, batch) for variant in subject.variants]
+        for who, seconds, others in everyone:
+            figures = latency(seconds)
+            versus = {other: ratio(reference, seconds).median for other, reference in others.items()}
             cells.append(
                 {
-                    "subject": subject.name, "task": task, "batch": batch, "threads": threads, "who": contender.name,
-                    "p50_ms": found.p50_ms, "p95_ms": found.p95_ms, "p99_ms": found.p99_ms, "calls": found.calls,
+                    "subject": subject.name, "task": task, "batch": batch, "threads": threads, "who": who,
+                    "p50_ms": figures.p50_ms, "p95_ms": figures.p95_ms, "p99_ms": figures.p99_ms,
+                    "calls": figures.calls,
                     "times_as_fast_as": versus,
                 }
             )  # fmt: skip
     return {"cells": cells, "errors": errors(subject, model, field)}
+
+
+def _on_chosen_engine(variant: str, found: dict[str, Any], batch: int) -> tuple[str, Any, dict[str, Any]]:
+    """A variant on the engine that ``tune`` takes by half of the rounds; its times, and everybody's, of the others."""
+    from vae_edge.tune.choose import Limits, Timed, choose, halves
+
+    ours = f"vae-edge {variant}"
+    candidates = [name for name in found if name in (ours, f"{ours}, openvino")]
+    winner = choose([Timed(found[name], batch, None) for name in candidates], Limits())
+    rest = {name: halves(Timed(seconds, batch, None))[1] for name, seconds in found.items()}
+    return f"{ours}, chosen engine", rest[candidates[winner or 0]], rest
 
 
 def call_of(contender: Any, task: str, batch: int, rows: Any) -> Callable[[], object]:

@@ -59,14 +59,13 @@ def split(who: str, subject: str, path: Path) -> None:
 
 
 def openvino(who: str, subject: str, path: Path) -> None:
-    """OpenVINO on the graph that we run."""
+    """OpenVINO on PyTorch's export of the whole score."""
     import numpy as np
     import openvino as ov
 
     core = ov.Core()
-    model = core.compile_model(core.read_model((path / f"{subject}-score.onnx").read_bytes()), "CPU",
-                               {"INFERENCE_PRECISION_HINT": "f32"})  # fmt: skip
-    model.create_infer_request().infer({"x": np.load(path / f"{subject}-row.npy")})
+    model = core.compile_model(path / f"{subject}-whole-score.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    model.create_infer_request().infer([np.load(path / f"{subject}-row.npy")])
 
 
 def pytorch(who: str, subject: str, path: Path) -> None:

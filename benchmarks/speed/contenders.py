@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from speed_models import Rows, Subject, to_model
 
-from vae_edge_runtime import Bundle, load
+from vae_edge_runtime import load
 
 Score = Callable[[Rows], NDArray[np.floating[Any]]]
 Sample = Callable[[int, int], NDArray[Any]]
@@ -68,18 +68,47 @@ def pytorch_score(subject: Subject, model: Any, x: torch.Tensor) -> torch.Tensor
 
 
 def split_graphs(subject: Subject, model: Any, folder: Path) -> tuple[Path, Path]:
-    """encoder.onnx and decoder.onnx, by torch's exporter with its defaults and a free batch."""
-    paths = folder / f"{subject.name}-encoder.onnx", folder / f"{subject.name}-decoder.onnx"
-    if not all(path.exists() for path in paths):
-        rows = to_model(subject, subject.rows(True, 2, np.random.default_rng(0)))
-        latent = torch.zeros(2, *subject.latent)
+    """encoder.onnx and decoder.onnx."""
+    rows = to_model(subject, subject.rows(True, 2, np.random.default_rng(0)))
+    return (
+        _exported(_Part(model, model.encode), rows, folder / f"{subject.name}-encoder.onnx"),
+        _exported(_Part(model, model.decode), _latents(subject), folder / f"{subject.name}-decoder.onnx"),
+    )
+
+
+def whole_graphs(subject: Subject, model: Any, folder: Path) -> tuple[Path, Path]:
+    """Graphs from raw rows to scores and from latents to raw rows: for who writes both in PyTorch."""
+
+    def score(rows: torch.Tensor) -> torch.Tensor:
+        x = rows.float() / subject.divisor
+        return pytorch_score(subject, model, x.permute(0, 3, 1, 2) if x.ndim == 4 else x)
+
+    def sample(z: torch.Tensor) -> torch.Tensor:
+        decoded = model.decode(z)
+        if decoded.ndim != 4:
+            return decoded
+        unit = torch.sigmoid(decoded) if subject.logits else decoded
+        return (unit.permute(0, 2, 3, 1) * 255).round().clamp(0, 255).to(torch.uint8)
+
+    rows = torch.from_numpy(subject.rows(True, 2, np.random.default_rng(0)))
+    return (
+        _exported(_Part(model, score), rows, folder / f"{subject.name}-whole-score.onnx"),
+        _exported(_Part(model, sample), _latents(subject), folder / f"{subject.name}-whole-sample.onnx"),
+    )
+
+
+def _latents(subject: Subject) -> torch.Tensor:
+    return torch.zeros(2, *subject.latent)
+
+
+def _exported(part: torch.nn.Module, example: torch.Tensor, path: Path) -> Path:
+    """By torch's exporter with its defaults and a free batch; once."""
+    if not path.exists():
         batch = torch.export.Dim("batch")
-        for path, call, example in ((paths[0], model.encode, rows), (paths[1], model.decode, latent)):
-            part = _Part(model, call)
-            torch.onnx.export(
-                part, (example,), path, dynamo=True, dynamic_shapes=({0: batch},), external_data=False, verbose=False
-            )
-    return paths
+        torch.onnx.export(
+            part, (example,), path, dynamo=True, dynamic_shapes=({0: batch},), external_data=False, verbose=False
+        )
+    return path
 
 
 class _Part(torch.nn.Module):
@@ -122,25 +151,22 @@ def split_sessions(subject: Subject, graphs: tuple[Path, Path], threads: int, *,
     return Contender("split sessions" if spinning else "split sessions, not spinning", score, sample)
 
 
-def openvino(subject: Subject, bundle: Path, threads: int) -> Contender:
-    """OpenVINO called directly on the graph that we ship, in float32."""
+def openvino(subject: Subject, graphs: tuple[Path, Path], threads: int) -> Contender:
+    """OpenVINO called directly in float32, scoring and sampling in one graph each, without any numpy around them."""
     import openvino as ov
 
     core = ov.Core()
     settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
-    with Bundle.open(bundle) as opened:
-        scorer, decoder = (
-            core.compile_model(core.read_model(opened.graph("fp32", graph)), "CPU", settings).create_infer_request()
-            for graph in ("score", "decode")
-        )
+    scorer, decoder = (core.compile_model(path, "CPU", settings).create_infer_request() for path in graphs)
 
     def score(rows: Rows) -> NDArray[Any]:
-        scorer.infer({"x": rows}, share_inputs=True)
-        return np.array(scorer.get_tensor("score").data)
+        scorer.infer([rows], share_inputs=True)
+        return np.array(scorer.get_output_tensor(0).data)
 
     def sample(n: int, seed: int) -> NDArray[Any]:
-        z = np.random.default_rng(seed).standard_normal((n, *subject.latent), np.float32)
-        decoder.infer({"z": z}, share_inputs=True)
+        decoder.infer(
+            [np.random.default_rng(seed).standard_normal((n, *subject.latent), np.float32)], share_inputs=True
+        )
         return np.array(decoder.get_output_tensor(0).data)
 
     return Contender("OpenVINO", score, sample)

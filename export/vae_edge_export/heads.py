@@ -39,6 +39,7 @@ class DataUnits(nn.Module):
                 + ("" if config.layout == "any" else f" or {axis_size}")
             )
         shape = (count, 1, 1) if channels_first else (count,)
+        self.shifts, self.scales = set(config.offset) != {0.0}, set(config.scale) != {1.0}
         self.register_buffer("offset", torch.tensor(config.offset, dtype=torch.float32).reshape(shape))
         self.register_buffer("scale", torch.tensor(config.scale, dtype=torch.float32).reshape(shape))
 
@@ -47,11 +48,14 @@ class DataUnits(nn.Module):
         x = x.to(self.offset.dtype)
         if self.layout == "nhwc":
             x = x.permute(0, 3, 1, 2)
-        return (x - self.offset) / self.scale
+        # What changes nothing is not written into the graph: engines run it over every element.
+        x = x - self.offset if self.shifts else x
+        return x / self.scale if self.scales else x
 
     def to_data(self, x: Tensor) -> Tensor:
         """Model units to data units, in the raw layout."""
-        x = x * self.scale + self.offset
+        x = x * self.scale if self.scales else x
+        x = x + self.offset if self.shifts else x
         if self.to_uint8:
             x = x.round().clamp(0.0, 255.0).to(torch.uint8)
         return self.to_raw_layout(x)
@@ -141,6 +145,8 @@ class ScoreGraph(nn.Module):
         if head == "reconstruction":
             return weighted
         if head == "elbo":
+            if (self.config.reconstruction_weight, self.spec.kl_weight) == (1.0, 1.0):
+                return values["reconstruction"] + values["kl"]
             return weighted + self.spec.kl_weight * values["kl"] if self.spec.kl_weight else weighted
         if head == "gradient":
             return gradient_residual(x, x_hat)
