@@ -39,10 +39,8 @@ def node_times(subject: Subject, folder: Path) -> list[dict[str, Any]]:
                     feeds = {"z": z} if graph == "decode" else {"x": subject.rows(True, batch, rng).astype(row.dtype)}
                     by_kind = _by_kind(model, feeds, output)
                     total = sum(by_kind.values())
-                    products, moves = (
-                        sum(us for kind, us in by_kind.items() if any(part in kind for part in parts))
-                        for parts in (_PRODUCTS, _MOVES)
-                    )
+                    products = sum(us for kind, us in by_kind.items() if _is(kind, _PRODUCTS))
+                    moves = sum(us for kind, us in by_kind.items() if _is(kind, _MOVES) and not _is(kind, _PRODUCTS))
                     most = sorted(by_kind, key=lambda kind: -by_kind[kind])[:3]
                     found.append(
                         {
@@ -53,6 +51,11 @@ def node_times(subject: Subject, folder: Path) -> list[dict[str, Any]]:
                         }
                     )  # fmt: skip
     return found
+
+
+def _is(kind: str, parts: tuple[str, ...]) -> bool:
+    """Whether an operator is of a kind; ConvTranspose is a layer although it ends like Transpose."""
+    return any(part in kind for part in parts)
 
 
 def _by_kind(model: bytes, feeds: dict[str, Any], output: str) -> dict[str, float]:

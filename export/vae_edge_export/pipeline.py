@@ -104,9 +104,9 @@ def export(
     with timer("adapt"):
         built = build_graphs(recipe, rows, config, example=example, scale=scale, codebook=codebook)
     models, exporters = _traced(built, timer)
-    pair = pair_id(models)
-    plain = {graph: strip_and_name(merge_upsampling(model), graph=graph) for graph, model in models.items()}
-    graphs = split(plain, prefix="fp32", pair=pair)
+    exact = {graph: strip_and_name(merge_upsampling(model), graph=graph) for graph, model in models.items()}
+    pair = pair_id(exact)
+    graphs = split(exact, prefix="fp32", pair=pair)
     for graph in graphs.parts:
         scan(graphs.joined(graph))  # what a device would refuse is refused here
     latents: Latents = (lambda codes: codes) if built.vae.kind == "codes" else normal_latents

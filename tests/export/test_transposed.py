@@ -22,10 +22,11 @@ def model(
     behind: Sequence[onnx.NodeProto] = (),
     outputs: Sequence[str] = ("y",),
     image: tuple[int | str, int | str] = (5, 7),
+    channels: int = 6,
     **attributes: object,
 ) -> onnx.ModelProto:
     groups = int(attributes.get("group", 1))  # type: ignore[call-overload]
-    weight = RNG.normal(size=(4, 6 // groups, *kernel)).astype(np.float32)
+    weight = RNG.normal(size=(4, channels // groups, *kernel)).astype(np.float32)
     up = helper.make_node("ConvTranspose", ["x", "w", "b"], ["y" if not behind else "up"], name="up", **attributes)
     graph = helper.make_graph(
         [up, *behind],
@@ -34,7 +35,7 @@ def model(
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * 4) for name in outputs],
         [
             numpy_helper.from_array(weight, "w"),
-            numpy_helper.from_array(RNG.normal(size=6).astype(np.float32), "b"),
+            numpy_helper.from_array(RNG.normal(size=channels).astype(np.float32), "b"),
             numpy_helper.from_array(np.float32(2), "two"),
         ],
     )
@@ -76,6 +77,14 @@ def test_the_unrolled_form_is_exact(
 def test_other_kinds_stay_as_they_are(kept: dict[str, object]) -> None:
     m = model((3, 3), **({"strides": [2, 2]} | kept))
     assert [node.op_type for node in unroll_transposed(m).graph.node] == ["ConvTranspose"]
+
+
+def test_one_channel_needs_no_transposition_back() -> None:
+    m = model((4, 4), channels=1, strides=[2, 2], pads=[1, 1, 1, 1])
+    unrolled = unroll_transposed(m)
+    assert [node.op_type for node in unrolled.graph.node] == ["Conv", *MOVES[:-1], "Reshape"]
+    x = RNG.normal(size=(3, 4, 5, 7)).astype(np.float32)
+    np.testing.assert_allclose(run(unrolled, x), run(m, x), rtol=1e-5, atol=1e-5)
 
 
 def test_images_of_unknown_size_stay_as_they_are() -> None:

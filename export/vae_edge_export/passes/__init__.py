@@ -8,12 +8,14 @@ from .batch_norm import fold_batch_norms
 from .batch_reshape import make_reshapes_batch_free
 from .clean import strip_and_name
 from .fold import fold_constants
+from .scalars import widen_scalars
 
 __all__ = ["clean_up"]
 
 
 def clean_up(model: onnx.ModelProto, *, graph: str) -> onnx.ModelProto:
-    """Fold constants and batch norms, free reshapes of the batch size, strip traces, name weights by content.
+    """Fold constants and batch norms, free reshapes of the batch size, widen scalars, strip traces, name weights by
+    content.
 
     The result computes what the traced graph computes; parity is measured on it afterwards.
 
@@ -23,4 +25,5 @@ def clean_up(model: onnx.ModelProto, *, graph: str) -> onnx.ModelProto:
     model = fold_constants(model, graph=graph)
     model = fold_batch_norms(model)
     model = make_reshapes_batch_free(model)
+    model = widen_scalars(model)
     return strip_and_name(model, graph=graph)

@@ -119,22 +119,26 @@ def _interleaved(
     beside = _named(np.array([-1, height, width, channels], np.int64))
     begin, end = (_named(np.array(at, np.int64)) for at in (wanted[:2], wanted[2:]))
     axes = _named(np.array([1, 2], np.int64))
+    tensors = [apart, beside, begin, end, axes]
+    first: tuple[str, list[str], dict[str, Any]] = ("Transpose", [], {"perm": (0, 3, 1, 2)})
+    if channels == 1:  # a shape says the same, and there is nothing to move
+        tensors.append(_named(np.array([-1, 1, wanted[2] - wanted[0], wanted[3] - wanted[1]], np.int64)))
+        first = ("Reshape", [tensors[-1].name], {})
     steps: list[tuple[str, list[str], dict[str, Any]]] = [
         ("Transpose", [], {"perm": (0, 2, 3, 1)}),  # channels last
         ("Reshape", [apart.name], {}),  # (n, rows, columns, phase, phase and channel)
         ("Transpose", [], {"perm": (0, 1, 3, 2, 4)}),
         ("Reshape", [beside.name], {}),
         ("Slice", [begin.name, end.name, axes.name], {}),
-        ("Transpose", [], {"perm": (0, 3, 1, 2)}),  # channels first
+        first,  # channels first
     ]
     moves = []
+    before = phases
     for at, (kind, numbers, said) in enumerate(steps, 1):
-        before, after = (
-            (phases if at == 1 else f"{output}.{at - 1}"),
-            (output if at == len(steps) else f"{output}.{at}"),
-        )
+        after = output if at == len(steps) else f"{output}.{at}"
         moves.append(helper.make_node(kind, [before, *numbers], [after], name=f"{name}.{at}", **said))
-    return moves, [apart, beside, begin, end, axes]
+        before = after
+    return moves, tensors
 
 
 def _activation_first(

@@ -173,8 +173,8 @@ class _Int8:
 
     def static(self, layers: Sequence[Layer]) -> list[Layer]:
         """Those that compute in int8; of the others the weights alone are."""
-        latent = self._material.bodies["score"].latent
-        return [layer for layer in layers if layer.op_type not in RECURRENT and layer not in latent]
+        latent = {layer.weight for layer in self._material.bodies["score"].latent}
+        return [layer for layer in layers if layer.op_type not in RECURRENT and layer.weight not in latent]
 
     def _layers_of(self, graph: str) -> tuple[Layer, ...]:
         body = self._material.bodies[graph]
@@ -215,8 +215,7 @@ class _Int8:
     ) -> tuple[onnx.ModelProto, onnx.ModelProto]:
         model, body = self._material.models[graph], self._material.bodies[graph]
         chosen = [layer for layer in self._layers_of(graph) if layer.weight in weights]
-        latent = {layer.weight for layer in body.latent}
-        static = [layer for layer in chosen if layer.op_type not in RECURRENT and layer.weight not in latent]
+        static = self.static(chosen)
         stored = [layer for layer in chosen if layer not in static]
         shipped = model
         if static:
