@@ -8,6 +8,7 @@ from typing import Any
 
 import families
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
@@ -187,6 +188,22 @@ def test_every_family_has_every_variant(name: str, tmp_path: Path) -> None:
         assert reduction is not None
         assert reduction.layers >= 1
         assert reduction.weight_bytes < reduction.weight_bytes_fp32 * (0.51 if variant == "fp16" else 0.75)
+
+
+def test_upsampling_is_merged_for_cpus_and_kept_for_tensorrt(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    family = next(f for f in families.by_hand() if f.name == "tutorial: encoder, fc_mu, fc_var, decoder")
+    config = ExportConfig(precisions=ALL, gates=dict.fromkeys(ALL, OPEN), false_positive_rate=0.05, **family.config)
+    path = tmp_path / "up.vaeb"
+    export(family.make().eval(), path, calibration=family.rows(RNG), config=config, **family.options)
+    assert verify(path).ok
+    enlarging: dict[str, list[str]] = {}
+    with Bundle.open(path) as bundle:
+        for name in ALL:
+            kinds = [node.op_type for node in onnx.load_from_string(bundle.graph(name, "decode")).graph.node]
+            enlarging[name] = [kind for kind in kinds if kind in ("Resize", "ConvTranspose")]
+            assert kinds.count("Conv") == (0 if name == "fp32" else 2)
+    assert enlarging == {"fp32": ["ConvTranspose"] * 2, "fp16": ["Resize"] * 2, "int8": ["Resize"] * 2, "int8-cpu": []}
 
 
 @pytest.mark.parametrize("wrong", [(), ("fp32", "fp32"), ("fp64",)])

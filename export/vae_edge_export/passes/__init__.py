@@ -8,14 +8,15 @@ from .batch_norm import fold_batch_norms
 from .batch_reshape import make_reshapes_batch_free
 from .clean import strip_and_name
 from .fold import fold_constants
+from .resizes import resize_by_factors
 from .scalars import widen_scalars
 
 __all__ = ["clean_up"]
 
 
 def clean_up(model: onnx.ModelProto, *, graph: str) -> onnx.ModelProto:
-    """Fold constants and batch norms, free reshapes of the batch size, widen scalars, strip traces, name weights by
-    content.
+    """Fold constants and batch norms, free reshapes and resizes of shape arithmetic, widen scalars, strip traces,
+    name weights by content.
 
     The result computes what the traced graph computes; parity is measured on it afterwards.
 
@@ -25,5 +26,6 @@ def clean_up(model: onnx.ModelProto, *, graph: str) -> onnx.ModelProto:
     model = fold_constants(model, graph=graph)
     model = fold_batch_norms(model)
     model = make_reshapes_batch_free(model)
+    model = resize_by_factors(model)
     model = widen_scalars(model)
     return strip_and_name(model, graph=graph)

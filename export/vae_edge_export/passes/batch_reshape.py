@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from .clean import drop_dead_nodes
+
 
 def make_reshapes_batch_free(model: onnx.ModelProto) -> onnx.ModelProto:
     """Rewrite reshapes whose target is one computed leading size followed by known positive sizes.
@@ -37,7 +39,7 @@ def make_reshapes_batch_free(model: onnx.ModelProto) -> onnx.ModelProto:
             constants[name] = np.array(sizes, dtype=np.int64)
             graph.initializer.append(numpy_helper.from_array(constants[name], name))
         node.input[1] = name
-    _drop_dead_nodes(graph)
+    drop_dead_nodes(graph)
     return model
 
 
@@ -55,17 +57,3 @@ def _is_batch(
         target = constants.get(node.input[1])
         return target is not None and target.tolist() == [-1] and _is_batch(node.input[0], producers, constants, inputs)
     return node.op_type in ("Squeeze", "Unsqueeze") and _is_batch(node.input[0], producers, constants, inputs)
-
-
-def _drop_dead_nodes(graph: onnx.GraphProto) -> None:
-    used = {value.name for value in graph.output}
-    kept = []
-    for node in reversed(graph.node):
-        if used.intersection(node.output):
-            kept.append(node)
-            used.update(node.input)
-    del graph.node[:]
-    graph.node.extend(reversed(kept))
-    initializers = [t for t in graph.initializer if t.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(initializers)

@@ -60,6 +60,21 @@ def weight_name(tensor: onnx.TensorProto) -> str:
     return "w_" + digest.hexdigest()[:16]
 
 
+def drop_dead_nodes(graph: onnx.GraphProto) -> None:
+    """Remove nodes and initialisers that no output needs, in place."""
+    used = {value.name for value in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if used.intersection(node.output):
+            kept.append(node)
+            used.update(node.input)
+    del graph.node[:]
+    graph.node.extend(reversed(kept))
+    initializers = [t for t in graph.initializer if t.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(initializers)
+
+
 def _repeat_check(model: onnx.ModelProto, graph: str) -> None:
     outputs = [value.name for value in model.graph.output]
     names = {value.name for value in model.graph.input} | {t.name for t in model.graph.initializer}
