@@ -17,7 +17,7 @@ from .anatomy import Anatomy, anatomy
 from .backends.registry import open_backend
 from .bundle import Bundle
 from .errors import InputError, OptionError, PairMismatch, SessionClosed
-from .inputs import check_condition, check_rows, replace_bad_rows
+from .inputs import all_finite, check_condition, check_rows, replace_bad_rows
 from .manifest import Calibration, Variant
 from .prior import check_prior, draw
 from .results import Posterior, Scores, SessionInfo
@@ -224,7 +224,7 @@ class VAE:
             z = z.mean if z.indices is None else z.indices
         latent = self._variant.graphs["decode"].inputs[0]
         z = check_rows(z, shape=latent.shape, dtype=latent.dtype, what="z")
-        if not np.isfinite(z).all():
+        if not all_finite(z):
             raise InputError("z holds NaN or infinity")
         codebook = self.manifest.latent.codebook
         if codebook and z.size and not 0 <= z.min() <= z.max() < codebook:
