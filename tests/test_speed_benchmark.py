@@ -40,6 +40,8 @@ def document(ours_ms: float = 1.0) -> dict[str, Any]:
         "overhead_us": {"toy": {"score": 12.0, "sample": 50.0}},
         "nodes": {"toy": [{"variant": "fp32", "graph": "score", "batch": 1, "ms": 0.5, "products": 0.75, "moves": 0.05,
                            "rest": 0.2, "most": {"Conv": 0.7, "Pow": 0.1, "Gemm": 0.05}}]},
+        "beside": {"toy": {"1": {"1 thread": {"p50_ms": 0.4, "p95_ms": 0.8},
+                                 "2 threads": {"p50_ms": 0.5, "p95_ms": None}}}},
         "stream": {"toy": {"each for itself": 230.0, "waiting ones together": 460.0}},
         "errors": {"toy": dict.fromkeys(times, 2e-7)}, "cold": {"toy": cold},
         "quality": {"toy": {"rows": 2000, "auroc": 0.9, "ways": {
@@ -60,9 +62,11 @@ def test_targets_are_ratios_of_the_same_cells() -> None:
     assert line(text, "int8, our own fp32")[3:5] == ["4.000", "yes"]
     assert line(text, "cold start, PyTorch")[3:5] == ["7.000", "yes"]
     assert line(text, "int8 AUROC drop, toy")[3:5] == ["+0.0010", "yes"]
+    assert line(text, "toy, 1 row | 0.4")[2:4] == ["0.4 / 0.8", "0.5 / -"]
     assert line(text, "toy | 230")[2:4] == ["230", "460"]
     assert line(text, "bf16, our own fp32")[3:5] == ["2.000", "yes"]
     assert line(text, "fp32 on the engine chosen, PyTorch")[3:5] == ["5.000", "yes"]
+    assert line(text, "fp32 on the engine chosen, separate")[2:5] == [">= 1.4", "2.500", "yes"]
     assert line(text, "fp32 on the engine chosen, the fastest peer")[3:5] == ["1.875", "yes"]
     assert line(text, "int8 on the engine chosen, our own fp32")[2:5] == [">= 2", "5.000", "yes"]
     assert line(text, "toy, fp32, score, 1 row")[2:7] == ["0.5", "75%", "5%", "20%", "Conv 70%, Pow 10%, Gemm 5%"]
@@ -101,6 +105,10 @@ def test_a_quick_run_measures_everything_once(tmp_path: Path) -> None:
         (task, batch, threads) for task in ("score", "sample") for batch in (1, 32) for threads in (1, 2)
     }
     assert found["errors"]["windows"]["vae-edge fp32"] < 1e-5
+    assert {"vae-edge fp32, not spinning", "vae-edge int8-cpu, not spinning"} <= {
+        c["who"] for c in found["cells"] if c["threads"] == 2
+    }
+    assert [one["p50_ms"] > 0 for ways in found["beside"]["windows"].values() for one in ways.values()] == [True] * 6
     nodes = found["nodes"]["windows"]
     assert [n["ms"] > 0 and n["products"] > 0.4 and min(n["moves"], n["rest"]) > -1e-9 for n in nodes] == [True] * 8
     assert found["quality"]["windows"]["ways"]["int8"]["spearman"] > 0.99

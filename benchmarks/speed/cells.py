@@ -48,6 +48,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             contenders.ours(path, variant, device, threads)
             for variant, device in itertools.product(subject.variants, ("cpu", "openvino"))
         ),
+        *(contenders.ours(path, variant, "cpu", threads, spin=False) for variant in subject.variants if threads > 1),
         *([contenders.ours(path, "fp32", "openvino-bf16", threads)] if contenders.has_bf16() else []),
     ]
     rows = subject.rows(True, 64, np.random.default_rng(2))
@@ -80,7 +81,7 @@ def _on_chosen_engine(variant: str, found: dict[str, Any], batch: int) -> tuple[
     from vae_edge.tune.choose import Limits, Timed, choose, halves
 
     ours = f"vae-edge {variant}"
-    candidates = [name for name in found if name in (ours, f"{ours}, openvino")]
+    candidates = [name for name in found if name in (ours, f"{ours}, openvino", f"{ours}, not spinning")]
     winner = choose([Timed(found[name], batch, None) for name in candidates], Limits())
     rest = {name: halves(Timed(seconds, batch, None))[1] for name, seconds in found.items()}
     return f"{ours}, chosen engine", rest[candidates[winner or 0]], rest

@@ -172,11 +172,12 @@ def openvino(subject: Subject, graphs: tuple[Path, Path], threads: int) -> Conte
     return Contender("OpenVINO", score, sample)
 
 
-def ours(bundle: Path, variant: str, device: str, threads: int) -> Contender:
+def ours(bundle: Path, variant: str, device: str, threads: int, *, spin: bool | None = None) -> Contender:
     """vae-edge as its documentation has it: the public calls, checks included."""
-    vae = load(bundle, variant=variant, device=device, threads=threads)
+    vae = load(bundle, variant=variant, device=device, threads=threads, spin=spin)
     vae.score(np.zeros((1, *vae.manifest.input.shape), vae.manifest.input.dtype))
     name = {"cpu": f"vae-edge {variant}", "openvino-bf16": "vae-edge bf16"}.get(device, f"vae-edge {variant}, {device}")
+    name += ", not spinning" if spin is False else ""
     return Contender(name, lambda rows: vae.score(rows).score, lambda n, seed: vae.sample(n, seed=seed))
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from beside import beside_other_work
 from nodes import node_times
 from speed_models import SUBJECTS, Subject, bundle, trained
 from speed_page import figure, page
@@ -87,6 +88,7 @@ def measure(subjects: list[Subject], folder: Path, *, quick: bool) -> dict[str, 
         "quality": {s.name: quality(s, folder, quick=quick) for s in subjects},
         "overhead_us": {subject.name: overhead(subject, folder) for subject in subjects},
         "nodes": {subject.name: node_times(subject, folder) for subject in subjects},
+        "beside": {s.name: beside_other_work(s, folder, quick=quick) for s in subjects if s.name != "colour"},
         "stream": {s.name: rates(s, folder, quick=quick) for s in subjects if s.name == "grey"},
         "cold": {subject.name: cold(subject, folder, 1 if quick else STARTS) for subject in subjects},
     }

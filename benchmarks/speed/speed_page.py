@@ -13,7 +13,7 @@ TORCH, COMPILED, SPLIT, QUIET, OPENVINO = (
     "PyTorch", "torch.compile", "split sessions", "split sessions, not spinning", "OpenVINO",
 )  # fmt: skip
 OURS, INT8, BF16 = "vae-edge fp32", "vae-edge int8-cpu", "vae-edge bf16"
-CHOSEN = ", chosen engine"
+CHOSEN, NOT_SPINNING = ", chosen engine", ", not spinning"
 PEERS = (TORCH, COMPILED, SPLIT, QUIET, OPENVINO)
 Cells = Sequence[dict[str, Any]]
 
@@ -38,10 +38,12 @@ def page(document: dict[str, Any], picture: str) -> str:
         "## Every cell",
         "Median of a call in ms, and in brackets how many times as fast as PyTorch in the same rounds (median over "
         "rounds). All contenders of a row took turns in one process; ours are the public calls, checks included. "
-        "`the engine chosen` above: by half of a cell's rounds and the rule of `vae-edge tune`, timed in the others.",
+        "`the engine chosen` above: engine and spinning by half of a cell's rounds and the rule of `vae-edge tune`, "
+        "timed in the others.",
         *(_cells_of(document, subject) for subject in document["subjects"]),
         "## Tails",
         _tails(cells),
+        *_beside(document["beside"]),
         "## Scores",
         _quality(document),
         "## Cold start and memory",
@@ -137,6 +139,7 @@ def _on_chosen_engines(cells: Cells) -> list[tuple[str, float, float]]:
         return []
     return [
         ("fp32 on the engine chosen, PyTorch eager", 2.5, geometric(ratios(cells, fp32, TORCH))),
+        ("fp32 on the engine chosen, separate sessions", 1.4, geometric(ratios(cells, fp32, SPLIT))),
         ("fp32 on the engine chosen, OpenVINO called directly", 1.15, geometric(ratios(cells, fp32, OPENVINO))),
         ("fp32 on the engine chosen, the fastest peer of a cell, worst cell", 0.9, min(_best_peer(cells, fp32))),
         ("int8 on the engine chosen, PyTorch eager", 5.0, geometric(ratios(cells, int8, TORCH))),
@@ -161,6 +164,9 @@ def _cells_of(document: dict[str, Any], subject: dict[str, Any]) -> str:
         best = min(c["p50_ms"] for c in found.values())
         shown = []
         for name in names:
+            if name not in found:  # one thread has none to wait for
+                shown.append("-")
+                continue
             text = f"{found[name]['p50_ms']:.3g} ({found[name]['times_as_fast_as'][TORCH]:.2g})"
             shown.append(f"**{text}**" if found[name]["p50_ms"] == best else text)
         rows.append(
@@ -172,7 +178,7 @@ def _cells_of(document: dict[str, Any], subject: dict[str, Any]) -> str:
 
 
 def _tails(cells: Cells) -> str:
-    shown = (TORCH, SPLIT, OPENVINO, OURS, INT8, BF16)
+    shown = (TORCH, SPLIT, OPENVINO, OURS, OURS + NOT_SPINNING, INT8, INT8 + NOT_SPINNING, BF16)
     rows = [
         (
             f"{c['subject']}, {_threads(c['threads'])}",
@@ -184,6 +190,26 @@ def _tails(cells: Cells) -> str:
     ]
     text = "Score of one row, ms; a percentile is shown where there were calls enough for it."
     return text + "\n\n" + _table(("", "", "p50", "p95", "p99"), rows)
+
+
+def _beside(found: dict[str, Any]) -> list[str]:
+    """A section where it was measured."""
+    if not found:
+        return []
+    rows = [
+        (
+            f"{name}, {batch} row{'s' if int(batch) > 1 else ''}",
+            *(f"{_number(one['p50_ms'])} / {_number(one['p95_ms'])}" for one in ways.values()),
+        )
+        for name, batches in found.items()
+        for batch, ways in batches.items()
+    ]
+    ways = next(iter(next(iter(found.values())).values()))
+    return [
+        "## Beside other work",
+        "Score in fp32 on ONNX Runtime while another process keeps one core busy: p50 / p95 in ms.",
+        _table(("", *ways), rows),
+    ]
 
 
 def _quality(document: dict[str, Any]) -> str:

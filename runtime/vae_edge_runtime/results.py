@@ -27,7 +27,7 @@ class SessionInfo:
 
     Attributes:
         degraded: True where something other than the wish runs; ``degraded_reason`` says what.
-        threads: asked for within one run; None where the engine chooses.
+        threads, spin: asked for within one run; None where the engine chooses.
         tuned: why ``vae-edge tune`` chose this; None where it did not.
     """
 
@@ -42,6 +42,7 @@ class SessionInfo:
     degraded_reason: str | None
     threads: int | None
     tuned: str | None = None
+    spin: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

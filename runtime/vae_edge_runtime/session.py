@@ -6,6 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -40,6 +41,7 @@ def load(
     variant: str = "auto",
     allow_fallback: bool = False,
     threads: int | None = None,
+    spin: bool | None = None,
 ) -> VAE:
     """Open a bundle and get ready to run it.
 
@@ -48,20 +50,22 @@ def load(
         device: ``cpu``, ``openvino``, ``openvino-bf16``, ``cuda``, ``tensorrt``: that one or an error.
             ``auto``: CUDA where ONNX Runtime offers it, else the CPU; ``VAE.info`` says which, and why.
         variant: a precision in the bundle; ``auto`` takes fp32 where there is one.
-            Where device, variant and threads are all left alone, what ``vae-edge tune`` chose here is taken.
+            Where device, variant, threads and spin are all left alone, what ``vae-edge tune`` chose is taken.
         allow_fallback: run on the CPU, visibly degraded, where the device is not to be had.
         threads: within one run; None leaves it to the engine.
+        spin: whether threads of ONNX Runtime that wait keep their cores busy: faster on cores of its own, slow and
+            unsteady where other work needs them. None leaves it to the engine, which spins.
 
     Raises:
         BundleError: the file is corrupt, breaks the format, or is too new.
         GraphRefused: a graph holds what this runtime does not run.
         ProviderUnavailable: the device is not to be had.
         MissingDependency: no inference engine is installed.
-        OptionError: device, variant or threads is not a valid value.
+        OptionError: device, variant, threads or spin is not a valid value.
     """
     bundle = Bundle.open(path)
     try:
-        return VAE(bundle, device=device, variant=variant, allow_fallback=allow_fallback, threads=threads)
+        return VAE(bundle, device=device, variant=variant, allow_fallback=allow_fallback, threads=threads, spin=spin)
     except BaseException:
         bundle.close()
         raise
@@ -72,17 +76,21 @@ class VAE:
     threads at once; ``close`` waits for the calls that run. Use ``load`` to make one.
     """
 
-    def __init__(self, bundle: Bundle, *, device: str, variant: str, allow_fallback: bool, threads: int | None) -> None:
+    def __init__(
+        self, bundle: Bundle, *, device: str, variant: str, allow_fallback: bool, threads: int | None, spin: bool | None
+    ) -> None:
         self._bundle, self.manifest = bundle, bundle.manifest
         self._tuned: str | None = None
-        if (device, variant, threads) == ("auto", "auto", None) and (choice := find_choice(bundle.bundle_id)):
-            device, variant, threads, self._tuned = choice.device, choice.variant, choice.threads, choice.why
+        wishes = device, variant, threads, spin
+        if wishes == ("auto", "auto", None, None) and (choice := find_choice(bundle.bundle_id)):
+            device, variant, threads, spin = choice.device, choice.variant, choice.threads, choice.spin
+            self._tuned = choice.why
         self._variant_name = bundle.choose_variant(variant)
         self._variant: Variant = bundle.manifest.variants[self._variant_name]
         self._scorer = Scorer(bundle.manifest, self._variant, bundle.read)
         self._prior: bytes | None = None
         load, file = partial(bundle.graph, self._variant_name), partial(bundle.graph_file, self._variant_name)
-        self._backend = open_backend(device, load, allow_fallback=allow_fallback, threads=threads, file=file)
+        self._backend = open_backend(device, load, allow_fallback=allow_fallback, threads=threads, file=file, spin=spin)
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
@@ -97,19 +105,14 @@ class VAE:
     @property
     def info(self) -> SessionInfo:
         """What really runs: backend, provider, variant, degraded or not."""
-        d = self._backend.describe()
+        found = self._backend.describe()
         return SessionInfo(
             path=str(self._bundle.path),
             bundle_id=self._bundle.bundle_id,
-            backend=d.backend,
-            engine_version=d.engine_version,
-            provider=d.provider,
-            device=d.device,
             variant=self._variant_name,
-            degraded=d.degraded_reason is not None,
-            degraded_reason=d.degraded_reason,
-            threads=d.threads,
+            degraded=found.degraded_reason is not None,
             tuned=self._tuned,
+            **asdict(found),
         )
 
     def score(

@@ -14,7 +14,7 @@ from ._machine import cpu_model, usable_cores
 from ._record import record
 from .errors import BundleError, OptionError, StorageError
 
-FORMAT = 1
+FORMAT = 2
 _ENGINES = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt")
 
 
@@ -23,7 +23,7 @@ class Choice:
     """What to run, where it was measured, and why.
 
     Attributes:
-        variant, device, threads: as ``load`` takes them.
+        variant, device, threads, spin: as ``load`` takes them.
         cpu, usable_cores, engines: of the machine; engines with their versions.
         why: one sentence with figures.
     """
@@ -33,6 +33,7 @@ class Choice:
     variant: str
     device: str
     threads: int | None
+    spin: bool | None
     cpu: str
     usable_cores: int
     engines: dict[str, str]

@@ -230,9 +230,29 @@ def test_auto_takes_the_cpu_where_there_is_no_gpu_engine(tiny_path: Path) -> Non
         assert (vae.info.device, vae.info.degraded) == ("cpu", False)
 
 
-@pytest.mark.parametrize("option", [{"device": "gpu"}, {"variant": "fp61"}, {"threads": 0}, {"threads": True}])
+@pytest.mark.parametrize(("spin", "entry"), [(True, "1"), (False, "0")])
+def test_the_engine_is_told_whether_to_spin(tiny_path: Path, spin: bool, entry: str) -> None:
+    with load(tiny_path, device="cpu", threads=2, spin=spin) as vae, load(tiny_path, device="cpu") as other:
+        np.testing.assert_array_equal(vae.score(ROWS).score, other.score(ROWS).score)
+        options = vae._backend._session("score").get_session_options()  # type: ignore[attr-defined]
+        assert options.get_session_config_entry("session.intra_op.allow_spinning") == entry
+        assert (vae.info.spin, vae.info.threads, other.info.spin) == (spin, 2, None)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"device": "gpu"},
+        {"variant": "fp61"},
+        {"threads": 0},
+        {"threads": True},
+        {"spin": 1},
+        {"spin": False, "device": "openvino"},
+        {"spin": True, "device": "tensorrt"},
+    ],
+)
 def test_unknown_options_list_the_valid_ones(tiny_path: Path, option: dict[str, object]) -> None:
-    with pytest.raises(OptionError, match=r"valid are|has fp32|whole number"):
+    with pytest.raises(OptionError, match=r"valid are|has fp32|whole number|spin is"):
         load(tiny_path, **option)  # type: ignore[arg-type]
 
 

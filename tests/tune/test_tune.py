@@ -97,6 +97,27 @@ def test_auto_takes_what_tune_kept_and_says_so(path: Path) -> None:
         assert vae.info.tuned is None
 
 
+def test_several_threads_of_the_cpu_compete_spinning_and_not(path: Path) -> None:
+    found = run(
+        "tune", path, "--rounds", 12, "--devices", "cpu,openvino", "--threads", "1,2,auto", "--dry-run", "--json"
+    )
+    assert found.code == 0, found.err
+    assert {(c["device"], c["threads"], c["spin"]) for c in found.json()["candidates"]} == {
+        ("cpu", 1, None), ("cpu", 2, None), ("cpu", 2, False), ("cpu", None, None), ("cpu", None, False),
+        ("openvino", 1, None), ("openvino", 2, None), ("openvino", None, None),
+    }  # fmt: skip
+
+
+def test_auto_follows_a_choice_not_to_spin(path: Path) -> None:
+    with Bundle.open(path) as bundle:
+        machine = kept.this_machine()
+        kept.store_choice(kept.Choice(kept.FORMAT, bundle.bundle_id, "fp32", "cpu", 2, False, *machine, "measured"))
+    with load(path) as vae:
+        assert (vae.info.threads, vae.info.spin, vae.info.tuned) == (2, False, "measured")
+    with load(path, spin=True) as vae:  # a wish is a wish
+        assert (vae.info.threads, vae.info.spin, vae.info.tuned) == (None, True, None)
+
+
 def test_bfloat16_competes_only_where_rows_can_say_what_it_decides(path: Path) -> None:
     def devices(rows: Rows | None) -> set[str]:
         report = tune(path, rows, threads=(1,), rounds=12, keep=False)
@@ -115,7 +136,7 @@ def test_a_choice_of_another_machine_or_engine_or_a_damaged_one_is_not_followed(
     assert choice is not None
     changes: list[dict[str, object]] = [
         {"cpu": "riscv64 Other"}, {"usable_cores": 99}, {"engines": {"onnxruntime": "0.1"}}, {"bundle_id": "0" * 64},
-        {"format": 2},
+        {"format": 1},
     ]  # fmt: skip
     file = tmp_path / "cache" / "tuned" / f"{bundle_id}.json"
     for change in changes:

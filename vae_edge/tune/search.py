@@ -43,6 +43,7 @@ class Candidate:
     variant: str
     device: str
     threads: int | None
+    spin: bool | None
     batch: int
     latency: Latency
     rows_per_s: float
@@ -51,7 +52,8 @@ class Candidate:
     refused: str | None
 
     def __str__(self) -> str:
-        return f"{self.variant} on {self.device}, {threads_text(self.threads)}, batch {self.batch}"
+        quiet = ", not spinning" if self.spin is False else ""
+        return f"{self.variant} on {self.device}, {threads_text(self.threads)}{quiet}, batch {self.batch}"
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ def tune(
             fp32 in float32 competes, because a few rows say nothing about decisions.
         limits: on the p99 of a call and on decisions that differ from fp32's.
         variants, devices, threads: that compete; empty: all of the bundle, all to be had, 1 and all cores.
-            TensorRT and the GPU take no number of threads.
+            TensorRT and the GPU take no number of threads. Several threads on the CPU compete twice, spinning
+            while they wait, as is ONNX Runtime's own habit, and not.
         batches: rows of a call; the one with most rows per second wins.
         rounds: half of them choose, half report; at least 12, so that each half has an interval.
         keep: write the choice for ``load``. folder: of choices; None: the user's cache.
@@ -143,7 +146,7 @@ def tune(
         worst = "; ".join(f"{c}: {c.refused}" for c in candidates)
         raise GateFailed(f"no candidate keeps the limits, and nothing was kept: {worst}"[:900])
     best = candidates[winner]
-    choice = Choice(FORMAT, bundle_id, best.variant, best.device, best.threads, *this_machine(), _why(best))
+    choice = Choice(FORMAT, bundle_id, best.variant, best.device, best.threads, best.spin, *this_machine(), _why(best))
     stored = store_choice(choice, folder) if keep else None
     return TuneReport(
         bundle=str(path),
@@ -159,8 +162,8 @@ def tune(
     )
 
 
-Key = tuple[str, str, int | None]
-"""Variant, device, threads."""
+Key = tuple[str, str, int | None, bool | None]
+"""Variant, device, threads, spin."""
 
 
 def _sessions(
@@ -172,10 +175,10 @@ def _sessions(
     for device, variant in itertools.product(devices, variants):
         if device in absent:
             continue
-        for count in threads if device in ("cpu", "openvino", "openvino-bf16") else (None,):
+        for count, spin in _ways(device, threads):
             try:
-                found[variant, device, count] = stack.enter_context(
-                    load(path, variant=variant, device=device, threads=count)
+                found[variant, device, count, spin] = stack.enter_context(
+                    load(path, variant=variant, device=device, threads=count, spin=spin)
                 )
             except (ProviderUnavailable, MissingDependency) as error:
                 absent[device] = str(error)
@@ -187,6 +190,14 @@ def _sessions(
         raise ProviderUnavailable("; ".join(f"{name}: {why}" for name, why in absent.items()))
     order = {name: i for i, name in enumerate(variants)}
     return dict(sorted(found.items(), key=lambda item: order[item[0][0]])), absent
+
+
+def _ways(device: str, threads: Sequence[int | None]) -> list[tuple[int | None, bool | None]]:
+    """Threads and spin of the candidates on a device."""
+    if device not in ("cpu", "openvino", "openvino-bf16"):
+        return [(None, None)]
+    several = device == "cpu"
+    return [(count, spin) for count in threads for spin in ((None, False) if several and count != 1 else (None,))]
 
 
 def _flips(default: VAE, sessions: dict[Key, VAE], rows: Rows) -> dict[Key, int]:

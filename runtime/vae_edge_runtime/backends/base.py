@@ -19,7 +19,11 @@ GraphFile = Callable[[str], AbstractContextManager[str | bytes]]
 
 @record(frozen=True)
 class Description:
-    """What really runs, read back from the engine after it loaded a graph."""
+    """What really runs, read back from the engine after it loaded a graph.
+
+    Attributes:
+        threads, spin: as they were asked for; None where the engine chooses, or has no such setting.
+    """
 
     backend: str
     engine_version: str
@@ -27,6 +31,7 @@ class Description:
     device: str
     threads: int | None
     degraded_reason: str | None
+    spin: bool | None = None
 
 
 class Backend(Protocol):

@@ -36,9 +36,10 @@ class OrtBackend:
         threads: int | None,
         degraded_reason: str | None = None,
         file: GraphFile | None = None,
+        spin: bool | None = None,
     ) -> None:
         self._ort = require("onnxruntime", extra="cpu", why="running a bundle")
-        self._load, self._file, self._threads = load, file, threads
+        self._load, self._file, self._threads, self._spin = load, file, threads, spin
         self._lock = threading.Lock()
         self._sessions: dict[str, Any] = {}
         self._degraded_reason = degraded_reason
@@ -82,6 +83,8 @@ class OrtBackend:
         if self._threads is not None:
             options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
+        if self._spin is not None:
+            options.add_session_config_entry("session.intra_op.allow_spinning", str(int(self._spin)))
         # TensorRT leaves single nodes to CUDA, CUDA leaves shape arithmetic to the CPU.
         chain = {"cpu": ["cpu"], "cuda": ["cuda", "cpu"], "tensorrt": ["tensorrt", "cuda", "cpu"]}[self._device]
         settings = self._tensorrt_settings(source) if isinstance(source, bytes) and self._device == "tensorrt" else {}
@@ -156,6 +159,7 @@ class OrtBackend:
             device=self._device,
             threads=self._threads,
             degraded_reason=self._degraded_reason,
+            spin=self._spin,
         )
 
     def close(self) -> None:

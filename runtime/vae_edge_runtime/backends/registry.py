@@ -7,10 +7,18 @@ from .base import Backend, GraphBytes, GraphFile
 from .ort import OrtBackend
 
 DEVICES = ("auto", "cpu", "openvino", "openvino-bf16", "cuda", "tensorrt")
+SPINNING = ("auto", "cpu", "cuda")
+"""Devices whose engine, ONNX Runtime, lets its threads spin or not."""
 
 
 def open_backend(
-    device: str, load: GraphBytes, *, allow_fallback: bool, threads: int | None, file: GraphFile | None = None
+    device: str,
+    load: GraphBytes,
+    *,
+    allow_fallback: bool,
+    threads: int | None,
+    file: GraphFile | None = None,
+    spin: bool | None = None,
 ) -> Backend:
     """Open the backend for a device.
 
@@ -20,7 +28,7 @@ def open_backend(
     load a file take that instead of ``load``.
 
     Raises:
-        OptionError: the device or the number of threads is not a valid one.
+        OptionError: the device or the number of threads is not a valid one, or ``spin`` means nothing to it.
         ProviderUnavailable: the device is not to be had and ``allow_fallback`` is False.
         MissingDependency: no engine is installed.
     """
@@ -28,10 +36,13 @@ def open_backend(
         raise OptionError(f"device is {device!r}; valid are {', '.join(DEVICES)}")
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise OptionError(f"threads is {threads!r}; pass a whole number from 1, or None for the engine's choice")
+    if spin is not None and (not isinstance(spin, bool) or device not in SPINNING):
+        raise OptionError(f"spin is {spin!r}; pass True, False or None, and only None for {device!r} "
+                          f"(it is a setting of {', '.join(SPINNING)})")  # fmt: skip
     if device.startswith("openvino"):
         return _openvino(device, load, file, allow_fallback=allow_fallback, threads=threads)
     if device != "tensorrt":
-        return OrtBackend(load, device=device, allow_fallback=allow_fallback, threads=threads, file=file)
+        return OrtBackend(load, device=device, allow_fallback=allow_fallback, threads=threads, file=file, spin=spin)
     from .trt import TensorRtBackend  # not at the top: nobody else pays for it at start
 
     try:
