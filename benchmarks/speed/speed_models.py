@@ -96,7 +96,7 @@ SUBJECTS = (
         name="colour", title="colour images, 3 x 256 x 256, residual", make=MODELS["colour"],
         rows=lambda normal, n, rng: _blobs(normal, n, rng, 256, 3), divisor=255.0,
         latent=(4, 32, 32), batch=8, calls=2, rounds=8, normal=100, calibration=128, steps=60, batch_trained=4,
-        config=_IMAGES, variants=("fp32",),  # int8-cpu is refused by its gate, after 22 minutes
+        config=_IMAGES,
     ),
 )  # fmt: skip
 

@@ -32,7 +32,8 @@ from .precision.activations import range_rows, session_of
 from .precision.body import find_bodies, named_uniquely
 from .precision.fidelity import compare, observe
 from .precision.gates import figures, problems
-from .precision.search import Candidate, Material, search_half, search_int8, sprung
+from .precision.material import Material
+from .precision.search import Candidate, search_half, search_int8, sprung
 from .rows import ExportRows
 from .timer import Timer
 from .verdict import measure_verdict, rank_correlation
@@ -139,6 +140,7 @@ class Workshop:
             row=self.rows.row,
             rate=self.config.false_positive_rate,
             whole=self._whole,
+            judged=len(self.rows.held_out["x"]),
         )
 
     def reduced(self, name: Reduced, material: Material, fp32: Backend, before: FinishedVariant) -> FinishedVariant:

@@ -13,7 +13,7 @@ Two kinds, because engines want opposite things:
     Biases in int32: without them a dense layer with a float result keeps float arithmetic and has its
     weights unpacked at every call (measured, MLP of 4 M weights: as slow as fp32 without, 3.5 times
     its speed with, one row).
-    What lies between layers (``ALONG``) is quantised with them, or float islands cost more than the
+    What lies between layers is quantised with them (``along``), or float islands cost more than the
     integer kernels win (measured, batch 32: 1.34 times fp32's speed without, 1.67 with; ranks alike), and
     transposed convolutions take the form of ``passes.transposed`` (2.3 times with that).
 """
@@ -37,14 +37,6 @@ Int8 = Literal["int8", "int8-cpu"]
 _PER_CHANNEL_AXIS = {"LSTM": 1, "GRU": 1, "RNN": 1, "Conv": 0, "ConvTranspose": None, "MatMul": 1}
 
 
-ALONG = frozenset(
-    """
-    Add Mul Sigmoid Relu LeakyRelu Clip Reshape Flatten Transpose Slice Concat DepthToSpace MaxPool Resize
-    """.split()  # noqa: SIM905 (as in onnx_ops)
-)
-"""Operators between layers with integer kernels of their own, or that only move what they get."""
-
-
 def quantise(
     model: onnx.ModelProto,
     layers: Sequence[Layer],
@@ -61,7 +53,7 @@ def quantise(
             ConvTranspose per tensor (TensorRT wants scales per *input* channel and is wrong otherwise).
         ranges: of the tensors around them, from ``activations.ranges``.
         inside: nodes of the network; all others read the float tensors.
-        along: nodes between the layers that are quantised with them.
+        along: nodes between the layers that are quantised with them, from ``along.nodes_along``.
     """
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
