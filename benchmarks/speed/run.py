@@ -37,6 +37,8 @@ HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 PACKAGES = ("numpy", "onnxruntime", "openvino", "torch")
 THREADS = (1, 2)
 STARTS = 9
+AT_ONCE = 100
+"""Rows made at a time: colour images take 8 MB each on the way."""
 STARTED = ("imports", "vae-edge fp32", "vae-edge int8-cpu", "split sessions", "OpenVINO", "PyTorch")
 
 
@@ -45,7 +47,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one round each, no torch.compile: to see that it runs")
     parser.add_argument("--subjects", default=",".join(s.name for s in SUBJECTS), help="of the three, comma separated")
     parser.add_argument("--rewrite", action="store_true", help="write the page from the figures of the last run")
-    parser.add_argument("--again", choices=["cold"], help="measure that part alone, and keep the last run's others")
+    parser.add_argument("--again", choices=["cold", "quality"], help="measure that part alone, keep the others")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "benchmarks")
     options = parser.parse_args()
     figures, written = options.output / "speed.json", ROOT / "docs" / "benchmarks.md"
@@ -56,7 +58,8 @@ def main() -> None:
         chosen = [s for s in SUBJECTS if s.name in options.subjects.split(",")]
         if options.again:
             document = json.loads(figures.read_text("utf-8"))
-            document[options.again] = cold_starts(chosen, options.output / "speed", quick=options.quick)
+            part = {"cold": cold_starts, "quality": qualities}[options.again]
+            document[options.again] |= part(chosen, options.output / "speed", quick=options.quick)
         else:
             document = measure(chosen, options.output / "speed", quick=options.quick)
         write_atomic(figures, [json.dumps(document, indent=1, allow_nan=False).encode(), b"\n"])
@@ -90,7 +93,7 @@ def measure(subjects: list[Subject], folder: Path, *, quick: bool) -> dict[str, 
         "subjects": facts,
         "cells": cells,
         "errors": errors,
-        "quality": {s.name: quality(s, folder, quick=quick) for s in subjects},
+        "quality": qualities(subjects, folder, quick=quick),
         "overhead_us": {subject.name: overhead(subject, folder) for subject in subjects},
         "nodes": {subject.name: node_times(subject, folder) for subject in subjects},
         "beside": {s.name: beside_other_work(s, folder, quick=quick) for s in subjects if s.name != "colour"},
@@ -135,6 +138,10 @@ def timed(subject: Subject, folder: Path, threads: int, *, quick: bool) -> dict[
     return found
 
 
+def qualities(subjects: list[Subject], folder: Path, *, quick: bool) -> dict[str, Any]:
+    return {subject.name: quality(subject, folder, quick=quick) for subject in subjects}
+
+
 def quality(subject: Subject, folder: Path, *, quick: bool) -> dict[str, Any]:
     """Of each way that is not exact: Spearman's correlation with fp32's scores, AUROC, decisions that are equal."""
     from contenders import has_bf16
@@ -144,7 +151,8 @@ def quality(subject: Subject, folder: Path, *, quick: bool) -> dict[str, Any]:
 
     n = 50 if quick else subject.normal
     rng = np.random.default_rng(4)
-    rows = np.concatenate([subject.rows(normal, n, rng) for normal in (True, False)])
+    parts = [(normal, min(AT_ONCE, n - at)) for normal in (True, False) for at in range(0, n, AT_ONCE)]
+    rows = np.concatenate([subject.rows(normal, count, rng) for normal, count in parts])
     is_anomaly = np.repeat([False, True], n)
     ways = {"fp32": ("fp32", "cpu")}
     if "int8-cpu" in subject.variants:

@@ -95,7 +95,7 @@ SUBJECTS = (
     Subject(
         name="colour", title="colour images, 3 x 256 x 256, residual", make=MODELS["colour"],
         rows=lambda normal, n, rng: _blobs(normal, n, rng, 256, 3), divisor=255.0,
-        latent=(4, 32, 32), batch=8, calls=2, rounds=8, normal=100, calibration=128, steps=60, batch_trained=4,
+        latent=(4, 32, 32), batch=8, calls=2, rounds=8, normal=1000, calibration=128, steps=60, batch_trained=4,
         config=_IMAGES,
     ),
 )  # fmt: skip
