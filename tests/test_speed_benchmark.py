@@ -29,11 +29,7 @@ def document(ours_ms: float = 1.0) -> dict[str, Any]:
         }
         for task in ("score", "sample") for batch in (1, 32) for threads in (1, 2) for who, ms in times.items()
     ]  # fmt: skip
-    cold = {
-        who: {"turns": [0.2, 0.1], "seconds": 0.15, "peak_mb": 80.0}
-        for who in ("imports", *times)
-        if speed_page.CHOSEN not in who
-    }
+    cold = {who: {"turns": [0.2, 0.1], "peak_mb": 80.0} for who in ("imports", *times) if speed_page.CHOSEN not in who}
     cold["PyTorch"]["turns"] = [1.4, 0.7]
     return {
         "date": "2026-01-01", "cpu": "a CPU", "cores": 2, "system": "Linux", "python": "3.11",

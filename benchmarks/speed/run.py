@@ -103,6 +103,7 @@ def measure(subjects: list[Subject], folder: Path, *, quick: bool) -> dict[str, 
 
 
 def cold_starts(subjects: list[Subject], folder: Path, *, quick: bool) -> dict[str, Any]:
+    """``cold`` of each model."""
     return {subject.name: cold(subject, folder, 1 if quick else STARTS) for subject in subjects}
 
 
@@ -139,6 +140,7 @@ def timed(subject: Subject, folder: Path, threads: int, *, quick: bool) -> dict[
 
 
 def qualities(subjects: list[Subject], folder: Path, *, quick: bool) -> dict[str, Any]:
+    """``quality`` of each model."""
     return {subject.name: quality(subject, folder, quick=quick) for subject in subjects}
 
 
@@ -176,7 +178,7 @@ def quality(subject: Subject, folder: Path, *, quick: bool) -> dict[str, Any]:
 
 
 def cold(subject: Subject, folder: Path, starts: int) -> dict[str, Any]:
-    """Seconds from starting a process to its first score, one per turn, their median, and its peak memory."""
+    """Seconds from starting a process to its first score, one per turn, and its largest peak memory."""
     say(f"{subject.name}: cold starts")
     compileall.compile_dir(str(Path(vae_edge_runtime.__file__).parent), quiet=1)  # as an installed package has it
     absent = {f"vae-edge {variant}" for variant in ("int8-cpu",) if variant not in subject.variants}
@@ -196,11 +198,7 @@ def cold(subject: Subject, folder: Path, starts: int) -> dict[str, Any]:
             if i:  # the first fills the page cache
                 times.append((elapsed, json.loads(line)["peak_mb"]))
     return {
-        who: {
-            "turns": [t for t, _ in times],
-            "seconds": float(np.median([t for t, _ in times])),
-            "peak_mb": max(mb for _, mb in times),
-        }
+        who: {"turns": [seconds for seconds, _ in times], "peak_mb": max(mb for _, mb in times)}
         for who, times in found.items()
     }
 

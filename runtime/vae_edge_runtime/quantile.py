@@ -20,32 +20,31 @@ from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
-Terms = tuple[float, ...]  # of a polynomial, the constant one first
 
 _LN2_HIGH = 6.93147180369123816490e-01  # ln 2 in two parts, the first with 21 zero bits at its end
 _LN2_LOW = 1.90821492927058770002e-10
 
 
-# AS 241 PPND16, numerators and denominators.
-_CENTRE = (
+# AS 241 PPND16, numerators and denominators (2, 8), the constant terms first.
+_CENTRE = np.array((
     (3.3871328727963666080e0, 1.3314166789178437745e2, 1.9715909503065514427e3, 1.3731693765509461125e4,
      4.5921953931549871457e4, 6.7265770927008700853e4, 3.3430575583588128105e4, 2.5090809287301226727e3),
     (1.0, 4.2313330701600911252e1, 6.8718700749205790830e2, 5.3941960214247511077e3,
      2.1213794301586595867e4, 3.9307895800092710610e4, 2.8729085735721942674e4, 5.2264952788528545610e3),
-)  # fmt: skip
-_MIDDLE = (
+))  # fmt: skip
+_MIDDLE = np.array((
     (1.42343711074968357734e0, 4.63033784615654529590e0, 5.76949722146069140550e0, 3.64784832476320460504e0,
      1.27045825245236838258e0, 2.41780725177450611770e-1, 2.27238449892691845833e-2, 7.74545014278341407640e-4),
     (1.0, 2.05319162663775882187e0, 1.67638483018380384940e0, 6.89767334985100004550e-1,
      1.48103976427480074590e-1, 1.51986665636164571966e-2, 5.47593808499534494600e-4, 1.05075007164441684324e-9),
-)  # fmt: skip
-_TAIL = (
+))  # fmt: skip
+_TAIL = np.array((
     (6.65790464350110377720e0, 5.46378491116411436990e0, 1.78482653991729133580e0, 2.96560571828504891230e-1,
      2.65321895265761230930e-2, 1.24266094738807843860e-3, 2.71155556874348757815e-5, 2.01033439929228813265e-7),
     (1.0, 5.99832206555887937690e-1, 1.36929880922735805310e-1, 1.48753612908506148525e-2,
      7.86869131145613259100e-4, 1.84631831751005468180e-5, 1.42151175831644588870e-7, 2.04426310338993978564e-15),
-)  # fmt: skip
-_SERIES: Terms = tuple(1.0 / k for k in range(1, 25, 2))
+))  # fmt: skip
+_SERIES = 1.0 / np.arange(1.0, 25.0, 2.0)
 
 _SQRT_HALF = 0.7071067811865476
 _LARGEST = 1.0 - 2.0**-53
@@ -56,16 +55,6 @@ _FEW = 160
 """Up to so many values the standard library's quantile, one by one, is faster than arrays (measured)."""
 _AT_ONCE = 4096
 """Values whose powers stay in a core's own cache, and whose product BLAS does not split between threads."""
-
-
-def _arrays(terms: Terms) -> tuple[F64, ...]:
-    """Without a dimension: what numpy takes fastest beside an array."""
-    return tuple(np.array(value) for value in terms)
-
-
-_AS_ARRAYS = {pair: (_arrays(pair[0]), _arrays(pair[1])) for pair in (_CENTRE, _MIDDLE, _TAIL)}
-_SERIES_AS_ARRAYS = _arrays(_SERIES)
-_CENTRE_MATRIX, _MIDDLE_MATRIX = np.array(_CENTRE), np.array(_MIDDLE)
 
 
 def rounded_normal_quantile(p: F64) -> F32:
@@ -99,14 +88,14 @@ def _library_quantile() -> Callable[[float], float]:
 
 
 def _at_once(p: F64) -> F64:
-    """Quantiles within ``_MARGIN``; not a number beyond 7.9 standard deviations, one value in 400 billion."""
+    """Quantiles within ``_MARGIN``; not a number beyond 6.66 standard deviations, one value in 36 billion."""
     q = p - 0.5
-    found: F64 = q * _ratio_by_powers(_CENTRE_MATRIX, 0.180625 - q * q)  # meaningless outside, and overwritten
+    found: F64 = q * _ratio_by_powers(_CENTRE, 0.180625 - q * q)  # meaningless outside, and overwritten
     outer = np.flatnonzero(np.abs(q) > 0.425)
     if len(outer):
         q_outer, p_outer = q[outer], p[outer]
         r = np.sqrt(-np.log(np.maximum(np.minimum(p_outer, 1.0 - p_outer), 2.0**-54)))
-        magnitude = _ratio_by_powers(_MIDDLE_MATRIX, r - 1.6)
+        magnitude = _ratio_by_powers(_MIDDLE, r - 1.6)
         magnitude[r > 5.0] = np.nan
         found[outer] = np.copysign(magnitude, q_outer)
     return found
@@ -130,28 +119,28 @@ def normal_quantile(p: F64) -> F64:
     out = np.empty_like(p)
     centre = np.abs(q) <= 0.425
     inner, outer = q[centre], ~centre
-    out[centre] = inner * _ratio(_AS_ARRAYS[_CENTRE], 0.180625 - inner * inner)
+    out[centre] = inner * _ratio(_CENTRE, 0.180625 - inner * inner)
     q_outer, p_outer = q[outer], p[outer]
     if not len(q_outer):
         return out
     low = q_outer < 0
     r = np.sqrt(-_log(np.where(low, p_outer, 1.0 - p_outer)))
-    magnitude = _ratio(_AS_ARRAYS[_MIDDLE], r - 1.6)
+    magnitude = _ratio(_MIDDLE, r - 1.6)
     far = r > 5.0
     if far.any():  # one value in 36 billion
-        magnitude[far] = _ratio(_AS_ARRAYS[_TAIL], r[far] - 5.0)
+        magnitude[far] = _ratio(_TAIL, r[far] - 5.0)
     out[outer] = np.where(low, -magnitude, magnitude)
     return out
 
 
-def _ratio(terms: tuple[tuple[F64, ...], tuple[F64, ...]], r: F64) -> F64:
-    """One polynomial of r over the other."""
+def _ratio(terms: F64, r: F64) -> F64:
+    """One polynomial of r over the other, terms (2, 8), term by term as specified."""
     return _horner(terms[0], r) / _horner(terms[1], r)
 
 
-def _horner(terms: tuple[F64, ...], r: F64) -> F64:
+def _horner(terms: F64, r: F64) -> F64:
     """A polynomial of r, (n,)."""
-    total = terms[-1] * r
+    total: F64 = terms[-1] * r
     for term in terms[-2:0:-1]:
         total += term  # two roundings: numpy does not fuse them
         total *= r
@@ -167,4 +156,4 @@ def _log(x: F64) -> F64:
     power = exponent.astype(np.float64) - small
     s = (mantissa - 1.0) / (mantissa + 1.0)
     # |s| < 0.1716, so the term after 1/23 is below 2**-60 of the sum.
-    return power * _LN2_HIGH + (2.0 * s * _horner(_SERIES_AS_ARRAYS, s * s) + power * _LN2_LOW)
+    return power * _LN2_HIGH + (2.0 * s * _horner(_SERIES, s * s) + power * _LN2_LOW)

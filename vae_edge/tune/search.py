@@ -196,8 +196,11 @@ def _ways(device: str, threads: Sequence[int | None]) -> list[tuple[int | None, 
     """Threads and spin of the candidates on a device."""
     if device not in ("cpu", "openvino", "openvino-bf16"):
         return [(None, None)]
-    several = device == "cpu"
-    return [(count, spin) for count in threads for spin in ((None, False) if several and count != 1 else (None,))]
+    return [
+        (count, spin)
+        for count in threads
+        for spin in ((None, False) if device == "cpu" and count != 1 else (None,))  # one thread waits for none
+    ]
 
 
 def _flips(default: VAE, sessions: dict[Key, VAE], rows: Rows) -> dict[Key, int]:
