@@ -36,7 +36,7 @@ slow: $(STAMP)
 
 zoo: $(ZOO_STAMP)
 	VAE_EDGE_ORT_1_23=$(abspath $(OLDER_ORT)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n 2 -m zoo
-	PYTHONPATH=$(abspath $(OLDER_ORT)) $(BIN)/python -m pytest tests/runtime/test_operators.py
+	PYTHONPATH=$(abspath $(OLDER_ORT)) $(BIN)/python -m pytest tests/runtime/format/test_operators.py
 
 rtx: $(STAMP)
 	$(PIP) -c constraints.txt --group rtx

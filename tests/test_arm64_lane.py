@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent / "arm64"))
-
 import lane
+import pytest
 
 
 def test_every_wheel_of_the_lane_is_pinned() -> None:

@@ -69,7 +69,6 @@ def test_importing_the_runtime_brings_in_few_modules() -> None:
 
 
 def test_a_first_score_brings_in_nothing_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(ROOT / "tests" / "runtime")
     from tiny_bundle import TinyBundle
 
     path = TinyBundle(tmp_path / "tiny.vaeb").write()
@@ -92,7 +91,6 @@ def test_the_front_door_brings_in_nothing_of_the_export_side() -> None:
 
 
 def test_a_missing_engine_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(ROOT / "tests" / "runtime")
     from tiny_bundle import TinyBundle
 
     bundle = TinyBundle(tmp_path / "tiny.vaeb").write()

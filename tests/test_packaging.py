@@ -124,7 +124,6 @@ print("scored on", "%d.%d" % sys.version_info[:2], "with onnxruntime", engine)
 @pytest.fixture
 def tiny_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small valid bundle."""
-    monkeypatch.syspath_prepend(ROOT / "tests" / "runtime")
     from tiny_bundle import TinyBundle
 
     return TinyBundle(tmp_path / "tiny.vaeb").write()

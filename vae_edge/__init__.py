@@ -30,7 +30,7 @@ _FROM_EXPORT = {"ExportConfig", "ExportReport", "Inspection", "Prior", "export",
 def __getattr__(name: str) -> Any:
     if name not in _FROM_EXPORT:
         raise AttributeError(f"module 'vae_edge' has no attribute {name!r}")
-    from vae_edge_runtime._require import require
+    from vae_edge_runtime.dependencies import require
 
     require("torch", extra="export", why="exporting")
     import vae_edge_export

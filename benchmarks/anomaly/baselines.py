@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_edge.evaluation.scored import HeadRows
-from vae_edge_runtime._require import require
-from vae_edge_runtime.calibration import ScoreSketch
+from vae_edge_runtime.dependencies import require
+from vae_edge_runtime.statistics.conformal import ScoreSketch
 
 Rows = NDArray[Any]
 Score = Callable[[Rows], Rows]

@@ -10,7 +10,7 @@ from public_data import Family
 from vae_edge.models import ModelConfig
 from vae_edge.training import TrainConfig
 from vae_edge_export import ExportConfig
-from vae_edge_runtime.specs import Head, Layout
+from vae_edge_runtime.format.specs import Head, Layout
 
 RATE = 0.05
 """False-positive rate asked for, everywhere: the smallest data sets leave 24 rows behind a threshold."""

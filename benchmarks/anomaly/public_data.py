@@ -17,7 +17,7 @@ import nab_series
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_edge_runtime._require import require
+from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError
 
 Rows = NDArray[Any]

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vae_edge_runtime.errors import InputError, OptionError
-from vae_edge_runtime.heads import posterior_noise
-from vae_edge_runtime.inputs import check_condition
-from vae_edge_runtime.specs import (
+from vae_edge_runtime.format.specs import (
     ENSEMBLE_HEADS,
     SAMPLED_HEADS,
     Head,
@@ -25,6 +23,8 @@ from vae_edge_runtime.specs import (
     TensorSpec,
     signatures,
 )
+from vae_edge_runtime.scoring.heads import posterior_noise
+from vae_edge_runtime.scoring.inputs import check_condition
 
 from .adapt import AdaptedVae, adapt
 from .adapters import Recipe

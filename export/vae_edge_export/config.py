@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from vae_edge_runtime.calibrate import Method
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.manifest import Calibration, Parity, Variant, Verdict
-from vae_edge_runtime.specs import ENSEMBLE_HEADS, FUSED_HEADS, Head, Layout, Likelihood
-from vae_edge_runtime.stream_spec import AlarmSpec
+from vae_edge_runtime.format.manifest import Calibration, Parity, Variant, Verdict
+from vae_edge_runtime.format.specs import ENSEMBLE_HEADS, FUSED_HEADS, Head, Layout, Likelihood
+from vae_edge_runtime.format.stream_rules import AlarmSpec
+from vae_edge_runtime.scoring.calibrate import Method
 
 from .precision.gates import DEFAULT_GATES, Gate
 

@@ -7,12 +7,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from vae_edge_runtime.backends.base import Backend
-from vae_edge_runtime.calibrate import Calibrated
-from vae_edge_runtime.heads import head_scores, posterior_noise
-from vae_edge_runtime.manifest import Verdict
+from vae_edge_runtime.format.manifest import Verdict
+from vae_edge_runtime.format.specs import ENSEMBLE_HEADS, Head
+from vae_edge_runtime.format.stream_rules import AlarmSpec, StreamSpec, fit_guard, longest_run
+from vae_edge_runtime.scoring.calibrate import Calibrated
+from vae_edge_runtime.scoring.heads import head_scores, posterior_noise
 from vae_edge_runtime.session import ROWS_PER_RUN
-from vae_edge_runtime.specs import ENSEMBLE_HEADS, Head
-from vae_edge_runtime.stream_spec import AlarmSpec, StreamSpec, fit_guard, longest_run
 
 from .build import BuiltGraphs
 from .config import ExportConfig

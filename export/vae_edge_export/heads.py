@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.specs import IMAGE_HEADS, InputSpec, Layout, ScoreSpec
+from vae_edge_runtime.format.specs import IMAGE_HEADS, InputSpec, Layout, ScoreSpec
 
 from .adapt import AdaptedVae
 from .config import ExportConfig

@@ -116,7 +116,7 @@ def inspect_model(
     problems = [f"{name}: {found.problem}" for name, found in graphs.items() if found.problem]
     problems += [
         f"{name}: the operator {op} at {line} is not one a device runs: replace it by operations of the allow-list "
-        "(vae_edge_runtime/onnx_ops.py), or leave it out of encode and decode"
+        "(vae_edge_runtime/format/onnx_ops.py), or leave it out of encode and decode"
         for name, found in graphs.items()
         for op, line in found.refused.items()
     ]

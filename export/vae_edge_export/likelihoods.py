@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from vae_edge_runtime.specs import Likelihood
+from vae_edge_runtime.format.specs import Likelihood
 
 _SMALLEST_PROBABILITY = 1e-6
 _LOG_2_PI = math.log(2 * math.pi)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from vae_edge_runtime import __version__
-from vae_edge_runtime.manifest import (
+from vae_edge_runtime.format.manifest import (
     SCHEMA_VERSION,
     Golden,
     GraphSpec,
@@ -23,7 +23,7 @@ from vae_edge_runtime.manifest import (
     Requirements,
     Variant,
 )
-from vae_edge_runtime.specs import (
+from vae_edge_runtime.format.specs import (
     ConditionSpec,
     InputSpec,
     LatentSpec,
@@ -33,7 +33,7 @@ from vae_edge_runtime.specs import (
     Signature,
     TensorSpec,
 )
-from vae_edge_runtime.stream_spec import StreamSpec
+from vae_edge_runtime.format.stream_rules import StreamSpec
 
 from .config import ExportConfig
 from .trace import IR_VERSION, OPSET

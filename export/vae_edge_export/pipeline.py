@@ -13,15 +13,15 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from vae_edge_runtime import archive
-from vae_edge_runtime._fs import refuse_existing, write_atomic
 from vae_edge_runtime.backends.base import Backend
-from vae_edge_runtime.bundle import Bundle
 from vae_edge_runtime.errors import ExportFailed
-from vae_edge_runtime.manifest import MEMBER, Golden
-from vae_edge_runtime.onnx_scan import scan
+from vae_edge_runtime.files import refuse_existing, write_atomic
+from vae_edge_runtime.format import archive
+from vae_edge_runtime.format.bundle import Bundle
+from vae_edge_runtime.format.manifest import MEMBER, Golden
+from vae_edge_runtime.format.onnx_scan import scan
+from vae_edge_runtime.format.specs import PriorSpec
 from vae_edge_runtime.session import ROWS_PER_RUN
-from vae_edge_runtime.specs import PriorSpec
 
 from . import package, priors
 from .adapters import Decode, Encode, recipe_for
@@ -197,7 +197,7 @@ def _check_operators(model: onnx.ModelProto, traced: Traced, graph: str) -> None
         places = ", ".join(f"{op} at {line}" for op, line in refused.items())
         raise ExportFailed(
             f"graph '{graph}' holds operators no device of ours runs: {places}. Replace them by operations of the "
-            "allow-list, vae_edge_runtime/onnx_ops.py"
+            "allow-list, vae_edge_runtime/format/onnx_ops.py"
         )
 
 

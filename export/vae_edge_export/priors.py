@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.prior import mixture_bytes, table_bytes
-from vae_edge_runtime.specs import PriorSpec, element_count
+from vae_edge_runtime.format.specs import PriorSpec, element_count
+from vae_edge_runtime.sampling.prior import mixture_bytes, table_bytes
 
 from .adapt import AdaptedVae
 from .adapters import Prior

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.specs import Layout
+from vae_edge_runtime.format.specs import Layout
 
 from .likelihoods import row_sum
 

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vae_edge_runtime.calibration import samples_needed
 from vae_edge_runtime.errors import CalibrationError, InputError
-from vae_edge_runtime.inputs import check_condition, check_rows, finite_rows
-from vae_edge_runtime.noise import philox_words
-from vae_edge_runtime.specs import ConditionSpec, InputSpec, Layout
+from vae_edge_runtime.format.specs import ConditionSpec, InputSpec, Layout
+from vae_edge_runtime.sampling.noise import philox_words
+from vae_edge_runtime.scoring.inputs import check_condition, check_rows, finite_rows
+from vae_edge_runtime.statistics.conformal import samples_needed
 
 from .config import ExportConfig
 

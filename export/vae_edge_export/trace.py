@@ -21,8 +21,8 @@ from torch.distributions import Distribution
 from torch.jit._trace import TracerWarning
 
 from vae_edge_runtime.errors import ExportFailed
-from vae_edge_runtime.onnx_ops import ALLOWED
-from vae_edge_runtime.specs import Signature
+from vae_edge_runtime.format.onnx_ops import ALLOWED
+from vae_edge_runtime.format.specs import Signature
 
 from .torch_state import kept_rng, slow_attention
 from .user_lines import Lines, bare_name, is_users

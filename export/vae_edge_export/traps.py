@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_edge_runtime.specs import InputSpec
+from vae_edge_runtime.format.specs import InputSpec
 
 from .verdict import auroc
 

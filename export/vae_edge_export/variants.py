@@ -13,13 +13,13 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from vae_edge_runtime.backends.base import Backend
-from vae_edge_runtime.calibrate import Calibrated, calibrate
 from vae_edge_runtime.errors import VerdictFailed
-from vae_edge_runtime.heads import head_scores
-from vae_edge_runtime.manifest import Fidelity, Parity, Reduction, Variant, Verdict
-from vae_edge_runtime.onnx_scan import scan
+from vae_edge_runtime.format.manifest import Fidelity, Parity, Reduction, Variant, Verdict
+from vae_edge_runtime.format.onnx_scan import scan
+from vae_edge_runtime.scoring.calibrate import Calibrated, calibrate
+from vae_edge_runtime.scoring.heads import head_scores
 from vae_edge_runtime.session import ROWS_PER_RUN
-from vae_edge_runtime.verify import max_errors
+from vae_edge_runtime.verification import max_errors
 
 from . import package
 from .backends import in_memory

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_edge_runtime.errors import InputError, VerdictFailed
-from vae_edge_runtime.manifest import Verdict
+from vae_edge_runtime.format.manifest import Verdict
 
 from .config import ExportConfig
 

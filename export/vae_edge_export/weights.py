@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from vae_edge_runtime.bundle import PAIR_ID
+from vae_edge_runtime.format.bundle import PAIR_ID
 
 _SHARED_FROM_BYTES = 64
 """Smaller constants stay in each skeleton: a name and a header would cost more than they save."""

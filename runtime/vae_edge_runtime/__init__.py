@@ -6,9 +6,6 @@
 """
 
 from ._version import __version__
-from .anatomy import Anatomy
-from .bundle import Bundle
-from .calibration import ScoreSketch, samples_needed
 from .errors import (
     AdaptError,
     BackendError,
@@ -32,12 +29,15 @@ from .errors import (
     VaeEdgeError,
     VerdictFailed,
 )
-from .inputs import Status
-from .manifest import Manifest
-from .noise import standard_normal
-from .results import HeadScores, Posterior, Scores, SessionInfo
+from .format.bundle import Bundle
+from .format.manifest import Manifest
+from .sampling.noise import standard_normal
+from .scoring.anatomy import Anatomy
+from .scoring.inputs import Status
+from .scoring.results import HeadScores, Posterior, Scores, SessionInfo
 from .session import VAE, load
-from .verify import GoldenCheck, Verification, verify
+from .statistics.conformal import ScoreSketch, samples_needed
+from .verification import GoldenCheck, Verification, verify
 
 __all__ = [
     "VAE",

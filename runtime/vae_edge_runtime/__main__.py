@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import Bundle, DataError, VaeEdgeError, __version__, load, verify
-from ._stdio import INTERNAL_ERROR, INTERRUPTED, SCHEMA_VERSION, write
-from .doctor import findings, read_machine
-from .schema import schema_text
-from .score_table import score_columns, to_csv, to_rows
+from .device.doctor import findings, read_machine
+from .format.schema import schema_text
+from .scoring.score_table import score_columns, to_csv, to_rows
+from .stdio import INTERNAL_ERROR, INTERRUPTED, SCHEMA_VERSION, write
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,7 +92,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _build(options: argparse.Namespace) -> int:
-    from .trt import BuildOptions, prepare_engines  # not at the top: nobody else pays for it at start
+    from .backends.tensorrt import BuildOptions, prepare_engines  # not at the top: nobody else pays for it at start
 
     wanted = BuildOptions(max_batch=options.max_batch)
     found = prepare_engines(options.bundle, variant=options.variant, options=wanted)

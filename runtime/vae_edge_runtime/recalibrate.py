@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import archive
-from ._fs import refuse_existing, write_atomic
-from .bundle import Bundle
-from .calibrate import Method, calibrate
 from .errors import CalibrationError, InputError, OptionError
-from .heads import head_scores, outputs_for, posterior_noise
-from .inputs import check_condition, check_rows
-from .manifest import MEMBER, Calibration, Manifest, MemberSpec, Variant
-from .scoring import Scorer
+from .files import refuse_existing, write_atomic
+from .format import archive
+from .format.bundle import Bundle
+from .format.manifest import MEMBER, Calibration, Manifest, MemberSpec, Variant
+from .format.stream_rules import fit_guard
+from .scoring.calibrate import Method, calibrate
+from .scoring.heads import head_scores, outputs_for, posterior_noise
+from .scoring.inputs import check_condition, check_rows
+from .scoring.scorer import Scorer
 from .session import VAE, Condition, load
-from .stream_spec import fit_guard
 
 Array = NDArray[Any]
 

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .anatomy import Anatomy, anatomy
 from .backends.registry import open_backend
-from .bundle import Bundle
+from .device.tuned import find_choice
 from .errors import InputError, OptionError, PairMismatch, SessionClosed
-from .inputs import all_finite, check_condition, check_rows, replace_bad_rows
-from .manifest import Calibration, Variant
-from .prior import check_prior, draw
-from .results import Posterior, Scores, SessionInfo
-from .scoring import Scorer, blank_bad_rows
-from .tuned import find_choice
+from .format.bundle import Bundle
+from .format.manifest import Calibration, Variant
+from .sampling.prior import check_prior, draw
+from .scoring.anatomy import Anatomy, anatomy
+from .scoring.inputs import all_finite, check_condition, check_rows, replace_bad_rows
+from .scoring.results import Posterior, Scores, SessionInfo
+from .scoring.scorer import Scorer, blank_bad_rows
 
 if TYPE_CHECKING:
     from .stream import Stream

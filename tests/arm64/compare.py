@@ -11,8 +11,8 @@ import numpy as np
 import onnxruntime
 
 from vae_edge_runtime import load, verify
-from vae_edge_runtime.noise import standard_normal
-from vae_edge_runtime.verify import max_errors
+from vae_edge_runtime.sampling.noise import standard_normal
+from vae_edge_runtime.verification import max_errors
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2, "int8": 5e-2, "int8-cpu": 1e-1}
 """Relative; of scores. fp32 is the promise; an 8-bit value at the edge of a step may fall on either side of it."""

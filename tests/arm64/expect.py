@@ -14,7 +14,7 @@ from vae_edge.models import ModelConfig
 from vae_edge.training import TrainConfig, load_run, train
 from vae_edge_export import ExportConfig, export
 from vae_edge_runtime import load
-from vae_edge_runtime.noise import standard_normal
+from vae_edge_runtime.sampling.noise import standard_normal
 
 HEADS = ("elbo", "top", "ssim", "mahalanobis", "typicality", "iwae", "harmonic")
 

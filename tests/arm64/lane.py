@@ -33,7 +33,10 @@ TESTING = (
     *("ml_dtypes", "typing_extensions", "jsonschema", "jsonschema-specifications", "referencing", "rpds-py", "attrs"),
 )
 """Of the tests, not of the runtime."""
-SHARDS = (["tests/runtime", "--ignore=tests/runtime/stream"], ["tests/runtime/stream"])
+SHARDS = (
+    ["tests/runtime", "--ignore=tests/runtime/stream", "--ignore=tests/runtime/backends/tensorrt"],
+    ["tests/runtime/stream"],
+)
 """Run side by side: an emulated process starts no emulated child, so pytest cannot share them out itself."""
 
 

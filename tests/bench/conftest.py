@@ -1,14 +1,9 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "runtime"))  # the folders share one tiny bundle
-sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))  # and one shell
-
 from second_variant import add_variant
 from shell import Cli, run
 from tiny_bundle import TinyBundle

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vae_edge.bench.environment import Environment, ThisMachine, environment, load_average, power_mode
-from vae_edge_runtime._machine import cpu_model
+from vae_edge_runtime.device.machine import cpu_model
 
 ORIN_FILES = {
     "/proc/device-tree/model": "NVIDIA Jetson Orin Nano Developer Kit\0",

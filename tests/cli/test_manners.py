@@ -18,7 +18,6 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.syspath_prepend(ROOT / "tests" / "runtime")
     from tiny_bundle import TinyBundle
 
     return TinyBundle(tmp_path / "tiny.vaeb").write()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vae_edge.cli import _pictures
-from vae_edge_runtime.specs import InputSpec
+from vae_edge_runtime.format.specs import InputSpec
 
 
 def _spec(shape: tuple[int, ...], layout: str, dtype: str = "float32") -> InputSpec:

@@ -17,7 +17,7 @@ from vae_edge.compare.facts import check_same_rows
 from vae_edge.compare.report import Comparison
 from vae_edge.compare.run import compare
 from vae_edge_runtime import InputError, load
-from vae_edge_runtime.manifest import Manifest
+from vae_edge_runtime.format.manifest import Manifest
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from vae_edge.cli._labelled import read_labelled
 from vae_edge_runtime import DataError, InputError, OptionError
-from vae_edge_runtime.specs import InputSpec
+from vae_edge_runtime.format.specs import InputSpec
 
 TABLE = InputSpec((2,), "float32", "features", 0.0, 1.0, ("a", "b"))
 WINDOWS = InputSpec((3, 2), "float32", "time_features", 0.0, 1.0, ("a", "b"))

@@ -11,7 +11,7 @@ import pytest
 from vae_edge.bench.rows import Rows
 from vae_edge.compare.rebuilt import Rebuilt
 from vae_edge_export.agreement import psnr_db, ssim
-from vae_edge_runtime.specs import InputSpec, TensorSpec
+from vae_edge_runtime.format.specs import InputSpec, TensorSpec
 
 
 class Painter:

@@ -13,7 +13,7 @@ from labelled_session import FakeVAE, labelled_rows
 from vae_edge.cli import evaluate
 from vae_edge.cli._app import _with_loudness
 from vae_edge_runtime import DataError, InputError, OptionError
-from vae_edge_runtime.specs import InputSpec
+from vae_edge_runtime.format.specs import InputSpec
 
 pytest.importorskip("sklearn")
 pytest.importorskip("typer")

@@ -5,7 +5,7 @@ import pytest
 
 from vae_edge.evaluation.pixels import map_shape, pixel_figures, sum_channels
 from vae_edge_runtime import InputError, OptionError
-from vae_edge_runtime.specs import InputSpec
+from vae_edge_runtime.format.specs import InputSpec
 
 pytest.importorskip("sklearn")
 

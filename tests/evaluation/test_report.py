@@ -12,7 +12,7 @@ from vae_edge.evaluation.plot import figure_png
 from vae_edge.evaluation.ranges import RangeOptions
 from vae_edge.evaluation.scored import ROWS_AT_ONCE
 from vae_edge_runtime import InputError, MissingDependency, OptionError
-from vae_edge_runtime.specs import InputSpec
+from vae_edge_runtime.format.specs import InputSpec
 
 pytest.importorskip("sklearn")
 

@@ -24,7 +24,7 @@ from vae_edge_runtime import (
     load,
     verify,
 )
-from vae_edge_runtime.bundle import Bundle
+from vae_edge_runtime.format.bundle import Bundle
 
 TABLE = ExportConfig(layout="features", offset=(2.0,) * 6, scale=(3.0,) * 6, names=tuple("abcdef"))
 IMAGE = ExportConfig(layout="nhwc", scale=(255.0,), likelihood="bernoulli", false_positive_rate=0.05)
@@ -284,7 +284,7 @@ def test_a_full_disk_at_any_write_leaves_the_old_file(
 ) -> None:
     import os
 
-    from vae_edge_runtime._fs import write_atomic
+    from vae_edge_runtime.files import write_atomic
 
     target = tmp_path / "old.vaeb"
     target.write_bytes(b"old")

@@ -75,7 +75,7 @@ def test_a_vq_score_is_the_squared_error_and_has_no_kl(codes: tuple[VAE, Any]) -
 def test_vq_samples_use_only_codes_that_calibration_used_there(codes: tuple[VAE, Any]) -> None:
     vae, model = codes
     used = model.quantise(torch.from_numpy(PICTURES[~drawn_to_hold_out(150)]))[0].numpy()
-    from vae_edge_runtime.prior import draw
+    from vae_edge_runtime.sampling.prior import draw
 
     member = vae.manifest.latent.prior.member
     assert member is not None
@@ -191,7 +191,7 @@ def test_an_autoencoder_is_sampled_from_a_gaussian_fitted_to_its_codes(tmp_path:
         assert vae.score(ROWS[:2]).kl is None
         assert vae.encode(ROWS[:2]).logvar is None
         codes = vae.encode(ROWS[~drawn_to_hold_out(150)]).mean
-        from vae_edge_runtime.prior import draw
+        from vae_edge_runtime.sampling.prior import draw
 
         member = vae.manifest.latent.prior.member
         assert member is not None

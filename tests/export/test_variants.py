@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vae_edge_export import ExportConfig, ExportReport, export
 from vae_edge_export.precision.gates import DEFAULT_GATES, Gate
 from vae_edge_runtime import OptionError, VerdictFailed, load, verify
-from vae_edge_runtime.bundle import Bundle
+from vae_edge_runtime.format.bundle import Bundle
 
 RNG = np.random.default_rng(0)
 ALL: tuple[Any, ...] = ("fp32", "fp16", "int8", "int8-cpu")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vae_edge_runtime import Bundle, BundleCorrupt, BundleError
-from vae_edge_runtime.archive import Archive
+from vae_edge_runtime.format.archive import Archive
 
 
 def error_of(path: Path) -> BundleError:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from vae_edge_runtime import InputError
-from vae_edge_runtime.inputs import check_condition
-from vae_edge_runtime.specs import ConditionSpec
+from vae_edge_runtime.format.specs import ConditionSpec
+from vae_edge_runtime.scoring.inputs import check_condition
 
 LABEL = ConditionSpec((), "int64", 0.0, 4.0)
 VECTOR = ConditionSpec((2,), "float32", -1.0, 1.0)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vae_edge_runtime._record import record
+from vae_edge_runtime.record import record
 
 
 @record(frozen=True)

@@ -12,11 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "runtime"))
-
 from tiny_bundle import TinyBundle
+from torch import Tensor, nn
 
 from vae_edge_export import ExportConfig, export
 from vae_edge_runtime import load

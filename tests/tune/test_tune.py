@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "runtime"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
-
 from shell import run
 from tiny_bundle import TinyBundle
 
@@ -20,7 +15,7 @@ from vae_edge.bench.rows import Rows
 from vae_edge.tune import Limits, Timed, choose, tune
 from vae_edge.tune.choose import refusal, reported
 from vae_edge_runtime import Bundle, GateFailed, OptionError, load
-from vae_edge_runtime import tuned as kept
+from vae_edge_runtime.device import tuned as kept
 
 ROUNDS = np.arange(24)[:, None]
 

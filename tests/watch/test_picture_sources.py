@@ -13,7 +13,7 @@ from blocks import read
 
 from vae_edge.watch import open_source
 from vae_edge_runtime.errors import DataError
-from vae_edge_runtime.specs import InputSpec
+from vae_edge_runtime.format.specs import InputSpec
 
 IMAGE = InputSpec((4, 6, 1), "uint8", "nhwc", 0.0, 255.0, ())
 

@@ -11,7 +11,7 @@ import pytest
 from blocks import read
 
 from vae_edge.watch import open_source
-from vae_edge_runtime.specs import InputSpec
+from vae_edge_runtime.format.specs import InputSpec
 
 SECONDS = 1200
 

@@ -21,7 +21,7 @@ from vae_edge.watch.columns import Columns
 from vae_edge.watch.text_files import CsvLines, Followed, JsonLines, lines_of
 from vae_edge.watch.times import Times, plain_number
 from vae_edge_runtime.errors import DataError, OptionError
-from vae_edge_runtime.specs import InputSpec
+from vae_edge_runtime.format.specs import InputSpec
 from vae_edge_runtime.stream import Rows
 
 SPEC = InputSpec((5, 2), "float32", "time_features", -1.0, 1.0, ("a", "b"))

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vae_edge_runtime._machine import cpu_model, usable_cores
+from vae_edge_runtime.device.machine import cpu_model, usable_cores
 
 _CPU = "/sys/devices/system/cpu/cpu0/cpufreq"
 _GPU = "/sys/class/devfreq"

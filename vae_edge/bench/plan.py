@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.manifest import Manifest
+from vae_edge_runtime.format.manifest import Manifest
 
 from .measure import Pace
 from .report import REFERENCE, Cell

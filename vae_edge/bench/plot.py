@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from vae_edge_runtime._require import require
+from vae_edge_runtime.dependencies import require
 
 from .report import BenchReport, CellFigures, threads_text
 

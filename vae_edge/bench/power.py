@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from vae_edge_runtime.doctor.power import read_power
+from vae_edge_runtime.device.doctor.power import read_power
 
 from .report import Energy
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime import VAE
 from vae_edge_runtime.errors import InputError
-from vae_edge_runtime.specs import ConditionSpec, InputSpec
+from vae_edge_runtime.format.specs import ConditionSpec, InputSpec
 
 MOST_BATCHES = 16
 """Kept per cell; calls go round them, so that no call finds its very own rows in a cache."""

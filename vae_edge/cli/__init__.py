@@ -6,8 +6,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from vae_edge_runtime._stdio import INTERNAL_ERROR, INTERRUPTED
 from vae_edge_runtime.errors import MissingDependency, VaeEdgeError
+from vae_edge_runtime.stdio import INTERNAL_ERROR, INTERRUPTED
 
 from . import _console
 

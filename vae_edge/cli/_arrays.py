@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_edge_runtime._fs import write_atomic
-from vae_edge_runtime.manifest import Manifest
+from vae_edge_runtime.files import write_atomic
+from vae_edge_runtime.format.manifest import Manifest
 
 from . import _pictures
 

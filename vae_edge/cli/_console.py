@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 
 from vae_edge_runtime import SessionInfo
-from vae_edge_runtime._stdio import SCHEMA_VERSION, write
+from vae_edge_runtime.stdio import SCHEMA_VERSION, write
 
 QUIET, NORMAL, VERBOSE = range(3)
 loudness = ContextVar("loudness", default=NORMAL)

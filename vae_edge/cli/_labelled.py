@@ -13,7 +13,7 @@ from vae_edge.data import Dataset
 from vae_edge.evaluation import labels as files
 from vae_edge.evaluation.metrics import check_labels
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.specs import InputSpec
+from vae_edge_runtime.format.specs import InputSpec
 
 from . import _rows
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.stream_spec import AlarmSpec
+from vae_edge_runtime.format.stream_rules import AlarmSpec
 
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .vaeb file.", show_default=False)]
 Source = Annotated[

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from vae_edge.data import Dataset, read
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.inputs import check_rows
-from vae_edge_runtime.specs import InputSpec
+from vae_edge_runtime.format.specs import InputSpec
+from vae_edge_runtime.scoring.inputs import check_rows
 
 
 def split_columns(columns: str | None) -> tuple[str, ...] | None:

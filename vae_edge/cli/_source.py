@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vae_edge_runtime._require import require
+from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import AdaptError, OptionError
 
 from . import _console

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vae_edge_runtime._fs import write_atomic
-from vae_edge_runtime._require import require
+from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.manifest import Calibration, Variant
-from vae_edge_runtime.score_table import Columns, to_csv, to_rows
+from vae_edge_runtime.files import write_atomic
+from vae_edge_runtime.format.manifest import Calibration, Variant
+from vae_edge_runtime.scoring.score_table import Columns, to_csv, to_rows
 
 from . import _console
 

@@ -13,9 +13,9 @@ from vae_edge.bench.report import BenchReport, CellFigures, VariantFigures
 from vae_edge.bench.rows import Rows
 from vae_edge.bench.run import bench, steps
 from vae_edge_runtime import Bundle
-from vae_edge_runtime._fs import refuse_existing, write_atomic
-from vae_edge_runtime._require import require
+from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError
+from vae_edge_runtime.files import refuse_existing, write_atomic
 
 from . import _console, _labelled, _options, _tables
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from vae_edge_runtime.backends.tensorrt import BuildOptions, Preparation, check_engines, prepare_engines
+from vae_edge_runtime.backends.tensorrt.prepare import graph_count
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.trt import BuildOptions, Preparation, check_engines, prepare_engines
-from vae_edge_runtime.trt.prepare import graph_count
 
 from . import _console, _options
 

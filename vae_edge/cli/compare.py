@@ -12,9 +12,9 @@ from vae_edge.compare.facts import check_same_rows
 from vae_edge.compare.report import Comparison, Spread
 from vae_edge.compare.run import compare
 from vae_edge_runtime import load
-from vae_edge_runtime._fs import refuse_existing, write_atomic
-from vae_edge_runtime._require import require
+from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError
+from vae_edge_runtime.files import refuse_existing, write_atomic
 
 from . import _console, _labelled, _options, _tables
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vae_edge_runtime import verify
-from vae_edge_runtime.doctor import Finding, findings, read_machine
+from vae_edge_runtime.device.doctor import Finding, findings, read_machine
 from vae_edge_runtime.errors import VaeEdgeError
 
 from . import _console, _options

@@ -19,10 +19,10 @@ from vae_edge.evaluation.plot import figure_png
 from vae_edge.evaluation.ranges import RangeOptions
 from vae_edge.evaluation.report import HeadFigures, count_figures
 from vae_edge_runtime import load
-from vae_edge_runtime._fs import refuse_existing, write_atomic
-from vae_edge_runtime._require import require
+from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError, OptionError
-from vae_edge_runtime.specs import InputSpec
+from vae_edge_runtime.files import refuse_existing, write_atomic
+from vae_edge_runtime.format.specs import InputSpec
 
 from . import _console, _options, _rows, _tables
 

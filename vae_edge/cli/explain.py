@@ -9,8 +9,8 @@ import numpy as np
 import typer
 
 from vae_edge_runtime import load
-from vae_edge_runtime._fs import refuse_existing, write_atomic
 from vae_edge_runtime.errors import OptionError
+from vae_edge_runtime.files import refuse_existing, write_atomic
 
 from . import _console, _options, _pictures, _rows, _tables
 

@@ -10,10 +10,10 @@ import typer
 from numpy.typing import NDArray
 
 from vae_edge.data import Dataset, read
-from vae_edge_runtime._fs import refuse_existing
 from vae_edge_runtime.errors import DataError, OptionError, ParityFailed, VerdictFailed
-from vae_edge_runtime.manifest import Parity, Verdict
-from vae_edge_runtime.stream_spec import AlarmSpec
+from vae_edge_runtime.files import refuse_existing
+from vae_edge_runtime.format.manifest import Parity, Verdict
+from vae_edge_runtime.format.stream_rules import AlarmSpec
 
 from . import _console, _options, _rows, _source, _tables
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from vae_edge_runtime import Bundle
-from vae_edge_runtime.manifest import Manifest
+from vae_edge_runtime.format.manifest import Manifest
 
 from . import _console, _options, _tables
 

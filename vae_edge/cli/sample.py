@@ -10,9 +10,9 @@ import typer
 from numpy.typing import NDArray
 
 from vae_edge_runtime import load
-from vae_edge_runtime._fs import refuse_existing
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.specs import ConditionSpec, element_count
+from vae_edge_runtime.files import refuse_existing
+from vae_edge_runtime.format.specs import ConditionSpec, element_count
 
 from . import _console, _options, _tables
 from ._arrays import SUFFIXES, write_rows

@@ -12,10 +12,10 @@ import typer
 from numpy.typing import NDArray
 
 from vae_edge_runtime import VAE, Scores, Status, load
-from vae_edge_runtime._fs import refuse_existing, write_atomic
-from vae_edge_runtime._require import require
+from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError, StorageError
-from vae_edge_runtime.score_table import score_columns, to_csv, to_rows
+from vae_edge_runtime.files import refuse_existing, write_atomic
+from vae_edge_runtime.scoring.score_table import score_columns, to_csv, to_rows
 
 from . import _console, _options, _pictures, _rows, _tables
 

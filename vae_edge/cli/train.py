@@ -10,9 +10,9 @@ import numpy as np
 import typer
 
 from vae_edge.data import Dataset, read
-from vae_edge_runtime._require import require
+from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.specs import Layout
+from vae_edge_runtime.format.specs import Layout
 
 from . import _console, _options, _rows
 

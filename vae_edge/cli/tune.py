@@ -11,8 +11,8 @@ from vae_edge.bench.rows import Rows
 from vae_edge.tune import Limits, TuneReport
 from vae_edge.tune import tune as find
 from vae_edge_runtime import Bundle
+from vae_edge_runtime.device.tuned import forget_choice
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.tuned import forget_choice
 
 from . import _console, _labelled, _options
 

@@ -19,10 +19,10 @@ import typer
 
 from vae_edge.watch import appended, open_source
 from vae_edge_runtime import VAE, load
-from vae_edge_runtime._fs import write_atomic
-from vae_edge_runtime._require import require
-from vae_edge_runtime._stdio import write
+from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError, StorageError
+from vae_edge_runtime.files import write_atomic
+from vae_edge_runtime.stdio import write
 from vae_edge_runtime.stream import Event, Stream
 
 from . import _console, _options, _pictures, _rows

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vae_edge_runtime import VAE
 from vae_edge_runtime.errors import InputError
-from vae_edge_runtime.manifest import Calibration, Manifest
+from vae_edge_runtime.format.manifest import Calibration, Manifest
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 
-from vae_edge_runtime._require import require
+from vae_edge_runtime.dependencies import require
 
 from .run import Compared
 

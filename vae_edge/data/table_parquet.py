@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_edge_runtime._require import require
+from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_edge.data.dataset import as_labels
-from vae_edge_runtime._require import require
+from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError
 
 SUFFIXES = (".npy", ".npz", ".csv", ".parquet")

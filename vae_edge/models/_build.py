@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vae_edge_runtime._require import require
+from vae_edge_runtime.dependencies import require
 
 from .config import ModelConfig
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vae_edge.models.config import ModelConfig
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.specs import Layout
+from vae_edge_runtime.format.specs import Layout
 
 
 @dataclass(frozen=True, kw_only=True)

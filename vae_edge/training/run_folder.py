@@ -14,8 +14,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from vae_edge.models import ModelConfig, build
-from vae_edge_runtime._fs import write_atomic
 from vae_edge_runtime.errors import DataError, StorageError
+from vae_edge_runtime.files import write_atomic
 
 from .config import EpochReport, TrainConfig
 

@@ -18,8 +18,8 @@ from vae_edge.bench.rows import Rows, golden_rows
 from vae_edge.bench.run import task_call
 from vae_edge_runtime import VAE, Bundle, load
 from vae_edge_runtime.backends.registry import DEVICES
+from vae_edge_runtime.device.tuned import FORMAT, Choice, store_choice, this_machine
 from vae_edge_runtime.errors import BackendError, GateFailed, MissingDependency, OptionError, ProviderUnavailable
-from vae_edge_runtime.tuned import FORMAT, Choice, store_choice, this_machine
 
 from .choose import Limits, Timed, advantage, choose, halves, refusal, reported
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_edge.data.images import SUFFIXES, read_image
-from vae_edge_runtime._require import require
+from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError
-from vae_edge_runtime.specs import InputSpec
+from vae_edge_runtime.format.specs import InputSpec
 from vae_edge_runtime.stream import Rows
 
 POLL_S = 0.2

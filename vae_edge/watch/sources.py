@@ -12,9 +12,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_edge_runtime._require import require
+from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError, OptionError
-from vae_edge_runtime.specs import InputSpec
+from vae_edge_runtime.format.specs import InputSpec
 from vae_edge_runtime.stream import Rows
 
 from .pictures import PictureFolder, Video

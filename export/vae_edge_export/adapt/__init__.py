@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_edge_runtime.errors import AdaptError, OptionError
-from vae_edge_runtime.specs import LatentKind, Likelihood
+from vae_edge_runtime.format.specs import LatentKind, Likelihood
 
 from ..adapters import Decode, Encode, Recipe, recipe_for
 from ..scale import TO_LOGVAR, Scale

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_edge_runtime.errors import AdaptError
-from vae_edge_runtime.specs import Likelihood
+from vae_edge_runtime.format.specs import Likelihood
 
 from ..adapters import Recipe
 from .normalise import Encoded, read_encoded

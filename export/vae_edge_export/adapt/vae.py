@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_edge_runtime.errors import AdaptError
-from vae_edge_runtime.specs import LatentKind, element_count
+from vae_edge_runtime.format.specs import LatentKind, element_count
 
 from ..adapters import Decode, Encode, Prior
 from ..scale import Scale, to_logvar

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from vae_edge_runtime.specs import PriorKind
+from vae_edge_runtime.format.specs import PriorKind
 
 from ..scale import Scale
 

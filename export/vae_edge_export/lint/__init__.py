@@ -9,8 +9,8 @@ from typing import Any
 
 import onnx
 
-from vae_edge_runtime.bundle import Bundle
 from vae_edge_runtime.errors import OptionError
+from vae_edge_runtime.format.bundle import Bundle
 
 from .dla import dla_share
 from .rules import RULES, Lint

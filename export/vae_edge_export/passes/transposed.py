@@ -20,7 +20,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from vae_edge_runtime.sub_kernels import sub_kernels
+from vae_edge_runtime.backends.sub_kernels import sub_kernels
 
 from .clean import weight_name
 from .elementwise import is_elementwise

@@ -15,9 +15,9 @@ from vae_edge_export.build import BuiltGraphs
 from vae_edge_export.parity import Feeds, rows_of, run_backend
 from vae_edge_export.verdict import auroc, rank_correlation
 from vae_edge_runtime.backends.base import Backend
-from vae_edge_runtime.manifest import Fidelity
+from vae_edge_runtime.format.manifest import Fidelity
+from vae_edge_runtime.format.specs import InputSpec
 from vae_edge_runtime.session import ROWS_PER_RUN
-from vae_edge_runtime.specs import InputSpec
 
 Array = NDArray[Any]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vae_edge_export.backends import in_memory
 from vae_edge_export.build import BuiltGraphs
 from vae_edge_export.parity import Feeds, rows_of, run_backend
-from vae_edge_runtime.specs import InputSpec
+from vae_edge_runtime.format.specs import InputSpec
 
 from .body import Body
 from .fidelity import Observed

@@ -13,8 +13,8 @@ from vae_edge_export.parity import Feeds, rows_of, run_backend
 from vae_edge_export.traps import ROWS, spring_traps
 from vae_edge_export.verdict import rank_correlation
 from vae_edge_runtime.backends.base import Backend
-from vae_edge_runtime.manifest import Fidelity, Reduction
-from vae_edge_runtime.specs import InputSpec
+from vae_edge_runtime.format.manifest import Fidelity, Reduction
+from vae_edge_runtime.format.specs import InputSpec
 
 from . import half
 from .activations import RANGE_METHODS, RangeMethod, largest_values

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vae_edge_runtime._require import require
+from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError, OptionError
 
 KINDS = ("diffusers", "pythae", "pyod", "pt2")

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from .._record import record
+from ..record import record
 
 GraphBytes = Callable[[str], bytes]
 """Name of a graph to its verified ONNX bytes; called once per graph, when it is first needed."""

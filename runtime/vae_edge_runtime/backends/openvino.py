@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._require import require
+from ..dependencies import require
 from ..errors import BackendError, ProviderUnavailable
 from .base import Description, GraphBytes
 from .openvino_unroll import unroll_transposed

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..sub_kernels import sub_kernels
+from .sub_kernels import sub_kernels
 
 
 def unroll_transposed(model: Any) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from .._require import require
+from ..dependencies import require
 from ..errors import BackendError, ProviderUnavailable
 from .base import Description, GraphBytes, GraphFile
 
@@ -113,9 +113,9 @@ class OrtBackend:
         """Options of the TensorRT provider: engines kept between processes, one range of batches instead of a
         build for every new one, and the workspace that ``trt.BuildOptions`` has.
         """
-        from .._cache import cache_folder, private_folder
-        from ..onnx_scan import scan
-        from ..trt.builder import BuildOptions
+        from ..device.cache import cache_folder, private_folder
+        from ..format.onnx_scan import scan
+        from .tensorrt.builder import BuildOptions
 
         options = BuildOptions()
         folder = private_folder(cache_folder("onnxruntime-tensorrt"))

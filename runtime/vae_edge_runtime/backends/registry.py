@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ..errors import MissingDependency, OptionError, ProviderUnavailable
 from .base import Backend, GraphBytes, GraphFile
-from .ort import OrtBackend
 
 DEVICES = ("auto", "cpu", "openvino", "openvino-bf16", "cuda", "tensorrt")
 SPINNING = ("auto", "cpu", "cuda")
@@ -39,11 +38,13 @@ def open_backend(
     if spin is not None and (not isinstance(spin, bool) or device not in SPINNING):
         raise OptionError(f"spin is {spin!r}; pass True, False or None, and only None for {device!r} "
                           f"(it is a setting of {', '.join(SPINNING)})")  # fmt: skip
+    from .ort import OrtBackend  # not at the top: whoever only opens bundles pays for no backend
+
     if device.startswith("openvino"):
         return _openvino(device, load, file, allow_fallback=allow_fallback, threads=threads)
     if device != "tensorrt":
         return OrtBackend(load, device=device, allow_fallback=allow_fallback, threads=threads, file=file, spin=spin)
-    from .trt import TensorRtBackend  # not at the top: nobody else pays for it at start
+    from .tensorrt.backend import TensorRtBackend  # not at the top: nobody else pays for it at start
 
     try:
         return TensorRtBackend(load)
@@ -58,6 +59,7 @@ def _openvino(
     device: str, load: GraphBytes, file: GraphFile | None, *, allow_fallback: bool, threads: int | None
 ) -> Backend:
     from .openvino import OpenVinoBackend
+    from .ort import OrtBackend
 
     try:
         return OpenVinoBackend(load, threads=threads, bf16=device == "openvino-bf16")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Literal
 
-from ..stream_spec import AlarmSpec
+from ..format.stream_rules import AlarmSpec
 
 AlarmState = Literal["off", "raised", "on", "cleared"]
 

@@ -11,12 +11,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..anatomy import element_shares, top_shares
 from ..errors import InputError, OptionError
-from ..inputs import Status
-from ..manifest import Calibration, Manifest
-from ..results import Scores
-from ..stream_spec import AlarmSpec, GuardSpec, StreamSpec
+from ..format.manifest import Calibration, Manifest
+from ..format.stream_rules import AlarmSpec, GuardSpec, StreamSpec
+from ..scoring.anatomy import element_shares, top_shares
+from ..scoring.inputs import Status
+from ..scoring.results import Scores
 from .alarm import Alarm
 from .drift import Drift
 from .events import Event

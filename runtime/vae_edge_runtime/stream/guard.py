@@ -10,8 +10,8 @@ import enum
 import numpy as np
 from numpy.typing import NDArray
 
-from ..specs import InputSpec
-from ..stream_spec import GuardSpec
+from ..format.specs import InputSpec
+from ..format.stream_rules import GuardSpec
 from .rows import Rows
 
 Flags = NDArray[np.uint8]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..specs import InputSpec
+from ..format.specs import InputSpec
 
 
 @dataclass(frozen=True, eq=False)

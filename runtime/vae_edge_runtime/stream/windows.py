@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from ..specs import InputSpec
+from ..format.specs import InputSpec
 from .guard import Flags
 from .rows import Rows
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vae_edge_runtime.format.stream_rules import AlarmSpec
 from vae_edge_runtime.stream import Alarm
-from vae_edge_runtime.stream_spec import AlarmSpec
 
 DECISIONS = st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=80)
 SPECS = st.builds(

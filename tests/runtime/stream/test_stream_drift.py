@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vae_edge_runtime.calibration import ScoreSketch
+from vae_edge_runtime.statistics.conformal import ScoreSketch
 from vae_edge_runtime.stream.drift import KS_BLOCK, Drift, DriftTest
 
 

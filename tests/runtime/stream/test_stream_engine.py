@@ -28,9 +28,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vae_edge_runtime import InputError, OptionError, Scores, ScoreSketch
-from vae_edge_runtime.calibration import correlation_rows
+from vae_edge_runtime.format.stream_rules import AlarmSpec
+from vae_edge_runtime.statistics.conformal import correlation_rows
 from vae_edge_runtime.stream import Rows, open_stream
-from vae_edge_runtime.stream_spec import AlarmSpec
 
 
 def test_one_decision_per_window_with_the_score_of_that_window() -> None:

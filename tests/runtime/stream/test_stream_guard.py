@@ -11,10 +11,10 @@ from fake_session import FEATURES, GUARD, LENGTH, normal_rows
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae_edge_runtime.specs import InputSpec
+from vae_edge_runtime.format.specs import InputSpec
+from vae_edge_runtime.format.stream_rules import GuardSpec
 from vae_edge_runtime.stream.guard import Fault, Guard, fault_names
 from vae_edge_runtime.stream.rows import Rows
-from vae_edge_runtime.stream_spec import GuardSpec
 
 SPEC = InputSpec((LENGTH, FEATURES), "float32", "time_features", -4.0, 4.0, ("a", "b", "c"))
 

@@ -1,0 +1,1 @@
+"""The machine: what it is, what it lacks, and what is remembered on it between processes."""

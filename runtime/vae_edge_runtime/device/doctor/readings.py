@@ -1,0 +1,273 @@
+"""Facts about a machine, gathered without changing anything; what cannot be read is None.
+
+Libraries are imported in a process of their own: a broken one may end the process that imports it
+(a TensorRT runtime without a GPU ends it with a segmentation fault).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import struct
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ..machine import usable_cores
+
+_TIMEOUT_S = 60.0
+_ENGINES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "tensorrt", "openvino")
+_CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "asimd", "asimdhp", "asimddp")
+
+
+@dataclass(frozen=True)
+class Module:
+    """One library, as a fresh process finds it.
+
+    Attributes:
+        version: None where it could not be imported; ``error`` then says why, None where it is not installed.
+        providers: execution providers that onnxruntime lists.
+    """
+
+    version: str | None
+    error: str | None = None
+    path: str | None = None
+    providers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What the CUDA driver says.
+
+    Attributes:
+        driver: CUDA version it supports, such as 12.6. name, capability: of device 0, such as 8.7.
+        error: why there is no device, in the driver's words.
+    """
+
+    driver: str | None
+    name: str | None = None
+    capability: str | None = None
+    memory_bytes: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Everything ``findings`` judges; plain values, so that a recorded machine can be judged elsewhere.
+
+    Attributes:
+        board: of an embedded machine, from its device tree. l4t: its Linux for Tegra, such as 36.4.3.
+        libc: name and version. bits: of the Python process.
+        virtual_environment, system_packages: whether Python runs in one, and whether it sees the system's packages.
+        distributions: installed engines, by the name they are installed under.
+        gpu: None where there is no CUDA driver library.
+        power_mode: of a Jetson, as ``nvpmodel -q`` names it.
+        cpu_quota: cores that a container may use.
+    """
+
+    machine: str
+    system: str
+    os_name: str
+    libc: str
+    bits: int
+    board: str | None
+    l4t: str | None
+    python: tuple[int, int]
+    virtual_environment: bool
+    system_packages: bool
+    distributions: Mapping[str, str]
+    modules: Mapping[str, Module]
+    gpu: Gpu | None
+    power_mode: str | None
+    cpus: int
+    usable_cpus: int
+    cpu_quota: float | None
+    cpu_flags: tuple[str, ...]
+    memory_bytes: int | None
+    available_bytes: int | None
+
+    @property
+    def jetson(self) -> bool:
+        """Whether this is an NVIDIA Jetson."""
+        return self.l4t is not None or "jetson" in (self.board or "").lower()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def read_machine() -> Readings:
+    """Look at this machine; takes as long as importing the engines does."""
+    memory = parse_meminfo(_text("/proc/meminfo"))
+    prefix = Path(sys.prefix)
+    virtual = sys.prefix != sys.base_prefix
+    return Readings(
+        machine=platform.machine(),
+        system=platform.system(),
+        os_name=parse_os_release(_text("/etc/os-release")) or platform.platform(),
+        libc=" ".join(platform.libc_ver()).strip() or ("musl" if list(Path("/lib").glob("ld-musl-*")) else "unknown"),
+        bits=struct.calcsize("P") * 8,
+        board=(_text("/proc/device-tree/model") or "").strip("\0\n ") or None,
+        l4t=parse_tegra_release(_text("/etc/nv_tegra_release")),
+        python=sys.version_info[:2],
+        virtual_environment=virtual,
+        system_packages=not virtual or parse_pyvenv(_text(prefix / "pyvenv.cfg")),
+        distributions={name: found for name in _ENGINES if (found := _distribution(name)) is not None},
+        modules={name: _module(name) for name in ("numpy", "onnxruntime", "tensorrt")},
+        gpu=_gpu(),
+        power_mode=parse_nvpmodel(_output(["nvpmodel", "-q"])),
+        cpus=os.cpu_count() or 1,
+        usable_cpus=usable_cores() or os.cpu_count() or 1,
+        cpu_quota=parse_cpu_max(_text("/sys/fs/cgroup/cpu.max")),
+        cpu_flags=parse_cpu_flags(_text("/proc/cpuinfo")),
+        memory_bytes=memory.get("MemTotal"),
+        available_bytes=memory.get("MemAvailable"),
+    )
+
+
+def parse_tegra_release(text: str | None) -> str | None:
+    """``# R36 (release), REVISION: 4.3, ...`` to 36.4.3."""
+    match = re.search(r"R(\d+)\s*\(release\),\s*REVISION:\s*([\d.]+)", text or "")
+    return f"{match[1]}.{match[2]}".rstrip(".") if match else None
+
+
+def parse_nvpmodel(text: str | None) -> str | None:
+    """``NV Power Mode: MAXN`` to MAXN."""
+    match = re.search(r"NV Power Mode:\s*(\S+)", text or "")
+    return match[1] if match else None
+
+
+def parse_meminfo(text: str | None) -> dict[str, int]:
+    """Lines of /proc/meminfo to bytes."""
+    found = re.findall(r"^(\w+):\s+(\d{1,15}) kB$", text or "", re.MULTILINE)
+    return {name: int(kib) * 1024 for name, kib in found}
+
+
+def parse_os_release(text: str | None) -> str | None:
+    """The pretty name of /etc/os-release."""
+    match = re.search(r'^PRETTY_NAME="?([^"\n]+)"?$', text or "", re.MULTILINE)
+    return match[1] if match else None
+
+
+def parse_pyvenv(text: str | None) -> bool:
+    """Whether a virtual environment sees the system's packages."""
+    return bool(re.search(r"^include-system-site-packages\s*=\s*true\s*$", text or "", re.MULTILINE | re.IGNORECASE))
+
+
+def parse_cpu_max(text: str | None) -> float | None:
+    """``200000 100000`` to 2.0 cores; None where there is no limit."""
+    match = re.fullmatch(r"(\d{1,12}) (\d{1,12})\s*", text or "")
+    return int(match[1]) / int(match[2]) if match and int(match[2]) else None
+
+
+def parse_cpu_flags(text: str | None) -> tuple[str, ...]:
+    """Which of the instruction sets that matter to an engine the first core has."""
+    match = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", text or "", re.MULTILINE)
+    have = set(match[1].split()) if match else set()
+    return tuple(flag for flag in _CPU_FLAGS if flag in have)
+
+
+_IMPORT = """
+import json, sys
+found = {}
+try:
+    import importlib
+    module = importlib.import_module(sys.argv[1])
+    found = {"version": str(getattr(module, "__version__", "unknown")), "path": str(module.__file__)}
+    if sys.argv[1] == "onnxruntime":
+        found["providers"] = module.get_available_providers()
+except ModuleNotFoundError as error:
+    found = {"error": None if error.name == sys.argv[1] else str(error)}
+except Exception as error:
+    found = {"error": f"{type(error).__name__}: {error}"}
+print("\\n" + json.dumps(found))
+"""
+
+_CUDA = """
+import ctypes, json
+cuda = ctypes.CDLL("libcuda.so.1")
+def call(name, *arguments):
+    code = getattr(cuda, name)(*arguments)
+    if code:
+        text = ctypes.c_char_p()
+        cuda.cuGetErrorName(code, ctypes.byref(text))
+        raise SystemExit(json.dumps({"error": f"{name}: {(text.value or b'error').decode()} ({code})"}))
+version = ctypes.c_int()
+call("cuDriverGetVersion", ctypes.byref(version))
+found = {"driver": f"{version.value // 1000}.{version.value % 1000 // 10}"}
+def tell(extra):
+    print(json.dumps({**found, **extra}))
+try:
+    call("cuInit", 0)
+    device, value, size = ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t()
+    call("cuDeviceGet", ctypes.byref(device), 0)
+    name = ctypes.create_string_buffer(256)
+    call("cuDeviceGetName", name, 256, device)
+    parts = []
+    for attribute in (75, 76):  # COMPUTE_CAPABILITY_MAJOR, _MINOR
+        call("cuDeviceGetAttribute", ctypes.byref(value), attribute, device)
+        parts.append(str(value.value))
+    call("cuDeviceTotalMem_v2", ctypes.byref(size), device)
+    tell({"name": name.value.decode(), "capability": ".".join(parts), "memory_bytes": size.value})
+except SystemExit as stopped:
+    tell(json.loads(str(stopped)))
+"""
+
+
+def _module(name: str) -> Module:
+    found, problem = _ask(_IMPORT, name)
+    if found is None:
+        return Module(None, problem)
+    return Module(found.get("version"), found.get("error"), found.get("path"), tuple(found.get("providers", ())))
+
+
+def _gpu() -> Gpu | None:
+    found, problem = _ask(_CUDA)
+    if found is None:
+        missing = problem is None or "libcuda.so.1: cannot open" in problem
+        return None if missing or platform.system() != "Linux" else Gpu(None, error=problem)
+    return Gpu(**{"driver": None, **found})
+
+
+def _ask(script: str, *arguments: str) -> tuple[dict[str, Any] | None, str | None]:
+    """The JSON a script prints last in a process of its own, or why there is none."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return None, str(error)
+    lines = done.stdout.strip().splitlines()
+    if done.returncode == 0 and lines:
+        found: dict[str, Any] = json.loads(lines[-1])
+        return found, None
+    if done.returncode < 0:
+        return None, f"the import ended its process with signal {-done.returncode}"
+    return None, (done.stderr.strip().splitlines() or ["no word"])[-1][:300]
+
+
+def _distribution(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _text(path: str | Path) -> str | None:
+    try:
+        return Path(path).read_text("utf-8", errors="replace")
+    except OSError:
+        return None
+
+
+def _output(command: list[str]) -> str | None:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return None

@@ -1,0 +1,318 @@
+"""What a model takes and gives, as frozen typed objects: rows, conditions, latents, scores.
+
+``signatures`` is the one place that says which inputs and outputs the graphs of a model have;
+the exporter builds by it, and a manifest whose graphs differ is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from ..errors import BundleInvalid
+from ..record import record
+
+GRAPHS = ("encode", "decode", "score", "sampled")
+"""``sampled`` is there where a head draws from the posterior."""
+Layout = Literal["nchw", "nhwc", "features", "time_features", "any"]
+Likelihood = Literal["mse", "bernoulli", "gaussian", "laplace", "beta", "categorical"]
+LatentKind = Literal["gaussian", "deterministic", "codes"]
+PriorKind = Literal["standard_normal", "gaussian_mixture", "categorical", "none"]
+Head = Literal[
+    "elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient",
+    "reconstruction_probability", "iwae",
+    "mahalanobis", "typicality",
+    "fisher", "harmonic", "ranks",
+]  # fmt: skip
+FUSED_HEADS = ("elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient")
+"""Computed by the graph ``score``; any of them but ``kl`` may be the default head."""
+SAMPLED_HEADS = ("reconstruction_probability", "iwae")
+"""Computed by the graph ``sampled``, which decodes several draws of the posterior."""
+FITTED_HEADS = ("mahalanobis", "typicality")
+"""Computed in numpy from outputs of ``score`` and statistics of the calibration rows."""
+ENSEMBLE_HEADS = ("fisher", "harmonic", "ranks")
+"""Computed in numpy from the p-values of other heads."""
+IMAGE_HEADS = ("ssim", "gradient")
+
+ELEMENT_SIZE_BYTES = {"float32": 4, "uint8": 1, "int64": 8}
+
+_MAX_ELEMENTS = 1 << 31
+
+
+def check(good: bool, problem: str) -> None:
+    """Raise BundleInvalid with ``problem`` unless ``good``."""
+    if not good:
+        raise BundleInvalid(problem)
+
+
+def _check_shape(shape: tuple[int, ...], what: str) -> None:
+    check(len(shape) <= 5 and all(0 < n < _MAX_ELEMENTS for n in shape), f"{what} {shape} is not a shape")
+    check(element_count(shape) < _MAX_ELEMENTS, f"{what} {shape} holds too many elements")
+
+
+def element_count(shape: tuple[int, ...]) -> int:
+    """Number of elements of an array of this shape."""
+    count = 1
+    for n in shape:
+        count *= n
+    return count
+
+
+@record(frozen=True)
+class ModelCard:
+    """Who made the model, under which terms, and how good its maker says it is."""
+
+    name: str
+    version: str
+    licence: str
+    source: str
+    description: str
+    metrics: dict[str, float]
+
+    def __post_init__(self) -> None:
+        check(bool(self.name.strip()), "the name is empty")
+
+
+@record(frozen=True)
+class InputSpec:
+    """What one raw row is, before any preprocessing.
+
+    Attributes:
+        shape: of one row, without the batch axis, in ``layout``.
+        dtype: of the array passed in; ``uint8`` or ``float32``.
+        layout: ``nchw`` or ``nhwc`` for images (then 3 axes), ``features`` for one vector
+            (1 axis), ``time_features`` for a window of rows (2 axes: time, feature).
+        low, high: smallest and largest value seen at calibration, in data units.
+        names: of the features (last axis) where they have any, else empty.
+    """
+
+    shape: tuple[int, ...]
+    dtype: Literal["uint8", "float32"]
+    layout: Layout
+    low: float
+    high: float
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _check_shape(self.shape, "shape")
+        axes = {"nchw": 3, "nhwc": 3, "features": 1, "time_features": 2}.get(self.layout, len(self.shape))
+        check(len(self.shape) == axes, f"layout {self.layout} needs {axes} axes, the shape is {self.shape}")
+        check(self.low <= self.high, f"low {self.low} is above high {self.high}")
+        check(len(self.names) in (0, self.shape[-1]), f"{len(self.names)} names for {self.shape[-1]} features")
+
+
+@record(frozen=True)
+class ConditionSpec:
+    """What a conditional model takes beside each row: a label, or a vector.
+
+    Attributes:
+        shape: of one condition; empty for a label.
+        dtype: ``int64`` for labels, ``float32`` for vectors.
+        low, high: smallest and largest value seen at calibration. A label outside is refused: it
+            would index past a table or become an empty one-hot row. A vector may go beyond.
+    """
+
+    shape: tuple[int, ...]
+    dtype: Literal["int64", "float32"]
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        _check_shape(self.shape, "shape")
+        check(self.low <= self.high, f"low {self.low} is above high {self.high}")
+
+
+@record(frozen=True)
+class Preprocessing:
+    """x_model = (x - offset) / scale, done inside the graphs, after the layout is made NCHW.
+
+    ``offset`` and ``scale`` hold one value for everything or one per channel (per feature).
+    """
+
+    offset: tuple[float, ...]
+    scale: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        check(len(self.offset) == len(self.scale) >= 1, "offset and scale differ in length")
+        check(all(s > 0 for s in self.scale), "a scale is not positive")
+
+
+@record(frozen=True)
+class PriorSpec:
+    """Where ``sample`` draws latents from.
+
+    Attributes:
+        kind: ``standard_normal``; ``gaussian_mixture``: diagonal Gaussians; ``categorical``: a table
+            of probabilities per position of the code grid; ``none``: the model cannot be sampled.
+        source: in words: of the model, supplied, or fitted to calibration rows.
+        components: Gaussians of a mixture, or rows of a categorical table (1: one for all positions).
+        member: holds the numbers of a mixture or table.
+    """
+
+    kind: PriorKind
+    source: str
+    components: int
+    member: str | None
+
+    def __post_init__(self) -> None:
+        stored = self.kind in ("gaussian_mixture", "categorical")
+        check(stored == (self.member is not None) == (self.components > 0), f"a prior '{self.kind}' lacks its numbers")
+
+
+@record(frozen=True)
+class LatentSpec:
+    """What lies between encoder and decoder.
+
+    Attributes:
+        shape: of one latent; of ``codes`` the grid of indices.
+        kind: ``gaussian``: mean and logvar of q(z|x); ``deterministic``: one code, no posterior;
+            ``codes``: indices into a codebook (VQ).
+        groups: shapes of the latents of a hierarchical model, which lie one after the other in a
+            flat ``shape``; else empty.
+        offset, scale: latents of the bundle are (z_model - offset) * scale, done inside the graphs.
+        codebook: number of codes; 0 unless ``codes``. embedding_shape: of ``z_q``, likewise.
+    """
+
+    shape: tuple[int, ...]
+    kind: LatentKind
+    prior: PriorSpec
+    groups: tuple[tuple[int, ...], ...]
+    offset: float
+    scale: float
+    codebook: int
+    embedding_shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        _check_shape(self.shape, "shape")
+        check(self.scale > 0, "scale is not positive")
+        codes = self.kind == "codes"
+        check(codes == (self.codebook > 0) == bool(self.embedding_shape), "codebook and kind disagree")
+        check(self.prior.kind == "none" or codes == (self.prior.kind == "categorical"), "prior and kind disagree")
+        if self.embedding_shape:
+            _check_shape(self.embedding_shape, "embedding_shape")
+        if self.prior.kind == "categorical":
+            check(self.prior.components in (1, element_count(self.shape)), "the prior's table does not fit the grid")
+        if self.groups:
+            total = sum(element_count(group) for group in self.groups)
+            check((total,) == self.shape, f"groups of {total} elements do not fit the latent {self.shape}")
+
+    @property
+    def prior_bytes(self) -> int:
+        """Size of the prior's member; 0 without one."""
+        if self.prior.kind == "categorical":
+            return 4 * self.prior.components * self.codebook
+        if self.prior.kind == "gaussian_mixture":
+            return 4 * self.prior.components * (1 + 2 * element_count(self.shape))
+        return 0
+
+
+@record(frozen=True)
+class ScoreSpec:
+    """How a row becomes a number, or several: the formulas are in ``docs/anomaly-scores.md``.
+
+    Head ``elbo`` = reconstruction_weight * reconstruction + kl_weight * kl, where ``reconstruction``
+    is -log p(x | z = posterior mean) up to the stated constant, in nats, summed over elements.
+
+    Attributes:
+        likelihood: ``mse``: sum of squared errors; ``bernoulli``: binary cross-entropy on x in
+            [0, 1]; ``gaussian``, ``laplace``, ``beta``, ``categorical``: negative log likelihood.
+        variance: of ``gaussian``: the fixed one, or None where the decoder gives its own.
+        kl_weight: of KL(q(z|x) || N(0, I)), whatever ``sample`` draws from; None where the model has
+            no KL in closed form, and there is no output ``kl`` then.
+        transform: ``sqrt`` makes a sum of squares a Euclidean distance.
+        heads: what the bundle can score by; the first is the default one, the output ``score``.
+        top_share: of the elements of the map: those whose mean is the head ``top``.
+        draws: of the posterior, for the heads of the graph ``sampled``; 0 without any.
+        map_sigma: of the Gaussian that smooths the map, in pixels or steps; 0: not smoothed.
+        parts: the heads that an ensemble combines.
+    """
+
+    likelihood: Likelihood
+    variance: float | None
+    reconstruction_weight: float
+    kl_weight: float | None
+    transform: Literal["identity", "sqrt"]
+    heads: tuple[Head, ...]
+    top_share: float
+    draws: int
+    map_sigma: float
+    parts: tuple[Head, ...]
+
+    def __post_init__(self) -> None:
+        kl_weight = self.kl_weight or 0.0
+        check(self.variance is None or self.variance > 0, "variance is not positive")
+        check(self.reconstruction_weight >= 0 and kl_weight >= 0, "a weight is negative")
+        check(self.reconstruction_weight + kl_weight > 0, "both weights are 0")
+        check(0 < len(self.heads) == len(set(self.heads)), "heads are missing or repeated")
+        check(self.heads[0] in FUSED_HEADS and self.heads[0] != "kl", f"{self.heads[0]} cannot be the default head")
+        check(0 < self.top_share <= 1 and self.map_sigma >= 0, "top_share or map_sigma is out of range")
+        check((self.draws > 0) == bool(self.sampled), "draws and heads disagree")
+        check(self.kl_weight is not None or not {"elbo", "kl"} & set(self.heads), "a head needs a KL there is not")
+        ensembles = set(self.heads) & set(ENSEMBLE_HEADS)
+        check(bool(ensembles) == (len(self.parts) > 1), "an ensemble lacks its parts")
+        check(set(self.parts) <= set(self.heads) - set(ENSEMBLE_HEADS), "an ensemble combines what is no head")
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        """Outputs of the graph ``score`` for the heads after the first that are not in it anyway."""
+        return tuple(h for h in self.heads[1:] if h in FUSED_HEADS and h not in ("reconstruction", "kl"))
+
+    @property
+    def sampled(self) -> tuple[str, ...]:
+        """Outputs of the graph ``sampled``."""
+        return tuple(h for h in self.heads if h in SAMPLED_HEADS)
+
+    @property
+    def unit(self) -> str:
+        """Of the score, for messages."""
+        if self.heads[0] in IMAGE_HEADS:
+            return "(no unit)"
+        return "nats" if self.transform == "identity" else "root nats"
+
+
+@record(frozen=True)
+class TensorSpec:
+    """One input or output of a graph; the batch axis comes first and is not in ``shape``."""
+
+    name: str
+    dtype: Literal["float32", "uint8", "int64"]
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        _check_shape(self.shape, f"{self.name}: shape")
+
+
+class Signature(NamedTuple):
+    """Inputs and outputs of one graph, in order."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def signatures(
+    row: InputSpec, condition: ConditionSpec | None, latent: LatentSpec, output: TensorSpec, score: ScoreSpec
+) -> dict[str, Signature]:
+    """The graphs of a model. The first output of ``encode`` is what ``decode`` takes first."""
+
+    def f32(name: str, shape: tuple[int, ...] = ()) -> TensorSpec:
+        return TensorSpec(name, "float32", shape)
+
+    x = TensorSpec("x", row.dtype, row.shape)
+    beside = (TensorSpec("condition", condition.dtype, condition.shape),) if condition else ()
+    encoded: tuple[TensorSpec, ...]
+    if latent.kind == "codes":
+        encoded = (TensorSpec("indices", "int64", latent.shape), f32("z_q", latent.embedding_shape))
+        z = encoded[0]
+    else:
+        encoded = (f32("mean", latent.shape), f32("logvar", latent.shape))[: 2 if latent.kind == "gaussian" else 1]
+        z = f32("z", latent.shape)
+    parts = ("score", "reconstruction", *(() if score.kl_weight is None else ("kl",)), *score.fused)
+    code = (f32("mean", latent.shape),) if "mahalanobis" in score.heads else ()
+    found = {
+        "encode": Signature((x, *beside), encoded),
+        "decode": Signature((z, *beside), (output,)),
+        "score": Signature((x, *beside), (*map(f32, parts), f32("map", row.shape), *code)),
+    }
+    if score.sampled:
+        noise = f32("noise", (score.draws, *latent.shape))
+        found["sampled"] = Signature((x, *beside, noise), tuple(map(f32, score.sampled)))
+    return found

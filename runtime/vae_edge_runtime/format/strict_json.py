@@ -1,0 +1,150 @@
+"""JSON text to frozen dataclasses and back, refusing everything the fields do not say.
+
+``json.loads`` alone takes duplicate keys, NaN and 1e999; each is refused here. The
+dataclass is the schema: field types are enforced exactly (a bool is no int), unknown and
+missing keys are errors, and the encoder writes one canonical text for one object.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import re
+import types
+import typing
+from typing import Any, TypeVar
+
+from ..errors import BundleInvalid
+
+T = TypeVar("T")
+
+MAX_BYTES = 4 << 20
+MAX_DEPTH = 16
+
+
+def parse(raw: bytes, *, member: str) -> Any:
+    """Parse UTF-8 JSON bytes strictly.
+
+    Raises:
+        BundleInvalid: not UTF-8, not JSON, over 4 MiB, nested over 16 deep, a duplicate
+            key, NaN, or a number that overflows a float.
+    """
+
+    def refuse(problem: str) -> BundleInvalid:
+        return BundleInvalid(problem, member=member)
+
+    if len(raw) > MAX_BYTES:
+        raise refuse(f"JSON of {len(raw)} bytes; the limit is {MAX_BYTES}")
+    depth = deepest = 0
+    for byte in _STRING.sub(b"", raw).translate(None, delete=_NOT_BRACKETS):
+        depth += 1 if byte in b"[{" else -1
+        deepest = max(deepest, depth)
+    if deepest > MAX_DEPTH:
+        raise refuse(f"JSON nested more than {MAX_DEPTH} deep")
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(items)
+        if len(found) != len(items):
+            twice = next(key for key, _ in items if [k for k, _ in items].count(key) > 1)
+            raise refuse(f"JSON key {twice!r} occurs twice")
+        return found
+
+    def constant(name: str) -> Any:
+        raise refuse(f"JSON holds {name}, which is not a number")
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not math.isfinite(value):
+            raise refuse(f"JSON number {text[:20]} overflows a float")
+        return value
+
+    try:
+        return json.loads(
+            raw.decode("utf-8", errors="strict"),
+            object_pairs_hook=pairs,
+            parse_constant=constant,
+            parse_float=number,
+        )
+    except BundleInvalid:
+        raise
+    except ValueError as error:  # UnicodeDecodeError, JSONDecodeError, a 5000-digit integer
+        raise refuse(f"not valid JSON: {error}") from None
+
+
+# An unterminated string takes the rest: retrying at each quote in it would be quadratic.
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
+_NOT_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def dump(value: Any) -> bytes:
+    """One canonical UTF-8 text of a dataclass or plain value: sorted keys, no NaN, final newline."""
+    plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
+    text = json.dumps(plain, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+    return text.encode() + b"\n"
+
+
+@functools.cache
+def field_types(cls: type) -> dict[str, Any]:
+    """Resolved annotations of a dataclass's fields, in order."""
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def build(cls: type[T], value: Any, *, member: str, where: str = "") -> T:
+    """Turn parsed JSON into an instance of the frozen dataclass ``cls``.
+
+    Raises:
+        BundleInvalid: a key is unknown or missing, a type differs, or the class's own
+            ``__post_init__`` refused the values; the message names the JSON path.
+    """
+    if not isinstance(value, dict):
+        raise BundleInvalid(f"{where or 'the document'} is not an object", member=member)
+    wanted = field_types(cls)  # type: ignore[arg-type]
+    for problem, keys in (("unknown", value.keys() - wanted.keys()), ("missing", wanted.keys() - value.keys())):
+        if keys:
+            raise BundleInvalid(f"{problem} key {where + '.' if where else ''}{min(keys)}", member=member)
+    built = {
+        name: _convert(kind, value[name], member, f"{where}.{name}" if where else name) for name, kind in wanted.items()
+    }
+    try:
+        return cls(**built)
+    except BundleInvalid as error:
+        raise BundleInvalid(f"{where or 'the document'}: {error.problem}", member=member) from None
+
+
+def _convert(kind: Any, value: Any, member: str, where: str) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return build(kind, value, member=member, where=where)  # type: ignore[arg-type]
+    if origin in (typing.Union, types.UnionType):  # only X | None is used
+        if value is None:
+            return None
+        return _convert(next(a for a in arguments if a is not type(None)), value, member, where)
+    if origin is typing.Literal:
+        if value in arguments and type(value) is type(arguments[0]):
+            return value
+        raise BundleInvalid(f"{where} is {value!r:.60}; valid are {', '.join(map(str, arguments))}", member=member)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise BundleInvalid(f"{where} is not an array", member=member)
+        return tuple(_convert(arguments[0], item, member, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise BundleInvalid(f"{where} is not an object", member=member)
+        return {
+            _convert(str, key, member, f"a key of {where}"): _convert(arguments[1], item, member, f"{where}.{key:.80}")
+            for key, item in value.items()
+        }
+    if kind is float and type(value) is int and abs(value) < 1 << 53:
+        return float(value)
+    if type(value) is not kind:
+        raise BundleInvalid(f"{where} is {type(value).__name__}, not {kind.__name__}", member=member)
+    if kind is int and not -(1 << 63) <= value < 1 << 63:
+        raise BundleInvalid(f"{where} does not fit 64 bits", member=member)
+    if kind is str and (bad := _NOT_TEXT.search(value)):
+        # Names are printed: no escape sequence of a terminal, no half of a surrogate pair.
+        raise BundleInvalid(f"{where} holds the character {bad.group()!a}, which is not text", member=member)
+    return value

@@ -1,0 +1,1 @@
+"""From a raw row to a score, its p-value and its decision."""

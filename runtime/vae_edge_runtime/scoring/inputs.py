@@ -1,0 +1,111 @@
+"""The one place where arrays from outside are checked."""
+
+from __future__ import annotations
+
+import enum
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..format.specs import ConditionSpec
+
+
+class Status(enum.IntEnum):
+    """What became of one row."""
+
+    OK = 0
+    NON_FINITE_INPUT = 1
+    NON_FINITE_OUTPUT = 2
+
+
+def check_rows(x: Any, *, shape: tuple[int, ...], dtype: str, what: str = "x") -> NDArray[Any]:
+    """Return ``x`` as a C-contiguous native array (n, *shape) of exactly ``dtype``.
+
+    Nothing is cast except what loses nothing: none today. The caller's array is never written to.
+
+    Raises:
+        InputError: not an ndarray, masked, of another dtype or byte order, or another shape.
+    """
+    if not isinstance(x, np.ndarray):
+        raise InputError(f"{what} is {_kind(x)}, not a numpy array: pass np.asarray({what}, dtype=np.{dtype})")
+    if type(x) is not np.ndarray and isinstance(x, np.ma.MaskedArray):  # numpy.ma takes 10 ms to import
+        raise InputError(f"{what} is a masked array; fill or drop the masked values first")
+    if not x.dtype.isnative:
+        # onnxruntime takes such arrays and computes garbage from them.
+        raise InputError(f"{what} has byte order {x.dtype.byteorder!r}: pass {what}.astype(np.{dtype})")
+    if x.dtype != np.dtype(dtype):
+        raise InputError(
+            f"{what} is {x.dtype}, the model takes {dtype}: pass {what}.astype(np.{dtype}) if that is meant"
+        )
+    if x.shape[1:] != shape or x.ndim != len(shape) + 1:
+        hint = f"; pass {what}[None] for one row" if x.shape == shape else ""
+        raise InputError(f"{what} has shape {x.shape}, the model takes (n, {', '.join(map(str, shape))}){hint}")
+    return np.ascontiguousarray(x).view(np.ndarray)
+
+
+def check_condition(condition: Any, spec: ConditionSpec | None, n: int) -> dict[str, NDArray[Any]]:
+    """The feed that a conditional model takes beside ``n`` rows; empty for any other model.
+
+    Args:
+        condition: (n, *spec.shape) of spec.dtype, or one (*spec.shape) for all rows; an int for a label.
+
+    Raises:
+        InputError: missing, not wanted, or it does not fit.
+    """
+    if spec is None:
+        if condition is not None:
+            raise InputError("this model takes no condition")
+        return {}
+    if condition is None:
+        kind = "a label (int64)" if not spec.shape else f"{spec.dtype} (n, {', '.join(map(str, spec.shape))})"
+        raise InputError(f"this model is conditional: pass condition=, {kind}, for every row")
+    if isinstance(condition, (int, np.integer)) and not isinstance(condition, bool):
+        condition = np.asarray(condition, dtype=np.int64)
+    if isinstance(condition, np.ndarray) and condition.shape == spec.shape:
+        condition = np.repeat(condition[None], n, axis=0)
+    condition = check_rows(condition, shape=spec.shape, dtype=spec.dtype, what="condition")
+    if len(condition) != n:
+        raise InputError(f"condition has {len(condition)} rows for {n} rows of x: pass one each, or one for all")
+    if not np.isfinite(condition).all():
+        raise InputError("condition holds NaN or infinity")
+    if spec.dtype == "int64" and n and not spec.low <= condition.min() <= condition.max() <= spec.high:
+        raise InputError(f"condition reaches from {condition.min()} to {condition.max()}; the model knows the "
+                         f"labels {spec.low:g} to {spec.high:g}")  # fmt: skip
+    return {"condition": condition}
+
+
+def all_finite(x: NDArray[Any]) -> bool:
+    """Whether every element is a finite number, at the cost of one pass and no temporary."""
+    if x.dtype.kind != "f":
+        return True
+    if x.size == 1:
+        return math.isfinite(x.item())
+    # Squares add up to a finite number only if every element is finite; where the sum overflows they are looked at.
+    return math.isfinite(np.vdot(x, x)) or bool(np.isfinite(x).all())
+
+
+def finite_rows(x: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which rows hold finite values only, (n,) bool."""
+    if all_finite(x):
+        return np.ones(len(x), dtype=bool)
+    finite: NDArray[np.bool_] = np.isfinite(x.reshape(len(x), -1)).all(axis=1)
+    return finite
+
+
+def replace_bad_rows(x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Rows safe to run, and the status of each: bad rows are zeroed in a copy, the rest untouched."""
+    status = np.zeros(len(x), np.uint8)
+    if not all_finite(x):
+        bad = ~finite_rows(x)
+        status[bad] = Status.NON_FINITE_INPUT
+        x = x.copy()
+        x[bad] = 0
+    return x, status
+
+
+def _kind(value: Any) -> str:
+    kind = type(value)
+    return f"a {kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else f"a {kind.__qualname__}"

@@ -1,0 +1,1 @@
+"""Numbers from normal rows: quantiles with a promise, tails, many tests at once, distances, regions of a map."""

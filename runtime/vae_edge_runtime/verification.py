@@ -1,0 +1,153 @@
+"""Prove a bundle on this device: every byte, and the golden vectors."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .format.bundle import Bundle
+from .format.specs import GRAPHS, ConditionSpec, InputSpec, TensorSpec
+from .record import record
+from .scoring.heads import posterior_noise
+from .scoring.results import SessionInfo
+from .session import VAE, load
+
+
+def max_errors(actual: NDArray[Any], reference: NDArray[Any]) -> tuple[float, float]:
+    """Largest absolute and relative difference of two arrays of one shape.
+
+    Relative to max(abs(reference), rms of the reference), so that an element near zero in an
+    output of size 100 is not asked for more digits than float32 has. NaN against a number
+    counts as infinite. Between uint8 values a difference of 1 counts as none: it is how a float
+    that lies between two of them was rounded. Indices (int64) are names, not sizes: any other
+    one is a difference of 1, relative to 1.
+    """
+    if reference.dtype == np.int64:
+        other = float((actual != reference).any())
+        return other, other
+    rounding = 1.0 if reference.dtype == np.uint8 else 0.0
+    actual, reference = actual.astype(np.float64), reference.astype(np.float64)
+    if reference.size == 0:
+        return 0.0, 0.0
+    difference = np.maximum(np.abs(actual - reference) - rounding, 0.0)
+    difference[~np.isfinite(difference)] = np.inf
+    size = np.maximum(np.abs(reference), np.sqrt(np.mean(np.square(reference))))
+    relative = np.divide(difference, size, out=np.where(difference > 0, np.inf, 0.0), where=size > 0)
+    return float(difference.max()), float(relative.max())
+
+
+@record(frozen=True)
+class GoldenCheck:
+    """One output of one graph, run here and compared with the exporter's."""
+
+    variant: str
+    graph: str
+    output: str
+    max_absolute: float
+    max_relative: float
+    tolerance_relative: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the relative difference is within the tolerance."""
+        return self.max_relative <= self.tolerance_relative
+
+
+@record(frozen=True)
+class Verification:
+    """Outcome of ``verify``: structure and hashes were fine, or it would have raised."""
+
+    members: int
+    size_bytes: int
+    rows: int
+    info: SessionInfo
+    checks: tuple[GoldenCheck, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every golden output is within its tolerance."""
+        return all(check.passed for check in self.checks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON; an infinite difference becomes None."""
+
+        def finite(value: float) -> float | None:
+            return value if np.isfinite(value) else None
+
+        return {
+            "ok": self.ok,
+            "members": self.members,
+            "size_bytes": self.size_bytes,
+            "rows": self.rows,
+            "info": self.info.to_dict(),
+            "checks": [
+                asdict(c)
+                | {"max_absolute": finite(c.max_absolute), "max_relative": finite(c.max_relative), "passed": c.passed}
+                for c in self.checks
+            ],
+        }
+
+
+def verify(
+    path: str | os.PathLike[str], *, device: str = "cpu", allow_fallback: bool = False, threads: int | None = None
+) -> Verification:
+    """Check structure, every hash, every graph, and run the golden vectors of every variant.
+
+    Raises:
+        BundleError, GraphRefused: the file is refused; nothing of it was run.
+        ProviderUnavailable, MissingDependency, BackendError: it could not be run here.
+    """
+    with Bundle.open(path) as bundle:
+        bundle.verify_members()
+        variants = sorted(bundle.manifest.variants)
+    checks: list[GoldenCheck] = []
+    for name in variants:
+        with load(path, device=device, variant=name, allow_fallback=allow_fallback, threads=threads) as vae:
+            checks += _golden_checks(vae, name)
+            vae.check_prior()
+            info = vae.info
+    return Verification(
+        members=len(bundle.manifest.members) + 1,
+        size_bytes=bundle.size_bytes,
+        rows=bundle.manifest.golden.rows,
+        info=info,
+        checks=tuple(checks),
+    )
+
+
+def _golden_checks(vae: VAE, variant: str) -> list[GoldenCheck]:
+    manifest, golden = vae.manifest, vae.manifest.golden
+    graphs = manifest.variants[variant].graphs
+
+    def stored(member: str, tensor: TensorSpec | InputSpec | ConditionSpec) -> NDArray[Any]:
+        dtype = np.dtype(tensor.dtype).newbyteorder("<")
+        array = np.frombuffer(vae.read_member(member), dtype=dtype).astype(tensor.dtype)
+        return array.reshape(golden.rows, *tensor.shape)
+
+    expected = {}
+    for key, member in golden.expected[variant].items():
+        graph, _, output = key.partition(".")
+        expected[graph, output] = stored(member, graphs[graph].output(output))
+    latent = graphs["encode"].outputs[0].name
+    feeds = {"x": stored(golden.input, manifest.input), graphs["decode"].inputs[0].name: expected["encode", latent]}
+    if golden.condition is not None and manifest.condition is not None:
+        feeds["condition"] = stored(golden.condition, manifest.condition)
+    checks = []
+    if "sampled" in graphs:
+        feeds["noise"] = posterior_noise(manifest.score, manifest.latent, golden.rows)
+    for graph in (name for name in GRAPHS if name in graphs):
+        spec = graphs[graph]
+        names = [t.name for t in spec.outputs if (graph, t.name) in expected]
+        found = vae.run_graph(graph, {t.name: feeds[t.name] for t in spec.inputs}, names)
+        for name, array in zip(names, found, strict=True):
+            absolute, relative = max_errors(array, expected[graph, name])
+            checks.append(
+                GoldenCheck(
+                    variant, graph, name, absolute, relative, golden.tolerance_relative[variant][f"{graph}.{name}"]
+                )
+            )
+    return checks

@@ -1,0 +1,124 @@
+"""A session on TensorRT's doubles gives what the same session gives on the CPU."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from rig import Rig
+from tiny_bundle import TinyBundle
+
+from vae_edge_runtime import BackendError, ProviderUnavailable, load, verify
+from vae_edge_runtime.backends.tensorrt import backend as backend
+
+ROWS = np.random.default_rng(5).normal(size=(150, 4)).astype(np.float32)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return TinyBundle(tmp_path / "tiny.vaeb").write()
+
+
+def test_a_session_gives_the_numbers_of_the_cpu(machine: Rig, path: Path) -> None:
+    with load(path, device="cpu") as cpu, load(path, device="tensorrt") as gpu:
+        np.testing.assert_allclose(gpu.score(ROWS).score, cpu.score(ROWS).score, rtol=1e-5)
+        np.testing.assert_allclose(gpu.encode(ROWS).mean, cpu.encode(ROWS).mean, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(gpu.score(ROWS).is_anomaly, cpu.score(ROWS).is_anomaly)
+        np.testing.assert_allclose(gpu.sample(9, seed=1), cpu.sample(9, seed=1), rtol=1e-5, atol=1e-6)
+        assert len(gpu.score(ROWS[:0]).score) == 0
+        info = gpu.info
+        assert str(info) == "tensorrt 10.3.0 · native (mapped i/o) · fp32"
+        assert (info.device, info.degraded) == ("tensorrt", False)
+    gc.collect()
+
+
+def test_verify_runs_the_golden_rows_on_it(machine: Rig, path: Path) -> None:
+    report = verify(path, device="tensorrt")
+    assert report.ok
+    assert report.info.backend == "tensorrt"
+
+
+def test_engines_are_built_by_the_first_session_and_loaded_by_the_second(machine: Rig, path: Path) -> None:
+    for builds in (1, 1):
+        with load(path, device="tensorrt") as vae:
+            vae.score(ROWS)
+        assert machine.trt.builds == builds
+    with load(path, device="tensorrt") as vae:
+        vae.encode(ROWS)
+    assert machine.trt.builds == 2
+
+
+def test_a_capture_that_fails_is_visible_as_degraded(machine: Rig, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.cuda.failures["cuStreamEndCapture"] = 901
+    monkeypatch.setenv("VAE_EDGE_TENSORRT_IO", "copy")
+    with load(path, device="tensorrt") as vae:
+        vae.score(ROWS)
+        assert vae.info.degraded
+        assert "DEGRADED: graph 'score' at 64 rows was not captured" in str(vae.info)
+        assert "native (copy i/o)" in str(vae.info)
+
+
+def test_a_graph_that_does_not_build_frees_the_gpu(machine: Rig, path: Path) -> None:
+    machine.trt.messages = ["Could not find any implementation for node gemm"]
+    with pytest.raises(BackendError, match="ran out of memory building graph 'score'"):
+        load(path, device="tensorrt")
+
+
+def test_without_tensorrt_onnx_runtimes_provider_is_next_and_an_error_names_both(
+    rig: Rig, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.setattr(backend, "Driver", rig.driver)
+    with pytest.raises(ProviderUnavailable, match=r"TensorRT itself: tensorrt cannot.*python3-libnvinfer.*By ONNX Run"):
+        load(path, device="tensorrt")
+    with load(path, device="tensorrt", allow_fallback=True) as vae:
+        assert vae.info.degraded
+        assert len(vae.score(ROWS).score) == 150
+
+
+def test_onnx_runtimes_provider_keeps_its_engines_and_knows_the_batches(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    seen: list[Any] = []
+    real = onnxruntime.InferenceSession
+
+    def session(raw: bytes, *arguments: Any, providers: list[Any], **options: Any) -> Any:
+        seen.append(providers)
+        made = real(raw, providers=["CPUExecutionProvider"])
+        return SimpleNamespace(run=made.run, get_providers=lambda: [providers[0][0]])
+
+    monkeypatch.setenv("VAE_EDGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["TensorrtExecutionProvider", "CPUExecutionProvider"]
+    )
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    with load(path, device="tensorrt") as vae:
+        assert vae.info.provider == "TensorrtExecutionProvider"
+    (name, settings), (last, nothing) = seen[0]
+    assert (name, last, nothing) == ("TensorrtExecutionProvider", "CPUExecutionProvider", {})
+    folder = tmp_path / "cache" / "onnxruntime-tensorrt"
+    assert settings == {
+        "trt_engine_cache_enable": "True",
+        "trt_engine_cache_path": str(folder),
+        "trt_timing_cache_enable": "True",
+        "trt_timing_cache_path": str(folder),
+        "trt_max_workspace_size": str(256 << 20),
+        "trt_profile_min_shapes": "x:1x4",
+        "trt_profile_opt_shapes": "x:64x4",
+        "trt_profile_max_shapes": "x:64x4",
+    }
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_log_line_of_a_build_is_seen_once(machine: Rig, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING), load(path, device="tensorrt") as vae:
+        vae.score(ROWS)
+    assert caplog.text.count("building a TensorRT engine") == 1

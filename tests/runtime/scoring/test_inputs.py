@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vae_edge_runtime import InputError, Status
+from vae_edge_runtime.scoring.inputs import check_rows, finite_rows, replace_bad_rows
+
+GOOD = np.arange(12, dtype=np.float32).reshape(3, 4)
+
+
+class Subclass(np.ndarray):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (GOOD.tolist(), "a list"),
+        (None, "a NoneType"),
+        (np.ma.masked_array(GOOD), "masked"),
+        (GOOD.astype(">f4"), "byte order"),
+        (GOOD.astype(np.float64), "float64"),
+        (GOOD.astype(np.float16), "float16"),
+        (GOOD.astype(np.int64), "int64"),
+        (GOOD > 0, "bool"),
+        (GOOD.astype(complex), "complex128"),
+        (GOOD.astype(object), "object"),
+        (GOOD[0], r"pass x\[None\]"),
+        (GOOD[:, :3], r"\(3, 3\)"),
+        (GOOD[None], r"\(1, 3, 4\)"),
+        (np.array(1, np.float32), r"\(\)"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused_with_the_reason(x: object, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        check_rows(x, shape=(4,), dtype="float32")
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        GOOD,
+        np.asfortranarray(GOOD),
+        np.ascontiguousarray(np.hstack([GOOD, GOOD]))[:, :4],
+        GOOD[::-1][::-1],
+        GOOD.view(Subclass),
+        np.ascontiguousarray(GOOD[:, ::-1])[:, ::-1],
+        GOOD[:0],
+    ],
+    ids=["plain", "fortran", "sliced", "flipped", "subclass", "negative-stride", "empty"],
+)
+def test_layouts_in_memory_give_the_same_rows_and_are_not_written_to(x: np.ndarray) -> None:
+    x.flags.writeable = False
+    rows = check_rows(x, shape=(4,), dtype="float32")
+    assert type(rows) is np.ndarray
+    assert rows.flags.c_contiguous
+    np.testing.assert_array_equal(rows, GOOD[: len(x)])
+
+
+def test_memmap_is_read_in_place(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    np.save(tmp_path / "x.npy", GOOD)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert np.shares_memory(check_rows(mapped, shape=(4,), dtype="float32"), mapped)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_bad_rows_are_zeroed_in_a_copy_and_marked(bad: float) -> None:
+    x = GOOD.copy()
+    x[1, 2] = bad
+    before = x.copy()
+    rows, status = replace_bad_rows(x)
+    assert status.tolist() == [Status.OK, Status.NON_FINITE_INPUT, Status.OK]
+    assert rows[1].tolist() == [0, 0, 0, 0]
+    np.testing.assert_array_equal(rows[[0, 2]], GOOD[[0, 2]])
+    np.testing.assert_array_equal(x, before)
+
+
+def test_extreme_finite_values_are_finite() -> None:
+    big = np.finfo(np.float32).max
+    x = np.array([[big, big], [-big, big], [1e-45, -0.0], [big, np.inf]], dtype=np.float32)
+    assert finite_rows(x).tolist() == [True, True, True, False]
+
+
+def test_integers_are_finite_and_not_copied() -> None:
+    x = np.zeros((2, 3), np.uint8)
+    rows, status = replace_bad_rows(x)
+    assert rows is x
+    assert status.tolist() == [0, 0]
