@@ -148,8 +148,7 @@ def quality(subject: Subject, folder: Path, *, quick: bool) -> dict[str, Any]:
     """Of each way that is not exact: Spearman's correlation with fp32's scores, AUROC, decisions that are equal."""
     from contenders import has_bf16
 
-    from vae_edge_export.agreement import score_agreement
-    from vae_edge_export.verdict import auroc
+    from vae_edge_export.agreement import auroc, score_agreement
 
     n = 50 if quick else subject.normal
     rng = np.random.default_rng(4)

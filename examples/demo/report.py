@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pictures import draw
 
-from vae_edge_export.verdict import auroc
+from vae_edge_export.agreement import auroc
 from vae_edge_runtime import Bundle
 
 

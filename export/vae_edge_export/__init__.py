@@ -6,9 +6,9 @@ Without torch and onnx the modules that are numpy alone, such as ``agreement``, 
 from typing import Any as _Any
 
 try:
-    from .adapt import AdaptedVae, adapt
     from .adapters import Prior
     from .config import ExportConfig, ExportReport
+    from .halves.adapt import AdaptedVae, adapt
     from .inspection import Inspection, inspect_model
     from .pipeline import export
     from .sources import load_weights, open_saved

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime.errors import InputError
 
-from .verdict import rank_correlation
-
 F64 = NDArray[np.float64]
 
 ROWS_LISTED = 20
@@ -201,3 +199,34 @@ def _blur(images: F64) -> F64:
     across: F64 = np.sum([w * images[..., k : k + width] for k, w in enumerate(weight)], axis=0)
     down: F64 = np.sum([w * across[..., k : k + height, :] for k, w in enumerate(weight)], axis=0)
     return down
+
+
+def ranks(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Ranks from 1, ties given their mean rank, (n,) float64."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2.0)[inverse]
+
+
+def rank_correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Spearman's rho: Pearson's correlation of the ranks; 1 where both are constant."""
+    ra, rb = ranks(a), ranks(b)
+    ra, rb = ra - ra.mean(), rb - rb.mean()
+    size = float(np.sqrt((ra * ra).sum() * (rb * rb).sum()))
+    if size == 0:
+        return 1.0 if bool((ra == 0).all() and (rb == 0).all()) else 0.0
+    return float((ra * rb).sum() / size)
+
+
+def auroc(scores: NDArray[Any], is_anomaly: NDArray[np.bool_]) -> float:
+    """Probability that an anomaly scores above a normal row, ties count half (Mann & Whitney 1947).
+
+    Raises:
+        InputError: one of the two classes is empty.
+    """
+    positives = int(is_anomaly.sum())
+    negatives = len(scores) - positives
+    if positives == 0 or negatives == 0:
+        raise InputError("evaluation labels need both normal (0) and anomalous (1) rows")
+    rank_sum = float(ranks(scores)[is_anomaly].sum())
+    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)

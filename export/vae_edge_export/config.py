@@ -14,7 +14,7 @@ from vae_edge_runtime.format.specs import ENSEMBLE_HEADS, FUSED_HEADS, Head, Lay
 from vae_edge_runtime.format.stream_rules import AlarmSpec
 from vae_edge_runtime.scoring.calibrate import Method
 
-from .precision.gates import DEFAULT_GATES, Gate
+from .gates import DEFAULT_GATES, Gate
 
 Precision = Literal["fp32", "fp16", "int8", "int8-cpu"]
 

@@ -17,12 +17,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from vae_edge_runtime.errors import VaeEdgeError
 
 from .adapters import Decode, Encode, recipe_for
-from .build import BuiltGraphs, build_graphs, filled_in
+from .adapters.scale import Scale
 from .config import ExportConfig
+from .graphs.build import BuiltGraphs, build_graphs, filled_in
 from .passes import clean_up
 from .rows import rows_to_look_at
-from .scale import Scale
-from .trace import refused_operators, trace
+from .tracing.trace import refused_operators, trace
 
 
 @dataclass(frozen=True)

@@ -23,24 +23,24 @@ from vae_edge_runtime.format.onnx_scan import scan
 from vae_edge_runtime.format.specs import PriorSpec
 from vae_edge_runtime.session import ROWS_PER_RUN
 
-from . import package, priors
 from .adapters import Decode, Encode, recipe_for
-from .backends import in_memory
-from .build import BuiltGraphs, build_graphs, filled_in
+from .adapters.scale import Scale
+from .bundling import contents, priors
+from .bundling.priors import PriorChoice
+from .bundling.split_weights import pair_id, split
+from .checks.decisions import stream_rules
+from .checks.in_memory import in_memory
+from .checks.parity import Latents, Reference, normal_latents, run_backend
+from .checks.traps import said as traps_said
 from .config import ExportConfig, ExportReport
-from .decisions import stream_rules
-from .parity import Latents, Reference, normal_latents, run_backend
+from .graphs.build import BuiltGraphs, build_graphs, filled_in
 from .passes import clean_up
 from .passes.clean import strip_and_name
 from .passes.upsampling import merge_upsampling
-from .priors import PriorChoice
 from .rows import ExportRows, split_rows
-from .scale import Scale
 from .timer import Timer
-from .trace import Traced, refused_operators, trace
-from .traps import said as traps_said
+from .tracing.trace import Traced, refused_operators, trace
 from .variants import FinishedVariant, Workshop
-from .weights import pair_id, split
 
 Array = NDArray[Any]
 
@@ -125,12 +125,12 @@ def export(
     with timer("pack"):
         latent = dataclasses.replace(built.latent, prior=prior_spec)
         default = built.score.heads[0]
-        members = package.golden_inputs(workshop.golden_feeds)
+        members = contents.golden_inputs(workshop.golden_feeds)
         for variant in finished.values():
             members |= variant.members
         if prior_spec.member is not None and prior_bytes is not None:
             members[prior_spec.member] = prior_bytes
-        manifest = package.manifest(
+        manifest = contents.manifest(
             config,
             row=rows.row,
             condition=rows.condition,
@@ -142,8 +142,8 @@ def export(
             variants={name: variant.variant for name, variant in finished.items()},
             golden=Golden(
                 len(workshop.golden_feeds["x"]),
-                package.GOLDEN_INPUT,
-                package.GOLDEN_CONDITION if rows.condition is not None else None,
+                contents.GOLDEN_INPUT,
+                contents.GOLDEN_CONDITION if rows.condition is not None else None,
                 {name: variant.expected for name, variant in finished.items()},
                 {name: variant.tolerance for name, variant in finished.items()},
             ),

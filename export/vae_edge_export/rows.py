@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from vae_edge_runtime.scoring.inputs import check_condition, check_rows, finite_
 from vae_edge_runtime.statistics.conformal import samples_needed
 
 from .config import ExportConfig
+
+Feeds = Mapping[str, NDArray[Any]]
 
 HELD_OUT_EVERY = 5
 """Without evaluation rows one of five calibration rows is held out for the verdict gate: a
@@ -194,3 +197,8 @@ def check_classes(x: Tensor, classes: int) -> None:
 def model_shape(row_shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
     """Shape of one row in model layout: images channels first, anything else as it is."""
     return (row_shape[2], *row_shape[:2]) if layout == "nhwc" else row_shape
+
+
+def rows_of(feeds: Feeds, rows: slice) -> dict[str, NDArray[Any]]:
+    """Some rows of every array."""
+    return {name: x[rows] for name, x in feeds.items()}

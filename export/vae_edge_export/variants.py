@@ -21,23 +21,24 @@ from vae_edge_runtime.scoring.heads import head_scores
 from vae_edge_runtime.session import ROWS_PER_RUN
 from vae_edge_runtime.verification import max_errors
 
-from . import package
-from .backends import in_memory
-from .build import BuiltGraphs
+from .agreement import rank_correlation
+from .bundling import contents
+from .bundling.split_weights import SplitGraphs, split
+from .checks.decisions import check_decisions, find_traps, score_outputs, simple_heads, torch_outputs, with_noise
+from .checks.in_memory import in_memory
+from .checks.parity import Reference, check_parity, graph_feeds, measure_parity, probes, run_backend
+from .checks.verdict import measure_verdict
 from .config import ExportConfig
-from .decisions import check_decisions, find_traps, score_outputs, simple_heads, torch_outputs, with_noise
-from .parity import Reference, check_parity, graph_feeds, measure_parity, probes, rows_of, run_backend
+from .gates import figures, problems
+from .graphs.build import BuiltGraphs
 from .passes.clean import strip_and_name
 from .precision.activations import range_rows, session_of
-from .precision.body import find_bodies, named_uniquely
 from .precision.fidelity import compare, observe
-from .precision.gates import figures, problems
+from .precision.layers import find_bodies, named_uniquely
 from .precision.material import Material
 from .precision.search import Candidate, search_half, search_int8, sprung
-from .rows import ExportRows
+from .rows import ExportRows, rows_of
 from .timer import Timer
-from .verdict import measure_verdict, rank_correlation
-from .weights import SplitGraphs, split
 
 Array = NDArray[Any]
 Reduced = Literal["fp16", "int8", "int8-cpu"]
@@ -283,7 +284,7 @@ class Workshop:
             precision="int8" if name.startswith("int8") else "fp16" if name == "fp16" else "fp32",
             reduction=reduction,
             fidelity=fidelity,
-            graphs=package.graph_specs(graphs, self.built.signatures),
+            graphs=contents.graph_specs(graphs, self.built.signatures),
             parity=parity,
             verdict=verdict,
             calibration=calibrated.by_head[default],
@@ -292,7 +293,7 @@ class Workshop:
             typical_score=calibrated.fitted.typical_score,
             traps=traps,
         )
-        members, expected = package.golden_outputs(name, golden)
+        members, expected = contents.golden_outputs(name, golden)
         everything = {**graphs.members, **members, **calibrated.members}
         return FinishedVariant(variant, graphs, calibrated, everything, expected, tolerance, calibrated.warnings)
 

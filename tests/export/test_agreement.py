@@ -153,7 +153,7 @@ def test_ssim_is_the_definition_computed_place_by_place(peak: float) -> None:
 
 def test_ssim_is_one_minus_the_head_of_that_name() -> None:
     torch = pytest.importorskip("torch")
-    from vae_edge_export.residuals import StructuralSimilarity
+    from vae_edge_export.graphs.residuals import StructuralSimilarity
 
     x, y = RNG.uniform(size=(2, 4, 3, 20, 16)).astype(np.float32)
     head = StructuralSimilarity(1.0, (3, 20, 16))(torch.from_numpy(x), torch.from_numpy(y)).numpy()

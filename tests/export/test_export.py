@@ -244,7 +244,7 @@ def test_a_parity_miss_leaves_no_file_and_carries_the_figures(tmp_path: Path, ro
 def test_a_verdict_miss_leaves_no_file_and_carries_the_figures(
     tmp_path: Path, rows: np.ndarray, make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vae_edge_export import decisions, parity
+    from vae_edge_export.checks import decisions, parity
 
     real = parity.run_backend
 
@@ -264,7 +264,7 @@ def test_a_verdict_miss_leaves_no_file_and_carries_the_figures(
 def test_a_graph_that_runs_at_one_batch_size_only_is_a_parity_miss(
     tmp_path: Path, rows: np.ndarray, make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vae_edge_export import parity
+    from vae_edge_export.checks import parity
 
     real = parity.run_backend
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_edge_export import ExportConfig, ExportReport, export
-from vae_edge_export.precision.gates import DEFAULT_GATES, Gate
+from vae_edge_export.gates import DEFAULT_GATES, Gate
 from vae_edge_runtime import OptionError, VerdictFailed, load, verify
 from vae_edge_runtime.format.bundle import Bundle
 

@@ -65,7 +65,7 @@ def _scored(vae: VAE, rows: Rows) -> HeadRows:
 
 
 def _auroc(found: HeadRows, rows: Rows) -> float | None:
-    from vae_edge_export.verdict import auroc
+    from vae_edge_export.agreement import auroc
 
     ok = np.isfinite(found.score)
     return None if rows.labels is None else auroc(found.score[ok], rows.labels[ok])

@@ -98,7 +98,7 @@ def variants(found: Mapping[str, Variant], sizes: Mapping[str, int]) -> None:
 
 
 def gate(figures: Sequence[Any]) -> None:
-    """Every figure (``vae_edge_export.precision.gates.Figure``) of a variant that missed its gate, on stderr."""
+    """Every figure (``vae_edge_export.gates.Figure``) of a variant that missed its gate, on stderr."""
     rows = [
         (f.name, f"{f.value:.5g}", f"at {'least' if f.at_least else 'most'} {f.limit:g}", "ok" if f.kept else "FAILED")
         for f in figures

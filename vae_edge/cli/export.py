@@ -113,7 +113,7 @@ def run(
     refuse_existing(output, force=force)
     opened = _source.open_source(source, weights, trust_pickle=trust_pickle)
     from vae_edge_export import ExportConfig, export
-    from vae_edge_export.precision.gates import parse_gates
+    from vae_edge_export.gates import parse_gates
 
     options: dict[str, Any] = opened.export_options | given(
         likelihood=likelihood, variance=variance, logits=logits or None, offset=numbers(offset), scale=numbers(scale),

@@ -95,7 +95,7 @@ def _agreement(a: HeadRows, b: HeadRows) -> ScoreAgreement:
 
 
 def _ranked(a: HeadRows, b: HeadRows, labels: NDArray[np.bool_] | None, both: NDArray[np.intp]) -> Ranked | None:
-    from vae_edge_export.verdict import auroc
+    from vae_edge_export.agreement import auroc
 
     if labels is None:
         return None

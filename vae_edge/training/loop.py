@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vae_edge.models import build
 from vae_edge_export.config import ExportConfig
-from vae_edge_export.heads import DataUnits
+from vae_edge_export.graphs.modules import DataUnits
 from vae_edge_export.rows import check_finite, check_raw_rows, check_unit_interval, model_shape
 from vae_edge_runtime.errors import DataError, InputError, OptionError
 

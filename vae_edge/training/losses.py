@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from vae_edge_export.likelihoods import kl_to_standard_normal, negative_log_likelihood
+from vae_edge_export.graphs.likelihoods import kl_to_standard_normal, negative_log_likelihood
 
 from .config import TrainConfig
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from vae_edge_runtime.format.specs import PriorKind
 
-from ..scale import Scale
+from .scale import Scale
 
 Encode = Callable[..., Any]
 """(model, x) or, conditional, (model, x, condition) -> what ``read_encoded`` understands."""

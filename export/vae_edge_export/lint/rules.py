@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from vae_edge_export.precision.activations import element_types
-from vae_edge_export.precision.body import RECURRENT
+from vae_edge_export.precision.layers import RECURRENT
 from vae_edge_runtime.format.onnx_ops import ALLOWED
 
 from .targets import Target

@@ -15,7 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from vae_edge_export.parity import Feeds, rows_of
+from vae_edge_export.rows import Feeds, rows_of
 
 RangeMethod = Literal["minmax", "entropy", "percentile"]
 RANGE_METHODS: tuple[RangeMethod, ...] = ("percentile", "entropy", "minmax")

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_edge_export.agreement import WINDOW, latent_error, psnr_db, ssim
-from vae_edge_export.build import BuiltGraphs
-from vae_edge_export.parity import Feeds, rows_of, run_backend
-from vae_edge_export.verdict import auroc, rank_correlation
+from vae_edge_export.agreement import WINDOW, auroc, latent_error, psnr_db, rank_correlation, ssim
+from vae_edge_export.checks.parity import run_backend
+from vae_edge_export.graphs.build import BuiltGraphs
+from vae_edge_export.rows import Feeds, rows_of
 from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.format.manifest import Fidelity
 from vae_edge_runtime.format.specs import InputSpec

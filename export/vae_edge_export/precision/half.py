@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from .activations import element_types
-from .body import RECURRENT
+from .layers import RECURRENT
 
 LARGEST = 65504.0
 _NORMAL_FROM = 2.0**-14

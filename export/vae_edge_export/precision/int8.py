@@ -14,10 +14,10 @@ from vae_edge_runtime.format.manifest import Reduction
 
 from . import half
 from .activations import RangeMethod, largest_values, ranges
-from .along import nodes_along
-from .body import RECURRENT, Layer, find_bodies, weight_bytes
+from .between_layers import nodes_along
+from .layers import RECURRENT, Layer, find_bodies, weight_bytes
 from .material import Array, Material, Models, scores_of
-from .products import products, worth_sparing
+from .multiplications import products, worth_sparing
 from .quantise import Int8, quantise, quantise_weights
 
 

@@ -9,13 +9,14 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
-from vae_edge_export.backends import in_memory
-from vae_edge_export.build import BuiltGraphs
-from vae_edge_export.parity import Feeds, rows_of, run_backend
+from vae_edge_export.checks.in_memory import in_memory
+from vae_edge_export.checks.parity import run_backend
+from vae_edge_export.graphs.build import BuiltGraphs
+from vae_edge_export.rows import Feeds, rows_of
 from vae_edge_runtime.format.specs import InputSpec
 
-from .body import Body
 from .fidelity import Observed
+from .layers import Body
 
 Array = NDArray[Any]
 Models = dict[str, onnx.ModelProto]

@@ -29,8 +29,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from .body import CONVOLUTIONS, RECURRENT, Layer
 from .half import drop_unread
+from .layers import CONVOLUTIONS, RECURRENT, Layer
 
 Int8 = Literal["int8", "int8-cpu"]
 

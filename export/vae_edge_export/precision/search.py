@@ -7,21 +7,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vae_edge_export.backends import in_memory
-from vae_edge_export.build import BuiltGraphs
-from vae_edge_export.parity import Feeds, rows_of, run_backend
-from vae_edge_export.traps import ROWS, spring_traps
-from vae_edge_export.verdict import rank_correlation
+from vae_edge_export.agreement import rank_correlation
+from vae_edge_export.checks.in_memory import in_memory
+from vae_edge_export.checks.parity import run_backend
+from vae_edge_export.checks.traps import ROWS, spring_traps
+from vae_edge_export.graphs.build import BuiltGraphs
+from vae_edge_export.rows import Feeds, rows_of
 from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.format.manifest import Fidelity, Reduction
 from vae_edge_runtime.format.specs import InputSpec
 
+from ..gates import Gate, problems
 from . import half
 from .activations import RANGE_METHODS, RangeMethod, largest_values
-from .body import RECURRENT, Layer, weight_bytes
 from .fidelity import compare, observe, score_noise
-from .gates import Gate, problems
 from .int8 import Int8Maker
+from .layers import RECURRENT, Layer, weight_bytes
 from .material import Array, Material, Models, scores_of
 from .quantise import Int8
 

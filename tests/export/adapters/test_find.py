@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_edge_export import adapt
-from vae_edge_export.adapt.normalise import read_decoded, read_encoded
+from vae_edge_export.halves.normalise import read_decoded, read_encoded
 from vae_edge_runtime import AdaptError
 
 PICTURES = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))

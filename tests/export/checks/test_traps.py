@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vae_edge_export.traps import ROWS, said, spring_traps, unnatural_rows
+from vae_edge_export.checks.traps import ROWS, said, spring_traps, unnatural_rows
 from vae_edge_runtime.format.specs import InputSpec
 
 RNG = np.random.default_rng(0)

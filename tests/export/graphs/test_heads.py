@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_edge_export import ExportConfig, export
-from vae_edge_export.residuals import Smoothing, StructuralSimilarity, gradient_residual, peak, top_mean
+from vae_edge_export.graphs.residuals import Smoothing, StructuralSimilarity, gradient_residual, peak, top_mean
 from vae_edge_export.rows import drawn_to_hold_out
 from vae_edge_runtime import VAE, CalibrationError, InputError, OptionError, load, standard_normal, verify
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Beta, Categorical, Laplace, Normal
 
-from vae_edge_export.likelihoods import expectation, negative_log_likelihood
+from vae_edge_export.graphs.likelihoods import expectation, negative_log_likelihood
 
 G = torch.Generator().manual_seed(0)
 X = torch.rand(40, 7, generator=G, dtype=torch.float64).clamp(0.01, 0.99)

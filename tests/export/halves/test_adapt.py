@@ -10,7 +10,7 @@ from strangers import Branching, FixedBatch, Painter, Plain, Sampler
 from torch import nn
 
 from vae_edge_export import ExportConfig, adapt, export
-from vae_edge_export.scale import TO_LOGVAR
+from vae_edge_export.adapters.scale import TO_LOGVAR
 from vae_edge_runtime import AdaptError, ExportFailed
 
 X = torch.zeros(3, 6)

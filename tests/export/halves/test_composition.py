@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_edge_export import ExportConfig, adapt, export
-from vae_edge_export.adapt.probe import measure
+from vae_edge_export.halves.probe import measure
 from vae_edge_runtime import AdaptError, load
 
 X = torch.randn(4, handmade.FEATURES, generator=torch.Generator().manual_seed(0))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, softplus
 
 from vae_edge_export import adapt
-from vae_edge_export.adapt.probe import PinnedNoise, measure
+from vae_edge_export.halves.probe import PinnedNoise, measure
 from vae_edge_runtime import AdaptError
 
 X = torch.randn(4, handmade.FEATURES, generator=torch.Generator().manual_seed(0))

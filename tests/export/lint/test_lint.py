@@ -163,7 +163,7 @@ def test_what_vae_edge_ships_is_clean_but_for_int8_cpu_on_tensorrt(tmp_path: Pat
     }  # fmt: skip
     from dataclasses import replace
 
-    from vae_edge_export.precision.gates import Gate
+    from vae_edge_export.gates import Gate
 
     gate = Gate(**looser)
     config = replace(config, gates={"fp16": gate, "int8-cpu": gate})

@@ -11,11 +11,11 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from vae_edge_export.gates import DEFAULT_GATES, figures, parse_gates, problems
 from vae_edge_export.precision import half
 from vae_edge_export.precision.activations import element_types, largest_values, ranges, run, session_of
-from vae_edge_export.precision.body import Layer, find_bodies, weight_bytes
 from vae_edge_export.precision.fidelity import mean_ssim, relative_latent_error, score_noise, whole_psnr_db
-from vae_edge_export.precision.gates import DEFAULT_GATES, figures, parse_gates, problems
+from vae_edge_export.precision.layers import Layer, find_bodies, weight_bytes
 from vae_edge_export.precision.quantise import quantise, quantise_weights
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.format.manifest import Fidelity

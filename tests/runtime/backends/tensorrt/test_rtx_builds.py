@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from vae_edge_export import ExportConfig, export
-from vae_edge_export.precision.gates import Gate
+from vae_edge_export.gates import Gate
 from vae_edge_runtime import BackendError
 from vae_edge_runtime.backends.tensorrt import Binding, BuildOptions, build, check_engines, find_binding
 from vae_edge_runtime.format.bundle import Bundle

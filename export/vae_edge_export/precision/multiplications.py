@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import onnx
 
-from .body import Layer
+from .layers import Layer
 
 _SPARED_SHARE = 2
 """Of so many multiplications one may stay in fp32 for its layer's sensitivity; more and it is no int8 variant."""

@@ -13,13 +13,13 @@ from vae_edge_runtime.errors import AdaptError, OptionError
 from vae_edge_runtime.format.specs import LatentKind, Likelihood
 
 from ..adapters import Decode, Encode, Recipe, recipe_for
-from ..scale import TO_LOGVAR, Scale
-from ..torch_state import kept_rng, slow_attention
-from .checks import check_decode, check_encode, failed
+from ..adapters.scale import TO_LOGVAR, Scale
+from ..tracing.torch_state import kept_rng, slow_attention
 from .composition import compare_with_forward
 from .normalise import Encoded, read_encoded
 from .posterior import cut_in_two, measure_posterior, private_copy, scale_of
 from .probe import Role, mean_is_drawn
+from .probe_rows import check_decode, check_encode, failed
 from .vae import AdaptedVae, code_of, pairs_of
 
 __all__ = ["AdaptedVae", "adapt"]

@@ -19,7 +19,8 @@ from vae_edge_runtime.format.specs import InputSpec, Signature
 from vae_edge_runtime.sampling.noise import standard_normal
 from vae_edge_runtime.verification import max_errors
 
-Feeds = Mapping[str, NDArray[Any]]
+from ..rows import Feeds, rows_of
+
 Outputs = dict[str, NDArray[Any]]
 Latents = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -62,11 +63,6 @@ class Reference:
     def run_float32(self, graph: str, feeds: Feeds) -> Outputs:
         """PyTorch's own float32 outputs by name."""
         return run_torch(self.modules[graph], self.signatures[graph], feeds, dtype=torch.float32)
-
-
-def rows_of(feeds: Feeds, rows: slice) -> dict[str, NDArray[Any]]:
-    """Some rows of every array."""
-    return {name: x[rows] for name, x in feeds.items()}
 
 
 def run_torch(module: nn.Module, signature: Signature, feeds: Feeds, *, dtype: torch.dtype, rows: int = 256) -> Outputs:

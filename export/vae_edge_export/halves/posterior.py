@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 from vae_edge_runtime.errors import AdaptError
 
 from ..adapters import Encode, Recipe
-from ..scale import TO_LOGVAR, Scale
+from ..adapters.scale import TO_LOGVAR, Scale
 from .normalise import Encoded, read_encoded
 from .probe import Measured, Role, identify, measure
 from .vae import code_of

@@ -26,13 +26,12 @@ from vae_edge_runtime.format.specs import (
 from vae_edge_runtime.scoring.heads import posterior_noise
 from vae_edge_runtime.scoring.inputs import check_condition
 
-from .adapt import AdaptedVae, adapt
-from .adapters import Recipe
-from .config import ExportConfig
-from .heads import DataUnits, DecodeGraph, EncodeGraph, SampledGraph, ScoreGraph
-from .parity import rows_of
-from .rows import ExportRows, check_classes, check_unit_interval, finite_rows_of, model_shape
-from .scale import Scale
+from ..adapters import Recipe
+from ..adapters.scale import Scale
+from ..config import ExportConfig
+from ..halves.adapt import AdaptedVae, adapt
+from ..rows import ExportRows, check_classes, check_unit_interval, finite_rows_of, model_shape, rows_of
+from .modules import DataUnits, DecodeGraph, EncodeGraph, SampledGraph, ScoreGraph
 
 Array = NDArray[Any]
 

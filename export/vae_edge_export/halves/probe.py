@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..scale import TO_LOGVAR, Scale, to_std
-from ..user_lines import caller
+from ..adapters.scale import TO_LOGVAR, Scale, to_std
+from ..tracing.user_lines import caller
 
 _RTOL = 1e-3
 _MAX_RECORDED = 4096

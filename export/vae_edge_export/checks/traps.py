@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime.format.specs import InputSpec
 
-from .verdict import auroc
+from ..agreement import auroc
 
 Array = NDArray[Any]
 

@@ -11,8 +11,8 @@ from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.format.specs import PriorSpec, element_count
 from vae_edge_runtime.sampling.prior import mixture_bytes, table_bytes
 
-from .adapt import AdaptedVae
-from .adapters import Prior
+from ..adapters import Prior
+from ..halves.adapt import AdaptedVae
 
 MEMBER = "prior.bin"
 _MOST_TABLE_ENTRIES = 1 << 20

@@ -12,7 +12,7 @@ from vae_edge_runtime.errors import AdaptError
 from vae_edge_runtime.format.specs import LatentKind, element_count
 
 from ..adapters import Decode, Encode, Prior
-from ..scale import Scale, to_logvar
+from ..adapters.scale import Scale, to_logvar
 from .normalise import Encoded, read_decoded, read_encoded
 from .probe import Role
 

@@ -7,12 +7,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from vae_edge_export.gates import DEFAULT_GATES
 from vae_edge_export.precision.activations import ranges, run, session_of
-from vae_edge_export.precision.along import ALONG, ARITHMETIC, MOVES, nodes_along
-from vae_edge_export.precision.body import Body, Layer, find_bodies
+from vae_edge_export.precision.between_layers import ALONG, ARITHMETIC, MOVES, nodes_along
 from vae_edge_export.precision.fidelity import score_noise
-from vae_edge_export.precision.gates import DEFAULT_GATES
-from vae_edge_export.precision.products import products, worth_sparing
+from vae_edge_export.precision.layers import Body, Layer, find_bodies
+from vae_edge_export.precision.multiplications import products, worth_sparing
 from vae_edge_export.precision.quantise import quantise
 from vae_edge_export.precision.search import _ranks_pass
 

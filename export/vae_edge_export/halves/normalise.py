@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vae_edge_runtime.errors import AdaptError
 
-from ..scale import TO_LOGVAR, Scale
+from ..adapters.scale import TO_LOGVAR, Scale
 
 MEAN_NAMES = ("mean", "mu", "loc", "z_mean", "z_mu", "mu_z", "embedding")
 SCALE_NAMES: dict[str, Scale] = {

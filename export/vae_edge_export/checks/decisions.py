@@ -14,10 +14,10 @@ from vae_edge_runtime.scoring.calibrate import Calibrated
 from vae_edge_runtime.scoring.heads import head_scores, posterior_noise
 from vae_edge_runtime.session import ROWS_PER_RUN
 
-from .build import BuiltGraphs
-from .config import ExportConfig
-from .parity import Reference, rows_of, run_backend
-from .rows import ExportRows
+from ..config import ExportConfig
+from ..graphs.build import BuiltGraphs
+from ..rows import ExportRows, rows_of
+from .parity import Reference, run_backend
 from .traps import ROWS, spring_traps
 from .verdict import check_verdict
 

@@ -35,9 +35,9 @@ from vae_edge_runtime.format.specs import (
 )
 from vae_edge_runtime.format.stream_rules import StreamSpec
 
-from .config import ExportConfig
-from .trace import IR_VERSION, OPSET
-from .weights import SplitGraphs
+from ..config import ExportConfig
+from ..tracing.trace import IR_VERSION, OPSET
+from .split_weights import SplitGraphs
 
 GOLDEN_INPUT, GOLDEN_CONDITION = "golden/input.bin", "golden/condition.bin"
 _OLDEST_ONNXRUNTIME = "1.17"

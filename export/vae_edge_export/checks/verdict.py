@@ -2,48 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_edge_runtime.errors import InputError, VerdictFailed
+from vae_edge_runtime.errors import VerdictFailed
 from vae_edge_runtime.format.manifest import Verdict
 
-from .config import ExportConfig
+from ..agreement import auroc, rank_correlation
+from ..config import ExportConfig
 
 Scores = NDArray[np.float32]
 
-
-def ranks(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Ranks from 1, ties given their mean rank, (n,) float64."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return (last - (counts - 1) / 2.0)[inverse]
-
-
-def rank_correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Spearman's rho: Pearson's correlation of the ranks; 1 where both are constant."""
-    ra, rb = ranks(a), ranks(b)
-    ra, rb = ra - ra.mean(), rb - rb.mean()
-    size = float(np.sqrt((ra * ra).sum() * (rb * rb).sum()))
-    if size == 0:
-        return 1.0 if bool((ra == 0).all() and (rb == 0).all()) else 0.0
-    return float((ra * rb).sum() / size)
-
-
-def auroc(scores: NDArray[Any], is_anomaly: NDArray[np.bool_]) -> float:
-    """Probability that an anomaly scores above a normal row, ties count half (Mann & Whitney 1947).
-
-    Raises:
-        InputError: one of the two classes is empty.
-    """
-    positives = int(is_anomaly.sum())
-    negatives = len(scores) - positives
-    if positives == 0 or negatives == 0:
-        raise InputError("evaluation labels need both normal (0) and anomalous (1) rows")
-    rank_sum = float(ranks(scores)[is_anomaly].sum())
-    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
+SAME_SCORE = 1e-5
+"""Two scores this close, relative to their size, are one score in float32: engines add up in different orders and
+differ by up to 2e-6 (measured). Where the threshold lies between two such scores no decision has flipped."""
 
 
 def measure_verdict(
@@ -55,7 +27,8 @@ def measure_verdict(
 ) -> Verdict:
     """Two sets of scores of the same held-out rows, (n,) float32 each, compared.
 
-    Score errors are relative to max(abs(score), rms of PyTorch's scores).
+    Score errors are relative to max(abs(score), rms of PyTorch's scores). A decision has flipped where it differs
+    and the scores differ by more than ``SAME_SCORE``.
 
     Args:
         thresholds: of the artefact's scores, and of PyTorch's.
@@ -63,12 +36,13 @@ def measure_verdict(
     difference = np.abs(artefact.astype(np.float64) - torch_scores.astype(np.float64))
     size = np.maximum(np.abs(torch_scores), np.sqrt(np.mean(np.square(torch_scores, dtype=np.float64))))
     relative = difference / np.where(size > 0, size, 1.0)
+    differs = (artefact > thresholds[0]) != (torch_scores > thresholds[1])
     return Verdict(
         rows=len(artefact),
         score_error_max=float(relative.max()),
         score_error_p99=float(np.quantile(relative, 0.99)),
         rank_correlation=rank_correlation(artefact, torch_scores),
-        flipped=int(((artefact > thresholds[0]) != (torch_scores > thresholds[1])).sum()),
+        flipped=int((differs & (relative > SAME_SCORE)).sum()),
         auroc=None if labels is None else auroc(artefact, labels),
         auroc_torch=None if labels is None else auroc(torch_scores, labels),
     )

@@ -1,0 +1,1 @@
+"""Members and manifest of a bundle, from finished variants."""

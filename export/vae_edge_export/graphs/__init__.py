@@ -1,0 +1,1 @@
+"""The graphs as torch modules, which are traced and compared with."""
