@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import Bundle, DataError, VaeEdgeError, __version__, load, verify
+from .device.devices import help_text
 from .device.doctor import findings, read_machine
 from .format.schema import schema_text
 from .scoring.score_table import score_columns, to_csv, to_rows
@@ -59,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
         if name not in ("schema", "doctor"):
             command.add_argument("bundle", help="a .vaeb file")
         if name in ("verify", "score"):
-            command.add_argument("--device", default="cpu" if name == "verify" else "auto", help="default: %(default)s")
+            command.add_argument(
+                "--device", default="cpu" if name == "verify" else "auto", help=f"{help_text()}; default: %(default)s"
+            )
             command.add_argument("--allow-fallback", action="store_true", help="run on the CPU if it is absent")
             command.add_argument("--threads", type=int, help="of one run; default: the engine's choice")
         if name == "build":

@@ -121,9 +121,17 @@ class StorageError(VaeEdgeError, OSError):
 
 
 class ProviderUnavailable(VaeEdgeError, RuntimeError):
-    """The device asked for is not available, and nothing else was asked for."""
+    """The device asked for is not available, and nothing else was asked for.
+
+    Attributes:
+        problem: what is wrong, without what to do about it.
+    """
 
     exit_code = 3
+
+    def __init__(self, problem: str, *, remedy: str = "") -> None:
+        self.problem = problem
+        super().__init__(f"{problem}: {remedy}" if remedy else problem)
 
 
 class BackendError(VaeEdgeError, RuntimeError):

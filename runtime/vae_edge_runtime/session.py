@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends.registry import open_backend
+from .backends.opening import open_backend
+from .device.devices import find_device
 from .device.tuned import find_choice
 from .errors import InputError, OptionError, PairMismatch, SessionClosed
 from .format.bundle import Bundle
@@ -47,12 +48,12 @@ def load(
 
     Args:
         path: the ``.vaeb`` file.
-        device: ``cpu``, ``openvino``, ``openvino-bf16``, ``cuda``, ``tensorrt``: that one or an error.
-            ``auto``: CUDA where ONNX Runtime offers it, else the CPU; ``VAE.info`` says which, and why.
+        device: a name in the table ``device.devices``, such as ``cpu`` or ``tensorrt``: that device or an error.
+            ``auto`` tries the devices that the table ranks, first CUDA, then the CPU; ``VAE.info`` says which runs.
         variant: a precision in the bundle; ``auto`` takes fp32 where there is one.
             Where device, variant, threads and spin are all left alone, what ``vae-edge tune`` chose is taken.
         allow_fallback: run on the CPU, visibly degraded, where the device is not to be had.
-        threads: within one run; None leaves it to the engine.
+        threads: within one run; None leaves it to the engine. A device that takes no threads, or no spin, refuses it.
         spin: whether threads of ONNX Runtime that wait keep their cores busy: faster on cores of its own, slow and
             unsteady where other work needs them. None leaves it to the engine, which spins.
 
@@ -96,8 +97,8 @@ class VAE:
         self._idle = threading.Condition(self._lock)
         self._running, self._closed = 0, False
         try:
-            if self._backend.describe().device != "cpu":
-                self._backend.prepare("score")  # whether an accelerator works is known only by trying
+            if find_device(self._backend.describe().device).prepare_at_start:
+                self._backend.prepare("score")
         except BaseException:
             self._backend.close()
             raise

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -254,6 +255,22 @@ def test_the_engine_is_told_whether_to_spin(tiny_path: Path, spin: bool, entry: 
 def test_unknown_options_list_the_valid_ones(tiny_path: Path, option: dict[str, object]) -> None:
     with pytest.raises(OptionError, match=r"valid are|has fp32|whole number|spin is"):
         load(tiny_path, **option)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("device", "option", "takers"),
+    [
+        ("tensorrt", {"threads": 4}, "auto, cpu, openvino, openvino-bf16, cuda"),
+        ("tensorrt", {"spin": False}, "auto, cpu, cuda"),
+        ("openvino", {"spin": True}, "auto, cpu, cuda"),
+    ],
+)
+@pytest.mark.parametrize("allow_fallback", [False, True])
+def test_an_option_that_the_device_does_not_take_is_refused_with_the_devices_that_do(
+    tiny_path: Path, device: str, option: dict[str, Any], takers: str, allow_fallback: bool
+) -> None:
+    with pytest.raises(OptionError, match=f"'{device}' does not take .*: {takers}$"):
+        load(tiny_path, device=device, allow_fallback=allow_fallback, **option)
 
 
 def test_who_only_scores_never_loads_encode_and_decode(tiny: TinyBundle) -> None:

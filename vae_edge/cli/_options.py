@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from vae_edge_runtime.device.devices import help_text
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.format.stream_rules import AlarmSpec
 
@@ -14,9 +15,7 @@ Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .vaeb file.", 
 Source = Annotated[
     Path, typer.Argument(metavar="PATH", help="Folder of images, .npy, .npz, .csv or .parquet.", show_default=False)
 ]
-Device = Annotated[
-    str, typer.Option(help="auto, cpu, openvino, openvino-bf16, cuda or tensorrt: that one, or an error.")
-]
+Device = Annotated[str, typer.Option(help=f"That device, or an error: {help_text()}.")]
 Variant = Annotated[str, typer.Option(help="auto, or a precision in the bundle.")]
 AllowFallback = Annotated[
     bool, typer.Option("--allow-fallback", help="Run on the CPU, visibly, if the device is absent.")

@@ -14,6 +14,7 @@ from vae_edge.bench.rows import Rows
 from vae_edge.bench.run import bench, steps
 from vae_edge_runtime import Bundle
 from vae_edge_runtime.dependencies import require
+from vae_edge_runtime.device.devices import devices as all_devices
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.files import refuse_existing, write_atomic
 
@@ -32,12 +33,17 @@ def run(
         str | None, typer.Option(help="Of the bundle, comma separated; default: all.", show_default=False)
     ] = None,
     devices: Annotated[
-        str, typer.Option(help="cpu, openvino, openvino-bf16, cuda, tensorrt, comma separated: those, or an error.")
+        str, typer.Option(help=f"Comma separated, those or an error: {', '.join(row.name for row in all_devices())}.")
     ] = "cpu",
     batches: Annotated[str, typer.Option(help="Rows per call, comma separated.")] = "1,32",
     threads: Annotated[
-        str, typer.Option(help="Threads of one run, comma separated; auto: the engine's choice.")
-    ] = "1,auto",
+        str | None,
+        typer.Option(
+            help="Threads of one run, comma separated; auto: the engine's choice. Default: 1,auto on devices that "
+            "take a number.",
+            show_default=False,
+        ),
+    ] = None,
     task: Annotated[str, typer.Option(help="What one call does: score, encode or sample.")] = "score",
     rounds: Annotated[
         int | None, typer.Option(min=1, help="Of 6 calls per cell; default 20.", show_default=False)
@@ -83,10 +89,10 @@ def run(
     )
     with Bundle.open(bundle) as opened:
         spec = opened.manifest.input
-    found = _labelled.read_labelled(
+    table = _labelled.read_labelled(
         spec, rows, labels, label_column, window=window, stride=stride, columns=columns, size=image_size
     )
-    used = None if found is None else Rows(found[0].x, found[0].condition, found[1], str(rows), "file")
+    used = None if table is None else Rows(table[0].x, table[0].condition, table[1], str(rows), "file")
     with _console.progress("measuring", steps(bundle, plan)) as step:
         report = bench(bundle, plan, used, progress=lambda label: step(label=label))
     if output is not None:
@@ -144,16 +150,16 @@ def _cell_line(c: CellFigures, with_ratio: bool, with_energy: bool) -> list[obje
 
 
 def _variant_line(v: VariantFigures, with_scores: bool, with_labels: bool) -> list[object]:
-    cold, found = v.cold_start, v.agreement
+    cold, agreement = v.cold_start, v.agreement
     line: list[object] = [v.variant, v.device, "-" if cold is None else f"{cold.total_s:.3f}"]
     peak = None if cold is None else cold.peak_rss_bytes
     line += ["-" if cold is None else "unknown" if peak is None else f"{peak / 1e6:.1f}", f"{v.graph_bytes / 1e6:.3f}"]
     if with_scores:
-        line += ["", "", "", ""] if found is None else [
-            f"{found.error_max:.2g}",
-            f"{found.rank_correlation:.5f}",
-            "-" if found.decisions_differ is None else found.decisions_differ,
-            "-" if found.agreement is None else f"{found.agreement:.2%}",
+        line += ["", "", "", ""] if agreement is None else [
+            f"{agreement.error_max:.2g}",
+            f"{agreement.rank_correlation:.5f}",
+            "-" if agreement.decisions_differ is None else agreement.decisions_differ,
+            "-" if agreement.agreement is None else f"{agreement.agreement:.2%}",
         ]  # fmt: skip
     if with_labels:
         change = "" if v.auroc_change is None else f"{v.auroc_change:+.4f}"
@@ -166,6 +172,6 @@ def _ms(value: float | None) -> str:
     return "-" if value is None else f"{value:#.3g}" if value < 100 else f"{value:.0f}"
 
 
-def _ratio(found: Ratio) -> str:
-    interval = "" if found.low is None or found.high is None else f" [{found.low:.2f}, {found.high:.2f}]"
-    return f"{found.median:.2f}{interval}"
+def _ratio(times: Ratio) -> str:
+    interval = "" if times.low is None or times.high is None else f" [{times.low:.2f}, {times.high:.2f}]"
+    return f"{times.median:.2f}{interval}"

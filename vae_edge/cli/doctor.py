@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vae_edge_runtime import verify
-from vae_edge_runtime.device.doctor import Finding, findings, read_machine
+from vae_edge_runtime.device.doctor import Finding, findings, read_machine, ready_devices
 from vae_edge_runtime.errors import VaeEdgeError
 
 from . import _console, _options
@@ -19,7 +19,10 @@ EXAMPLE = "vae-edge doctor pump.vaeb"
 
 def run(
     bundle: Annotated[
-        Path | None, typer.Argument(help="A .vaeb file to prove on the CPU of this machine.", show_default=False)
+        Path | None,
+        typer.Argument(
+            help="A .vaeb file to prove on the first engine of this machine that needs no GPU.", show_default=False
+        ),
     ] = None,
     json: _options.Json = False,
 ) -> None:
@@ -28,27 +31,28 @@ def run(
     Changes nothing. Exits with 3 where something is wrong, with 0 otherwise.
     """
     readings = read_machine()
-    found = findings(readings)
+    judged = findings(readings)
     if bundle is not None:
-        found.append(_proven(bundle))
+        ready = [row.name for row in ready_devices(readings) if row.exact and not row.gpu]
+        judged.append(_proven(bundle, ready[0] if ready else "cpu"))
     if json:
-        _console.print_json(NAME, {"findings": [f.to_dict() for f in found], "readings": readings.to_dict()})
+        _console.print_json(NAME, {"findings": [f.to_dict() for f in judged], "readings": readings.to_dict()})
     else:
-        for finding in found:
+        for finding in judged:
             _console.say(f"{finding.level:<8} {finding.subject:<12} {finding.what}")
             if finding.remedy:
                 _console.say(f"{'':<21} -> {finding.remedy}")
-    if any(finding.level == "error" for finding in found):
+    if any(finding.level == "error" for finding in judged):
         raise typer.Exit(3)
 
 
-def _proven(bundle: Path) -> Finding:
+def _proven(bundle: Path, device: str) -> Finding:
     try:
-        checked = verify(bundle, device="cpu")
+        checked = verify(bundle, device=device)
     except VaeEdgeError as error:
         return Finding("error", "bundle", f"{type(error).__name__}: {error}")
     if checked.ok:
-        return Finding("ok", "bundle", f"{bundle}: {len(checked.checks)} golden outputs are right on the CPU")
+        return Finding("ok", "bundle", f"{bundle}: {len(checked.checks)} golden outputs are right on {device}")
     worst = max(checked.checks, key=lambda c: c.max_relative / c.tolerance_relative)
     return Finding(
         "error",

@@ -11,6 +11,7 @@ from vae_edge.bench.rows import Rows
 from vae_edge.tune import Limits, TuneReport
 from vae_edge.tune import tune as find
 from vae_edge_runtime import Bundle
+from vae_edge_runtime.device.devices import devices as all_devices
 from vae_edge_runtime.device.tuned import forget_choice
 from vae_edge_runtime.errors import OptionError
 
@@ -33,7 +34,7 @@ def run(
     devices: Annotated[
         str | None,
         typer.Option(
-            help="Of cpu, openvino, openvino-bf16, cuda, tensorrt; default: all to be had.", show_default=False
+            help=f"Of {', '.join(row.name for row in all_devices())}; default: all to be had.", show_default=False
         ),
     ] = None,
     threads: Annotated[
@@ -65,10 +66,10 @@ def run(
         return
     with Bundle.open(bundle) as opened:
         spec = opened.manifest.input
-    found = _labelled.read_labelled(
+    table = _labelled.read_labelled(
         spec, rows, None, None, window=window, stride=stride, columns=columns, size=image_size
     )
-    used = None if found is None else Rows(found[0].x, found[0].condition, found[1], str(rows), "file")
+    used = None if table is None else Rows(table[0].x, table[0].condition, table[1], str(rows), "file")
     with _console.progress("measuring", None) as step:
         report = find(
             bundle,

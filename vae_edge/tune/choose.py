@@ -54,13 +54,13 @@ def refusal(timed: Timed, limits: Limits) -> str | None:
     if limits.max_flips is not None and timed.flips is not None and timed.flips > limits.max_flips:
         return f"{timed.flips} decisions differ, at most {limits.max_flips}"
     if limits.p99_ms is not None:
-        found = latency(halves(timed)[0])
-        if found.p99_ms is None:
+        chosen_by = latency(halves(timed)[0])
+        if chosen_by.p99_ms is None:
             raise OptionError(
-                f"a p99 needs 100 calls in the rounds to choose by, there are {found.calls}: more --rounds"
+                f"a p99 needs 100 calls in the rounds to choose by, there are {chosen_by.calls}: more --rounds"
             )
-        if found.p99_ms > limits.p99_ms:
-            return f"p99 {found.p99_ms:.3g} ms, at most {limits.p99_ms:g}"
+        if chosen_by.p99_ms > limits.p99_ms:
+            return f"p99 {chosen_by.p99_ms:.3g} ms, at most {limits.p99_ms:g}"
     return None
 
 
@@ -80,8 +80,8 @@ def choose(candidates: Sequence[Timed], limits: Limits) -> int | None:
 
 
 def _clearly_faster(timed: Timed, best: Timed) -> bool:
-    found = advantage(halves(timed)[0], timed.batch, halves(best)[0], best.batch)
-    return (found.high if found.high is not None else found.median) < 1.0
+    time_ratio = advantage(halves(timed)[0], timed.batch, halves(best)[0], best.batch)
+    return (time_ratio.median if time_ratio.high is None else time_ratio.high) < 1.0
 
 
 def advantage(seconds: F64, batch: int, reference: F64, reference_batch: int) -> Ratio:

@@ -17,17 +17,14 @@ from vae_edge.bench.report import threads_text
 from vae_edge.bench.rows import Rows, golden_rows
 from vae_edge.bench.run import task_call
 from vae_edge_runtime import VAE, Bundle, load
-from vae_edge_runtime.backends.registry import DEVICES
+from vae_edge_runtime.device.devices import devices as all_devices
+from vae_edge_runtime.device.devices import find_device
 from vae_edge_runtime.device.tuned import FORMAT, Choice, store_choice, this_machine
 from vae_edge_runtime.errors import BackendError, GateFailed, MissingDependency, OptionError, ProviderUnavailable
 
 from .choose import Limits, Timed, advantage, choose, halves, refusal, reported
 
 Progress = Callable[[str], object]
-_EXPLICIT = DEVICES[1:]
-"""All but ``auto``."""
-_EXACT = tuple(device for device in _EXPLICIT if device != "openvino-bf16")
-"""Those that compute what the bundle's proofs were made with."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +100,8 @@ def tune(
             fp32 in float32 competes, because a few rows say nothing about decisions.
         limits: on the p99 of a call and on decisions that differ from fp32's.
         variants, devices, threads: that compete; empty: all of the bundle, all to be had, 1 and all cores.
-            TensorRT and the GPU take no number of threads. Several threads on the CPU compete twice, spinning
-            while they wait, as is ONNX Runtime's own habit, and not.
+            Threads, and whether they spin, vary on the devices whose row in the table says so. Several threads of
+            ONNX Runtime on the CPU compete twice: spinning while they wait, as is its habit, and not spinning.
         batches: rows of a call; the one with most rows per second wins.
         rounds: half of them choose, half report; at least 12, so that each half has an interval.
         keep: write the choice for ``load``. folder: of choices; None: the user's cache.
@@ -118,9 +115,13 @@ def tune(
     limits = limits or Limits()
     if rounds < 12:
         raise OptionError(f"rounds is {rounds}; at least 12, half of them to choose and half to report")
-    devices = devices or (_EXACT if rows is None else _EXPLICIT)
-    if unknown := set(devices) - set(_EXPLICIT):
-        raise OptionError(f"device is {min(unknown)!r}; valid are {', '.join(_EXPLICIT)}")
+    known = all_devices()
+    # Without rows no decision is compared, so only what computes as the bundle's proofs were made competes.
+    devices = devices or [row.name for row in known if row.exact or rows is not None]
+    if unknown := set(devices) - {row.name for row in known}:
+        raise OptionError(f"device is {min(unknown)!r}; valid are {', '.join(row.name for row in known)}")
+    if any(threads) and not any("threads" in find_device(name).tuned for name in devices):
+        raise OptionError(f"none of the devices {', '.join(devices)} is tuned by a number of threads: leave it out")
     with Bundle.open(path) as bundle, ExitStack() as stack:
         manifest, bundle_id = bundle.manifest, bundle.bundle_id
         reference = bundle.choose_variant("auto")
@@ -170,14 +171,14 @@ def _sessions(
     path: Path, variants: Sequence[str], devices: Sequence[str], threads: Sequence[int | None], stack: ExitStack
 ) -> tuple[dict[Key, VAE], dict[str, str]]:
     """A session per candidate that can be opened, and why a device or variant has none."""
-    found: dict[Key, VAE] = {}
+    sessions: dict[Key, VAE] = {}
     absent: dict[str, str] = {}
     for device, variant in itertools.product(devices, variants):
         if device in absent:
             continue
         for count, spin in _ways(device, threads):
             try:
-                found[variant, device, count, spin] = stack.enter_context(
+                sessions[variant, device, count, spin] = stack.enter_context(
                     load(path, variant=variant, device=device, threads=count, spin=spin)
                 )
             except (ProviderUnavailable, MissingDependency) as error:
@@ -186,43 +187,42 @@ def _sessions(
             except BackendError as error:  # int8-cpu on TensorRT
                 absent[f"{variant} on {device}"] = str(error)
                 break
-    if not found:
+    if not sessions:
         raise ProviderUnavailable("; ".join(f"{name}: {why}" for name, why in absent.items()))
     order = {name: i for i, name in enumerate(variants)}
-    return dict(sorted(found.items(), key=lambda item: order[item[0][0]])), absent
+    return dict(sorted(sessions.items(), key=lambda item: order[item[0][0]])), absent
 
 
 def _ways(device: str, threads: Sequence[int | None]) -> list[tuple[int | None, bool | None]]:
     """Threads and spin of the candidates on a device."""
-    if device not in ("cpu", "openvino", "openvino-bf16"):
-        return [(None, None)]
+    tuned = find_device(device).tuned
     return [
         (count, spin)
-        for count in threads
-        for spin in ((None, False) if device == "cpu" and count != 1 else (None,))  # one thread waits for none
+        for count in (threads if "threads" in tuned else (None,))
+        for spin in ((None, False) if "spin" in tuned and count != 1 else (None,))  # one thread waits for none
     ]
 
 
 def _flips(default: VAE, sessions: dict[Key, VAE], rows: Rows) -> dict[Key, int]:
     """Decisions that differ from those of fp32 on the CPU; rows that only one of the two scores count."""
     before = default.score(rows.x, condition=rows.condition)
-    found = {}
+    flips = {}
     for key, vae in sessions.items():
         after = vae.score(rows.x, condition=rows.condition)
         differs = after.ok != before.ok
         if before.threshold is not None and after.threshold is not None:
             differs |= after.is_anomaly != before.is_anomaly
-        found[key] = int(np.count_nonzero(differs))
-    return found
+        flips[key] = int(np.count_nonzero(differs))
+    return flips
 
 
 def _candidate(key: Key, timed: Timed, default: Timed, limits: Limits) -> Candidate:
-    found = reported(timed)
+    figures = reported(timed)
     return Candidate(
         *key,
         batch=timed.batch,
-        latency=found,
-        rows_per_s=timed.batch / (found.p50_ms / 1e3),
+        latency=figures,
+        rows_per_s=timed.batch / (figures.p50_ms / 1e3),
         against_default=advantage(halves(timed)[1], timed.batch, halves(default)[1], default.batch),
         flips=timed.flips,
         refused=refusal(timed, limits),
@@ -237,11 +237,11 @@ def _why(best: Candidate) -> str:
 
 
 def _notes(rows: Rows, have: Sequence[str], competed: Sequence[str], best: Candidate) -> tuple[str, ...]:
-    found = []
+    notes = []
     if rows.kind == "golden" and len(have) > 1 and len(competed) == 1:
         others = ", ".join(name for name in sorted(have) if name not in competed)
-        found.append(f"{others} did not compete: {rows.source} say nothing about decisions; pass --rows")
+        notes.append(f"{others} did not compete: {rows.source} say nothing about decisions; pass --rows")
     low, high = best.against_default.low, best.against_default.high
     if low is not None and high is not None and low <= 1 <= high:
-        found.append("the advantage over the default is within the noise of the rounds that report it")
-    return tuple(found)
+        notes.append("the advantage over the default is within the noise of the rounds that report it")
+    return tuple(notes)

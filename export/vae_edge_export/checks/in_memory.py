@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import onnx
 
 from vae_edge_runtime.backends.base import Backend, GraphBytes
-from vae_edge_runtime.backends.registry import open_backend
+from vae_edge_runtime.backends.opening import open_backend
 
 
 @contextmanager

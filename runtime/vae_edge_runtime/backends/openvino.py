@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dependencies import require
 from ..errors import BackendError, ProviderUnavailable
-from .base import Description, GraphBytes
+from .base import Description, DeviceOptions, GraphBytes
 from .openvino_unroll import unroll_transposed
 
 
@@ -19,21 +18,21 @@ class OpenVinoBackend:
     """One compiled model per graph, and one request per call at a time.
 
     Arithmetic is float32 whatever the CPU offers, as that is what the parity of a bundle was measured in; on its
-    own OpenVINO computes in bfloat16 where it can. ``bf16`` asks for that.
+    own OpenVINO computes in bfloat16 where it can. The mode ``bf16`` asks for that.
     """
 
-    def __init__(self, load: GraphBytes, *, threads: int | None, bf16: bool = False) -> None:
-        """Start the engine.
+    def __init__(self, load: GraphBytes, options: DeviceOptions) -> None:
+        """Start the engine in the precision that ``options.candidate.mode`` names, ``f32`` or ``bf16``.
 
         Raises:
             MissingDependency: openvino is not installed.
             ProviderUnavailable: ``bf16`` on a CPU without bfloat16 arithmetic.
         """
-        self._ov = require("openvino", extra="openvino", why='device="openvino"')
-        self._load, self._threads, self._bf16 = load, threads, bf16
+        self._ov = options.import_engine()
+        self._load, self._options, self._bf16 = load, options, options.candidate.mode == "bf16"
         self._core = self._ov.Core()
-        if bf16 and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise ProviderUnavailable('this CPU has no bfloat16 arithmetic: pass device="openvino"')
+        if self._bf16 and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise ProviderUnavailable("this CPU has no bfloat16 arithmetic", remedy='pass device="openvino"')
         self._lock = threading.Lock()
         self._compiled: dict[str, Any] = {}
         self._idle: dict[str, list[Any]] = {}
@@ -47,10 +46,10 @@ class OpenVinoBackend:
             return idle.pop() if idle else self._compiled[graph].create_infer_request()
 
     def _compile(self, graph: str) -> Any:
-        precision = "bf16" if self._bf16 else "f32"
+        precision = self._options.candidate.mode
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
-        if self._threads is not None:
-            settings["INFERENCE_NUM_THREADS"] = self._threads
+        if self._options.threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = self._options.threads
         try:
             model = self._core.read_model(self._load(graph))
             if self._bf16:
@@ -64,12 +63,12 @@ class OpenVinoBackend:
         request = self._request(graph)
         try:
             request.infer({name: np.ascontiguousarray(array) for name, array in feeds.items()}, share_inputs=True)
-            found = [np.array(request.get_tensor(name).data) for name in outputs]  # the request's own is reused
+            copies = [np.array(request.get_tensor(name).data) for name in outputs]  # the request's own is reused
         except RuntimeError as error:
             raise BackendError(f"openvino failed running graph '{graph}': {_last_line(error)}") from error
         with self._lock:
             self._idle.get(graph, []).append(request)
-        return found
+        return copies
 
     def prepare(self, graph: str) -> None:
         """Compile a graph now, so that its errors come now."""
@@ -83,8 +82,8 @@ class OpenVinoBackend:
             backend="openvino",
             engine_version=self._version,
             provider="CPU, bfloat16" if self._bf16 else "CPU",
-            device="openvino-bf16" if self._bf16 else "openvino",
-            threads=self._threads,
+            device=self._options.device.name,
+            threads=self._options.threads,
             degraded_reason=None,
         )
 

@@ -27,29 +27,31 @@ def unroll_transposed(model: Any) -> int:
     def numbers(*values: int) -> Any:
         return ops.constant(np.array(values, np.int64))
 
-    found = 0
+    replaced = 0
     for node in model.get_ordered_ops():
         weight = node.input_value(1).get_node() if node.get_type_name() == "ConvolutionBackpropData" else None
         if weight is None or weight.get_type_name() != "Constant" or node.get_input_size() != 2:
             continue
-        said = node.get_attributes()
-        stride, size = said["strides"][0], weight.data.shape[2:]
-        if said["strides"] != [stride, stride] or stride == 1 or set(said["dilations"]) != {1}:
+        attributes = node.get_attributes()
+        stride, size = attributes["strides"][0], weight.data.shape[2:]
+        if attributes["strides"] != [stride, stride] or stride == 1 or set(attributes["dilations"]) != {1}:
             continue
         phases = sub_kernels(weight.data, stride)
         taps = phases.shape[2:]
         ends = [
             pad + stride * tap - length - extra
-            for pad, tap, length, extra in zip(said["pads_end"], taps, size, said["output_padding"], strict=True)
+            for pad, tap, length, extra in zip(
+                attributes["pads_end"], taps, size, attributes["output_padding"], strict=True
+            )
         ]
-        if said["auto_pad"] not in ("explicit", "notset") or min(ends) < 0:
+        if attributes["auto_pad"] not in ("explicit", "notset") or min(ends) < 0:
             continue
         around = [tap - 1 for tap in taps]
         convolution = ops.convolution(node.input_value(0), ops.constant(phases), [1, 1], around, around, [1, 1])
-        beside = ops.depth_to_space(convolution, "blocks_first", stride)
+        interleaved = ops.depth_to_space(convolution, "blocks_first", stride)
         stop = numbers(*(-end if end else np.iinfo(np.int64).max for end in ends))
-        cropped = ops.slice(beside, numbers(*said["pads_begin"]), stop, numbers(1, 1), numbers(2, 3))
+        cropped = ops.slice(interleaved, numbers(*attributes["pads_begin"]), stop, numbers(1, 1), numbers(2, 3))
         node.output(0).replace(cropped.output(0))
-        found += 1
+        replaced += 1
     model.validate_nodes_and_infer_types()
-    return found
+    return replaced

@@ -8,15 +8,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ..dependencies import require
+from ..device.devices import devices
 from ..errors import BackendError, ProviderUnavailable
-from .base import Description, GraphBytes, GraphFile
+from .base import Description, DeviceOptions, GraphBytes
 
-_PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
+_CPU, _CUDA, _TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+_BESIDE = {_CPU: (), _CUDA: (_CPU,), _TENSORRT: (_CUDA, _CPU)}
+"""What runs the nodes that a provider leaves: TensorRT leaves some to CUDA, CUDA leaves shape arithmetic to the CPU."""
+_CACHE = "onnxruntime-tensorrt"
 _FATAL_ONLY = 4
 
 
@@ -27,37 +26,28 @@ class OrtBackend:
     onnxruntime warns and continues on the CPU when CUDA cannot be loaded.
     """
 
-    def __init__(
-        self,
-        load: GraphBytes,
-        *,
-        device: str,
-        allow_fallback: bool,
-        threads: int | None,
-        degraded_reason: str | None = None,
-        file: GraphFile | None = None,
-        spin: bool | None = None,
-    ) -> None:
-        self._ort = require("onnxruntime", extra="cpu", why="running a bundle")
-        self._load, self._file, self._threads, self._spin = load, file, threads, spin
+    def __init__(self, load: GraphBytes, options: DeviceOptions) -> None:
+        """Import onnxruntime and see whether it has the provider that ``options.candidate.mode`` names.
+
+        Raises:
+            MissingDependency: onnxruntime is not installed.
+            ProviderUnavailable: its build does not have the provider.
+        """
+        self._ort = options.import_engine()
+        self._load, self._options, self._provider = load, options, options.candidate.mode
         self._lock = threading.Lock()
         self._sessions: dict[str, Any] = {}
-        self._degraded_reason = degraded_reason
-        available = self._ort.get_available_providers()
-        if device == "auto":
-            device = "cuda" if _PROVIDERS["cuda"] in available else "cpu"
-            allow_fallback = True
-        self._device, self._allow_fallback = device, allow_fallback
-        if _PROVIDERS[device] not in available:
-            names = ", ".join(d for d, p in _PROVIDERS.items() if p in available)
-            self._fall_back(f"'{device}' is not in this onnxruntime (has: {names})")
+        self._available = self._ort.get_available_providers()
+        if self._provider not in self._available:
+            here = [row.name for row in devices() for candidate in row.candidates
+                    if candidate.engine == options.candidate.engine and candidate.mode in self._available]  # fmt: skip
+            raise self._unavailable(f"'{options.device.name}' is not in this onnxruntime (has: {', '.join(here)})")
 
-    def _fall_back(self, problem: str) -> None:
-        if not self._allow_fallback or self._device == "cpu":
-            remedy = "install a build that has it (on a Jetson the JetPack wheel)"
-            raise ProviderUnavailable(f'{problem}: {remedy}, or pass device="cpu", or allow_fallback=True')
-        self._device, self._degraded_reason = "cpu", f"{problem}; running on cpu"
-        self._sessions.clear()  # every graph of one session runs on one device
+    def _unavailable(self, problem: str) -> ProviderUnavailable:
+        remedy = "install a build that has it (on a Jetson the JetPack wheel)"
+        if self._options.device.fallback is not None:
+            remedy += f', or pass device="{self._options.device.fallback}", or allow_fallback=True'
+        return ProviderUnavailable(problem, remedy=remedy)
 
     def _session(self, graph: str) -> Any:
         session = self._sessions.get(graph)
@@ -71,54 +61,53 @@ class OrtBackend:
 
     def _create(self, graph: str) -> Any:
         # TensorRT names what it caches by a file's name, so it gets none.
-        if self._file is None or self._device == "tensorrt":
-            return self._create_from(graph, self._load(graph))
-        with self._file(graph) as source:
-            return self._create_from(graph, source)
+        if self._options.file is None or self._provider == _TENSORRT:
+            raw = self._load(graph)
+            return self._create_from(graph, raw, self._tensorrt_settings(raw) if self._provider == _TENSORRT else {})
+        with self._options.file(graph) as source:
+            return self._create_from(graph, source, {})
 
-    def _create_from(self, graph: str, source: str | bytes) -> Any:
-        provider = _PROVIDERS[self._device]
-        options = self._ort.SessionOptions()
-        options.log_severity_level = _FATAL_ONLY  # problems come as exceptions, not as lines on stderr
-        if self._threads is not None:
-            options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        if self._spin is not None:
-            options.add_session_config_entry("session.intra_op.allow_spinning", str(int(self._spin)))
-        # TensorRT leaves single nodes to CUDA, CUDA leaves shape arithmetic to the CPU.
-        chain = {"cpu": ["cpu"], "cuda": ["cuda", "cpu"], "tensorrt": ["tensorrt", "cuda", "cpu"]}[self._device]
-        settings = self._tensorrt_settings(source) if isinstance(source, bytes) and self._device == "tensorrt" else {}
+    def _create_from(self, graph: str, source: str | bytes, settings: Mapping[str, str]) -> Any:
+        session_options = self._ort.SessionOptions()
+        session_options.log_severity_level = _FATAL_ONLY  # problems come as exceptions, not as lines on stderr
+        if self._options.threads is not None:
+            session_options.intra_op_num_threads = self._options.threads
+        session_options.inter_op_num_threads = 1
+        if self._options.spin is not None:
+            entry = str(int(self._options.spin))
+            session_options.add_session_config_entry("session.intra_op.allow_spinning", entry)
+        others = [name for name in _BESIDE.get(self._provider, (_CPU,)) if name in self._available]
+        device = self._options.device
         try:
             session = self._ort.InferenceSession(
                 source,
-                sess_options=options,
-                providers=[
-                    (_PROVIDERS[name], settings if name == "tensorrt" else {})
-                    for name in chain
-                    if _PROVIDERS[name] in self._ort.get_available_providers()
-                ],
+                sess_options=session_options,
+                providers=[(self._provider, settings), *((name, {}) for name in others)],
                 enable_fallback=0,
             )
         except Exception as error:  # its 15 exception classes share no base of their own
-            if self._device == "cpu":
+            if device.fallback is None:  # the device is there for certain, so the graph is to blame
                 raise BackendError(f"onnxruntime {self._ort.__version__} refused graph '{graph}': {error}") from error
-            self._fall_back(f"'{self._device}' failed to load graph '{graph}' ({_first_line(error)})")
-            return self._create(graph)
-        if session.get_providers()[0] != provider:
-            self._fall_back(f"onnxruntime could not start '{self._device}' (it lists it, its libraries did not load)")
-            return self._create(graph)
+            raise self._unavailable(f"'{device.name}' failed to load graph '{graph}' ({_first_line(error)})") from error
+        if session.get_providers()[0] != self._provider:
+            raise self._unavailable(
+                f"onnxruntime could not start '{device.name}' (it lists it, its libraries did not load)"
+            )
         return session
 
     def _tensorrt_settings(self, raw: bytes) -> dict[str, str]:
         """Options of the TensorRT provider: engines kept between processes, one range of batches instead of a
         build for every new one, and the workspace that ``trt.BuildOptions`` has.
+
+        Each graph has a folder of its own: the provider names an engine by the nodes of its graph and not by
+        their weights, so that in a shared folder a retrained model would run on the old engine.
         """
         from ..device.cache import cache_folder, private_folder
+        from ..device.compiled import graph_folder
         from ..format.onnx_scan import scan
         from .tensorrt.builder import BuildOptions
 
         options = BuildOptions()
-        folder = private_folder(cache_folder("onnxruntime-tensorrt"))
         inputs = scan(raw).inputs
         shapes = {
             f"trt_profile_{which}_shapes": ",".join(
@@ -128,9 +117,9 @@ class OrtBackend:
         }
         return {
             "trt_engine_cache_enable": "True",
-            "trt_engine_cache_path": folder,
+            "trt_engine_cache_path": graph_folder(_CACHE, raw),
             "trt_timing_cache_enable": "True",
-            "trt_timing_cache_path": folder,
+            "trt_timing_cache_path": private_folder(cache_folder(_CACHE)),  # times of kernels, whatever the weights
             "trt_max_workspace_size": str(options.workspace_bytes),
             **shapes,
         }
@@ -151,15 +140,15 @@ class OrtBackend:
     def describe(self) -> Description:
         """What runs the graphs: the provider is read back from a session where there is one."""
         session = next(iter(self._sessions.values()), None)
-        provider = session.get_providers()[0] if session else _PROVIDERS[self._device]
+        provider = session.get_providers()[0] if session else self._provider
         return Description(
             backend="onnxruntime",
             engine_version=str(self._ort.__version__),
             provider=provider,
-            device=self._device,
-            threads=self._threads,
-            degraded_reason=self._degraded_reason,
-            spin=self._spin,
+            device=self._options.device.name,
+            threads=self._options.threads,
+            degraded_reason=None,
+            spin=self._options.spin,
         )
 
     def close(self) -> None:

@@ -34,11 +34,11 @@ def private_folder(path: str) -> str:
     """
     try:
         os.makedirs(path, mode=0o700, exist_ok=True)  # noqa: PTH103
-        found = os.stat(path)  # noqa: PTH116
+        status = os.stat(path)  # noqa: PTH116
     except OSError as error:
         raise StorageError(f"the folder {path} cannot be made ({error.strerror}): set VAE_EDGE_CACHE") from error
-    owner = os.geteuid() if hasattr(os, "geteuid") else found.st_uid
-    if found.st_uid != owner or found.st_mode & 0o022:
+    owner = os.geteuid() if hasattr(os, "geteuid") else status.st_uid
+    if status.st_uid != owner or status.st_mode & 0o022:
         raise OptionError(
             f"{path} is not yours alone, and what lies in it is run or believed: chmod go-w, or set VAE_EDGE_CACHE"
         )

@@ -12,10 +12,10 @@ from ..errors import BundleError, OptionError, StorageError
 from ..format import strict_json
 from ..record import record
 from .cache import cache_folder, private_folder
+from .devices import engines, rows_for
 from .machine import cpu_model, usable_cores
 
 FORMAT = 2
-_ENGINES = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt")
 
 
 @record(frozen=True)
@@ -41,19 +41,24 @@ class Choice:
 
 
 def find_choice(bundle_id: str, folder: str | os.PathLike[str] | None = None) -> Choice | None:
-    """The choice for a bundle on this machine; None where there is none, or one for another machine or engine."""
+    """The choice for a bundle on this machine.
+
+    None where there is no choice, or it is for another machine or engine, or for a device or an option that the
+    table does not have.
+    """
     name = f"{bundle_id}.json"
     try:
         where = cache_folder("tuned", folder)
         with open(f"{where}/{name}", "rb") as file:  # noqa: PTH123
             raw = file.read(strict_json.MAX_BYTES + 1)
         private_folder(where)
-        found = strict_json.build(Choice, strict_json.parse(raw, member=name), member=name)
+        choice = strict_json.build(Choice, strict_json.parse(raw, member=name), member=name)
+        rows_for(choice.device, {"threads": choice.threads, "spin": choice.spin})
     except (OSError, BundleError, OptionError):  # StorageError is an OSError: a user without a home has no choices
         return None
     here = (FORMAT, bundle_id, *this_machine())
-    there = (found.format, found.bundle_id, found.cpu, found.usable_cores, found.engines)
-    return found if there == here else None
+    there = (choice.format, choice.bundle_id, choice.cpu, choice.usable_cores, choice.engines)
+    return choice if there == here else None
 
 
 def store_choice(choice: Choice, folder: str | os.PathLike[str] | None = None) -> str:
@@ -88,13 +93,13 @@ def this_machine() -> tuple[str, int, dict[str, str]]:
     """CPU, cores this process may use, and installed engines with their versions."""
     from importlib import metadata  # some 20 ms, which only who has a choice to compare pays
 
-    found = {}
-    for name in _ENGINES:
+    versions = {}
+    for name in (name for engine in engines() for name in engine.distributions):
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return _cpu(), usable_cores() or os.cpu_count() or 1, found
+    return _cpu(), usable_cores() or os.cpu_count() or 1, versions
 
 
 def _cpu() -> str:

@@ -11,7 +11,7 @@ import pytest
 from tiny_bundle import TinyBundle
 
 from vae_edge_runtime import BackendError, MissingDependency, ProviderUnavailable, load, verify
-from vae_edge_runtime.backends.openvino import OpenVinoBackend
+from vae_edge_runtime.backends.opening import open_backend
 from vae_edge_runtime.backends.openvino_unroll import unroll_transposed
 
 pytest.importorskip("openvino", reason="the extra openvino is not installed")
@@ -126,7 +126,7 @@ def test_many_threads_get_their_own_numbers(tiny_path: Path) -> None:
 
 
 def test_a_graph_that_it_does_not_take_is_refused_in_its_words() -> None:
-    backend = OpenVinoBackend(lambda name: b"no onnx", threads=None)
+    backend = open_backend("openvino", lambda name: b"no onnx", allow_fallback=False, threads=None)
     with pytest.raises(BackendError, match=r"openvino \S+ refused graph 'score': \S"):
         backend.prepare("score")
 

@@ -16,6 +16,7 @@ from vae_edge_runtime.__main__ import main
 from vae_edge_runtime.device.doctor import Readings, findings, readings
 from vae_edge_runtime.device.doctor.power import read_power
 from vae_edge_runtime.device.doctor.readings import Gpu, Module, read_machine
+from vae_edge_runtime.device.machine import parse_tegra_release
 
 X86 = Readings(
     machine="x86_64",
@@ -75,6 +76,22 @@ def modules(machine: Readings, **changed: Module) -> dict[str, Module]:
 @pytest.mark.parametrize("machine", [X86, ORIN, THOR], ids=["x86", "orin", "thor"])
 def test_a_good_machine_has_no_warning_and_no_error(machine: Readings) -> None:
     assert [f for f in findings(machine) if f.level in ("warning", "error")] == []
+
+
+ONLY_OPENVINO = dataclasses.replace(
+    X86,
+    distributions={"openvino": "2026.4.1"},
+    modules=modules(X86, onnxruntime=Module(None), openvino=Module("2026.4.1")),
+)
+
+
+def test_openvino_alone_runs_bundles_and_auto_does_not_take_it() -> None:
+    found = findings(ONLY_OPENVINO)
+    assert [f for f in found if f.level == "error"] == []
+    assert not [f for f in found if "no engine runs bundles" in f.what]
+    (warning,) = [f for f in found if f.level == "warning"]
+    assert warning.what == 'device="auto" has no engine here; openvino, openvino-bf16 have'
+    assert warning.remedy == 'pass device="openvino", or pip install "vae-edge[cpu]"'
 
 
 NO_TRT = modules(ORIN, tensorrt=Module(None))
@@ -137,7 +154,7 @@ def test_every_planted_fault_is_named_with_its_remedy(
 
 def test_texts_of_real_files_are_read() -> None:
     release = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64"
-    assert readings.parse_tegra_release(release) == "36.4.3"
+    assert parse_tegra_release(release) == "36.4.3"
     assert readings.parse_nvpmodel("NV Power Mode: MAXN_SUPER\n2\n") == "MAXN_SUPER"
     assert readings.parse_meminfo("MemTotal:  100 kB\nMemAvailable: 7 kB\n")["MemAvailable"] == 7 * 1024
     assert readings.parse_os_release('NAME="x"\nPRETTY_NAME="Debian 12"\n') == "Debian 12"
@@ -150,7 +167,8 @@ def test_texts_of_real_files_are_read() -> None:
 
 @given(st.text() | st.none())
 def test_no_text_breaks_a_reader(text: str | None) -> None:
-    for name in ("tegra_release", "nvpmodel", "meminfo", "os_release", "pyvenv", "cpu_max", "cpu_flags"):
+    parse_tegra_release(text)
+    for name in ("nvpmodel", "meminfo", "os_release", "pyvenv", "cpu_max", "cpu_flags"):
         getattr(readings, f"parse_{name}")(text)
 
 

@@ -9,42 +9,29 @@ from typing import Any, cast
 
 from numpy.typing import NDArray
 
-from ..base import Description, GraphBytes
-from . import BuildOptions, Driver, EngineStore, Executor, find_binding
-from .binding import Binding
+from ..base import Description, DeviceOptions, GraphBytes
+from . import Driver, EngineStore, Executor, find_binding
 from .executor import Io
 
 
 class TensorRtBackend:
     """One engine per graph, built where none is stored, loaded when the graph is first run."""
 
-    def __init__(
-        self,
-        load: GraphBytes,
-        *,
-        driver: Driver | None = None,
-        binding: Binding | None = None,
-        store: EngineStore | None = None,
-        options: BuildOptions | None = None,
-        io: Io | None = None,
-    ) -> None:
+    def __init__(self, load: GraphBytes, options: DeviceOptions) -> None:
         """Start CUDA, then TensorRT: without a GPU some of its libraries end the process.
 
-        Args:
-            load: gives the bytes of a graph.
-            driver, binding, store: those of this machine where None.
-            options: None takes what ``vae-edge build`` chose, or the defaults.
-            io: None reads ``VAE_EDGE_TENSORRT_IO``, by default auto.
+        Engines are those that ``vae-edge build`` stored, or built with its defaults. ``VAE_EDGE_TENSORRT_IO`` says
+        how rows reach the GPU, by default auto.
 
         Raises:
             ProviderUnavailable: no GPU, or no TensorRT of 10.3 or newer.
         """
         self._load, self._options = load, options
-        self._io = cast(Io, io or os.environ.get("VAE_EDGE_TENSORRT_IO") or "auto")
-        self._driver = driver or Driver()
+        self._io = cast(Io, os.environ.get("VAE_EDGE_TENSORRT_IO") or "auto")
+        self._driver = Driver()
         try:
-            self._binding = binding or find_binding()
-            self._store = store or EngineStore(self._binding, self._driver.device)
+            self._binding = find_binding()
+            self._store = EngineStore(self._binding, self._driver.device)
         except BaseException:
             self._driver.close()
             raise
@@ -52,17 +39,15 @@ class TensorRtBackend:
         self._executors: dict[str, Executor] = {}
 
     def _executor(self, graph: str) -> Executor:
-        found = self._executors.get(graph)
-        if found is None:
+        executor = self._executors.get(graph)
+        if executor is None:
             with self._lock:
-                found = self._executors.get(graph)
-                if found is None:
-                    stored = self._store.get(graph, self._load(graph), options=self._options)
-                    found = Executor(
-                        stored.engine, binding=self._binding, driver=self._driver, graph=graph, io=self._io
-                    )
-                    self._executors[graph] = found
-        return found
+                executor = self._executors.get(graph)
+                if executor is None:
+                    engine = self._store.get(graph, self._load(graph)).form
+                    executor = Executor(engine, binding=self._binding, driver=self._driver, graph=graph, io=self._io)
+                    self._executors[graph] = executor
+        return executor
 
     def run(self, graph: str, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """Run one graph; raises BackendError where TensorRT or CUDA fails."""
@@ -80,7 +65,7 @@ class TensorRtBackend:
             backend="tensorrt",
             engine_version=self._binding.version,
             provider=" ".join(["native", *(f"({mode} i/o)" for mode in sorted(modes))]),
-            device="tensorrt",
+            device=self._options.device.name,
             threads=None,
             degraded_reason="; ".join(reasons) or None,
         )

@@ -82,9 +82,9 @@ def build(
     network = _checked(builder.create_network(flags), "creating a network", graph, log)
     parser = trt.OnnxParser(network, log)
     if not parser.parse(onnx):
-        said = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors)) or "no word"
+        reasons = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors)) or "no word"
         raise BackendError(
-            f"{binding.name} {binding.version} refused graph '{graph}': {said[:600]}. "
+            f"{binding.name} {binding.version} refused graph '{graph}': {reasons[:600]}. "
             "vae-edge lint names the usual reasons"
         )
     config = _checked(builder.create_builder_config(), "creating a builder config", graph, log)
@@ -112,15 +112,15 @@ def build(
 
 
 def _failure(binding: Binding, graph: str, options: BuildOptions, messages: list[str]) -> str:
-    said = "; ".join(messages)[-600:] or "no word"
+    log_text = "; ".join(messages)[-600:] or "no word"
     if any(sign in message for sign in _OUT_OF_MEMORY for message in messages):
         # "Could not find any implementation" is how TensorRT says that no tactic fits the memory there is.
         return (
             f"{binding.name} ran out of memory building graph '{graph}' (workspace "
             f"{options.workspace_bytes >> 20} MiB): stop other processes, add swap, or build for smaller batches. "
-            f"It said: {said}"
+            f"It said: {log_text}"
         )
-    return f"{binding.name} {binding.version} could not build graph '{graph}': {said}"
+    return f"{binding.name} {binding.version} could not build graph '{graph}': {log_text}"
 
 
 def _checked(value: Any, what: str, graph: str, log: Any) -> Any:

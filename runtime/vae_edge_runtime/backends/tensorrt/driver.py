@@ -127,9 +127,9 @@ class Driver:
 
     def allocate(self, size: int) -> int:
         """Device memory, aligned to 256 bytes at least."""
-        found = c_uint64()
-        self._call("cuMemAlloc_v2", byref(found), size, memory=size)
-        return found.value
+        address = c_uint64()
+        self._call("cuMemAlloc_v2", byref(address), size, memory=size)
+        return address.value
 
     def free(self, address: int) -> None:
         """Free device memory."""
@@ -141,9 +141,9 @@ class Driver:
         ctypes.memset(host, 0, size)
         if not mapped:
             return HostBuffer(host, 0)
-        found = c_uint64()
-        self._call("cuMemHostGetDevicePointer_v2", byref(found), host, 0)
-        return HostBuffer(host, found.value)
+        address = c_uint64()
+        self._call("cuMemHostGetDevicePointer_v2", byref(address), host, 0)
+        return HostBuffer(host, address.value)
 
     def free_host(self, buffer: HostBuffer) -> None:
         """Free pinned memory."""
@@ -172,18 +172,18 @@ class Driver:
     @contextlib.contextmanager
     def captured(self, stream: int) -> Iterator[list[int]]:
         """Record what the block enqueues instead of running it; the list then holds the launchable graph."""
-        found: list[int] = []
+        executables: list[int] = []
         self._call("cuStreamBeginCapture_v2", stream, _THREAD_LOCAL)
         graph = 0
         try:
             try:
-                yield found
+                yield executables
             except BaseException:
                 with contextlib.suppress(BackendError):  # the block's own failure says more
                     graph = self._pointer("cuStreamEndCapture", stream, after=True)
                 raise
             graph = self._pointer("cuStreamEndCapture", stream, after=True)
-            found.append(self._pointer("cuGraphInstantiateWithFlags", graph, 0))
+            executables.append(self._pointer("cuGraphInstantiateWithFlags", graph, 0))
         finally:
             if graph:
                 self._call("cuGraphDestroy", graph)
@@ -215,15 +215,15 @@ class Driver:
         )
 
     def _int(self, name: str, *arguments: int) -> int:
-        found = c_int()
-        self._call(name, byref(found), *arguments)
-        return found.value
+        value = c_int()
+        self._call(name, byref(value), *arguments)
+        return value.value
 
     def _pointer(self, name: str, *arguments: int, memory: int = 0, after: bool = False) -> int:
         """Call what writes a handle into its first argument, or, with ``after``, into its last."""
-        found = c_void_p()
-        self._call(name, *((*arguments, byref(found)) if after else (byref(found), *arguments)), memory=memory)
-        return found.value or 0
+        pointer = c_void_p()
+        self._call(name, *((*arguments, byref(pointer)) if after else (byref(pointer), *arguments)), memory=memory)
+        return pointer.value or 0
 
     def _call(self, name: str, *arguments: Any, memory: int = 0) -> None:
         code = getattr(self._library, name)(*arguments)
@@ -241,10 +241,10 @@ class Driver:
         )
 
     def _text(self, name: str, code: int) -> str:
-        found = c_char_p()
-        if getattr(self._library, name)(code, byref(found)) or found.value is None:
+        text = c_char_p()
+        if getattr(self._library, name)(code, byref(text)) or text.value is None:
             return "unknown"
-        return found.value.decode(errors="replace")
+        return text.value.decode(errors="replace")
 
 
 _REMEDY = "vae-edge doctor says what this machine lacks; device='cpu' runs without"

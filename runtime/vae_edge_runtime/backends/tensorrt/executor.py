@@ -113,14 +113,14 @@ class Executor:
             SessionClosed: after ``close``.
         """
         rows = self._check(feeds, outputs)
-        found = [np.empty((rows, *self._outputs[name].shape), self._outputs[name].dtype) for name in outputs]
+        arrays = [np.empty((rows, *self._outputs[name].shape), self._outputs[name].dtype) for name in outputs]
         with self._lane() as lane, self.driver.current():
             for start in range(0, rows, self.buckets[-1]):
                 part = slice(start, min(start + self.buckets[-1], rows))
                 lane.run({name: rows[part] for name, rows in feeds.items()}, part.stop - start)
-                for name, whole in zip(outputs, found, strict=True):
+                for name, whole in zip(outputs, arrays, strict=True):
                     whole[part] = lane.views[name][: part.stop - start]
-        return found
+        return arrays
 
     def _check(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> int:
         inputs = self._inputs
@@ -271,9 +271,9 @@ class Lane:
 
     def _capture(self, context: _Context, bucket: int) -> None:
         try:
-            with self._driver.captured(self.stream) as found:
+            with self._driver.captured(self.stream) as executables:
                 self._enqueue(context, bucket)
-            context.executable = found[0]
+            context.executable = executables[0]
         except BackendError as error:
             self._of.eager_reason = (
                 self._of.eager_reason or f"graph '{self._of.graph}' at {bucket} rows was not captured: {error}"

@@ -89,11 +89,11 @@ def prepare_engines(
             engines = []
             for name, graph, raw, step in _graphs(bundle, names, progress):
                 with driver.current():  # builders time kernels in this context, too
-                    found = store.get(graph, raw, options=options, progress=step, must_store=True, announce=False)
-                stored = None if found.path is None else str(found.path)
-                size = len(found.engine)
+                    engine = store.get(graph, raw, options=options, progress=step, must_store=True, announce=False)
+                where = None if engine.path is None else str(engine.path)
+                size = len(engine.form)
                 engines.append(
-                    PreparedEngine(name, graph, len(raw), size, found.seconds, found.built, found.reason, stored)
+                    PreparedEngine(name, graph, len(raw), size, engine.seconds, engine.built, engine.reason, where)
                 )
             return Preparation(binding.version, store.machine, str(store.folder), options, tuple(engines))
         finally:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .findings import Finding, Level, findings
+from .engines import ready_devices
+from .finding import Finding, Level
+from .findings import findings
 from .readings import Readings, read_machine
 
-__all__ = ["Finding", "Level", "Readings", "findings", "read_machine"]
+__all__ = ["Finding", "Level", "Readings", "findings", "read_machine", "ready_devices"]

@@ -6,16 +6,13 @@ The versions are those of NVIDIA's and PyPI's release pages as of November 2026,
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
 
+from .engines import device_findings, engine_findings, version_numbers
+from .finding import Finding, Level
 from .readings import Readings
 
-Level = Literal["ok", "note", "warning", "error"]
-
-OLDEST_TENSORRT, OLDEST_ONNXRUNTIME, OLDEST_NUMPY = (10, 3), (1, 17), (1, 24)
+OLDEST_NUMPY = (1, 24)
 _JETPACKS = {
     "36.4": ("JetPack 6.1 or 6.2", (3, 10)),
     "36.5": ("JetPack 6.2", (3, 10)),
@@ -26,30 +23,10 @@ _JETPACKS = {
 _LITTLE_MEMORY = 512 << 20
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing about this machine.
-
-    Attributes:
-        remedy: what to do about it; empty where there is nothing to do.
-    """
-
-    level: Level
-    subject: str
-    what: str
-    remedy: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
-
-
 def findings(r: Readings) -> list[Finding]:
     """Everything to say about a machine, in the order a person would check it."""
-    found: list[Finding] = []
-    for rule in (_board, _platform, _python, _numpy, _onnxruntime, _gpu, _tensorrt, _cpu, _memory):
-        found += rule(r)
-    return found
+    rules = (_board, _platform, _python, _numpy, _gpu, engine_findings, device_findings, _cpu, _memory)
+    return [finding for rule in rules for finding in rule(r)]
 
 
 def _board(r: Readings) -> Iterator[Finding]:
@@ -112,50 +89,10 @@ def _numpy(r: Readings) -> Iterator[Finding]:
     numpy = r.modules["numpy"]
     if numpy.version is None:
         yield Finding("error", "numpy", numpy.error or "not installed", "pip install numpy")
-    elif _version(numpy.version) < OLDEST_NUMPY:
+    elif version_numbers(numpy.version) < OLDEST_NUMPY:
         yield Finding("error", "numpy", f"{numpy.version}; vae-edge needs 1.24", "pip install --upgrade numpy")
     else:
         yield Finding("ok", "numpy", numpy.version)
-
-
-def _onnxruntime(r: Readings) -> Iterator[Finding]:
-    ort = r.modules["onnxruntime"]
-    builds = [name for name in r.distributions if name.startswith("onnxruntime")]
-    if len(builds) > 1:
-        yield Finding(
-            "error", "onnxruntime", f"{' and '.join(builds)} are both installed: they overwrite each other's files",
-            f"pip uninstall -y {' '.join(builds)}, then install the one you want",
-        )  # fmt: skip
-    if ort.version is None:
-        # On a Jetson PyPI's own wheel is the CPU build, and good for that.
-        yield Finding(
-            "error", "onnxruntime", ort.error or "not installed: no engine runs bundles",
-            'pip install "vae-edge[cpu]"' if ort.error is None else "pip install --force-reinstall onnxruntime",
-        )  # fmt: skip
-        return
-    if _version(ort.version) < OLDEST_ONNXRUNTIME:
-        yield Finding(
-            "error", "onnxruntime", f"{ort.version}; vae-edge needs 1.17", "pip install --upgrade onnxruntime"
-        )
-    short = ", ".join(name.removesuffix("ExecutionProvider") for name in ort.providers)
-    yield Finding("ok", "onnxruntime", f"{ort.version}, offers {short}")
-    cuda = "CUDAExecutionProvider" in ort.providers
-    if r.jetson and "onnxruntime-gpu" in r.distributions and _version(r.distributions["onnxruntime-gpu"]) >= (1, 29):
-        yield Finding(
-            "error", "onnxruntime", "onnxruntime-gpu from PyPI holds kernels for other GPUs than a Jetson's: expect "
-            "'no kernel image is available'",
-            "pip uninstall -y onnxruntime-gpu, then NVIDIA's wheel for this JetPack, or onnxruntime for the CPU",
-        )  # fmt: skip
-    elif cuda and (r.gpu is None or r.gpu.error):
-        yield Finding(
-            "warning", "onnxruntime", "it lists CUDA, but there is no GPU that works: device='cuda' will be refused",
-            "pip uninstall -y onnxruntime-gpu && pip install onnxruntime, unless a GPU is to come",
-        )  # fmt: skip
-    elif r.gpu and r.gpu.name and not cuda:
-        yield Finding(
-            "note", "onnxruntime", f"a build for the CPU beside {r.gpu.name}",
-            "NVIDIA's wheel for this JetPack, or TensorRT" if r.jetson else 'pip install "vae-edge[gpu]"',
-        )  # fmt: skip
 
 
 def _gpu(r: Readings) -> Iterator[Finding]:
@@ -171,33 +108,6 @@ def _gpu(r: Readings) -> Iterator[Finding]:
     else:
         memory = "" if r.gpu.memory_bytes is None else f", {r.gpu.memory_bytes / 2**30:.1f} GiB"
         yield Finding("ok", "GPU", f"{r.gpu.name}, SM {r.gpu.capability}{memory}, CUDA {r.gpu.driver}")
-
-
-def _tensorrt(r: Readings) -> Iterator[Finding]:
-    trt = r.modules["tensorrt"]
-    if trt.version is not None:
-        if _version(trt.version) < OLDEST_TENSORRT:
-            yield Finding(
-                "error", "TensorRT", f"{trt.version}; engines need 10.3 (JetPack 6.1)", "flash JetPack 6.1 or newer"
-            )
-        else:
-            yield Finding("ok", "TensorRT", trt.version)
-    elif trt.error is not None and "nvdla" in trt.error:
-        yield Finding(
-            "error", "TensorRT", f"its DLA library is missing: {trt.error}",
-            "the container is of another L4T than the host: take the image of the host's release",
-        )  # fmt: skip
-    elif trt.error is not None:
-        yield Finding("error" if r.jetson else "warning", "TensorRT", trt.error, "reinstall it for this Python")
-    elif r.jetson and r.virtual_environment and not r.system_packages:
-        yield Finding(
-            "error", "TensorRT", "not visible: it is a package of the system, and this environment does not see those",
-            "python3 -m venv --system-site-packages .venv (never pip install tensorrt on a Jetson)",
-        )  # fmt: skip
-    elif r.jetson:
-        yield Finding("error", "TensorRT", "not installed", "sudo apt install python3-libnvinfer")
-    else:
-        yield Finding("note", "TensorRT", "not installed: ONNX Runtime runs bundles")
 
 
 def _cpu(r: Readings) -> Iterator[Finding]:
@@ -231,9 +141,3 @@ def _memory(r: Readings) -> Iterator[Finding]:
     else:
         total = "" if r.memory_bytes is None else f" of {r.memory_bytes / 2**30:.1f}"
         yield Finding("ok", "memory", f"{r.available_bytes / 2**30:.1f}{total} GiB available")
-
-
-def _version(text: str) -> tuple[int, ...]:
-    """The leading numbers of a version."""
-    match = re.match(r"\d+(?:\.\d+)*", text)
-    return tuple(int(part) for part in match[0].split(".")) if match else (0,)

@@ -19,10 +19,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..machine import usable_cores
+from ..devices import engines
+from ..machine import parse_tegra_release, usable_cores
 
 _TIMEOUT_S = 60.0
-_ENGINES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "tensorrt", "openvino")
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "asimd", "asimdhp", "asimddp")
 
 
@@ -32,7 +32,7 @@ class Module:
 
     Attributes:
         version: None where it could not be imported; ``error`` then says why, None where it is not installed.
-        providers: execution providers that onnxruntime lists.
+        providers: what the build has, where the engine lists that: the execution providers of onnxruntime.
     """
 
     version: str | None
@@ -118,8 +118,13 @@ def read_machine() -> Readings:
         python=sys.version_info[:2],
         virtual_environment=virtual,
         system_packages=not virtual or parse_pyvenv(_text(prefix / "pyvenv.cfg")),
-        distributions={name: found for name in _ENGINES if (found := _distribution(name)) is not None},
-        modules={name: _module(name) for name in ("numpy", "onnxruntime", "tensorrt")},
+        distributions={
+            name: version
+            for engine in engines()
+            for name in engine.distributions
+            if (version := _distribution(name)) is not None
+        },
+        modules={"numpy": _module("numpy")} | {e.package: _module(e.package, e.providers_by) for e in engines()},
         gpu=_gpu(),
         power_mode=parse_nvpmodel(_output(["nvpmodel", "-q"])),
         cpus=os.cpu_count() or 1,
@@ -131,12 +136,6 @@ def read_machine() -> Readings:
     )
 
 
-def parse_tegra_release(text: str | None) -> str | None:
-    """``# R36 (release), REVISION: 4.3, ...`` to 36.4.3."""
-    match = re.search(r"R(\d+)\s*\(release\),\s*REVISION:\s*([\d.]+)", text or "")
-    return f"{match[1]}.{match[2]}".rstrip(".") if match else None
-
-
 def parse_nvpmodel(text: str | None) -> str | None:
     """``NV Power Mode: MAXN`` to MAXN."""
     match = re.search(r"NV Power Mode:\s*(\S+)", text or "")
@@ -145,8 +144,8 @@ def parse_nvpmodel(text: str | None) -> str | None:
 
 def parse_meminfo(text: str | None) -> dict[str, int]:
     """Lines of /proc/meminfo to bytes."""
-    found = re.findall(r"^(\w+):\s+(\d{1,15}) kB$", text or "", re.MULTILINE)
-    return {name: int(kib) * 1024 for name, kib in found}
+    sizes = re.findall(r"^(\w+):\s+(\d{1,15}) kB$", text or "", re.MULTILINE)
+    return {name: int(kib) * 1024 for name, kib in sizes}
 
 
 def parse_os_release(text: str | None) -> str | None:
@@ -175,18 +174,18 @@ def parse_cpu_flags(text: str | None) -> tuple[str, ...]:
 
 _IMPORT = """
 import json, sys
-found = {}
+package, providers_by = sys.argv[1:]
 try:
     import importlib
-    module = importlib.import_module(sys.argv[1])
-    found = {"version": str(getattr(module, "__version__", "unknown")), "path": str(module.__file__)}
-    if sys.argv[1] == "onnxruntime":
-        found["providers"] = module.get_available_providers()
+    module = importlib.import_module(package)
+    answer = {"version": str(getattr(module, "__version__", "unknown")), "path": str(module.__file__)}
+    if providers_by:
+        answer["providers"] = list(getattr(module, providers_by)())
 except ModuleNotFoundError as error:
-    found = {"error": None if error.name == sys.argv[1] else str(error)}
+    answer = {"error": None if error.name == package else str(error)}
 except Exception as error:
-    found = {"error": f"{type(error).__name__}: {error}"}
-print("\\n" + json.dumps(found))
+    answer = {"error": f"{type(error).__name__}: {error}"}
+print("\\n" + json.dumps(answer))
 """
 
 _CUDA = """
@@ -200,9 +199,9 @@ def call(name, *arguments):
         raise SystemExit(json.dumps({"error": f"{name}: {(text.value or b'error').decode()} ({code})"}))
 version = ctypes.c_int()
 call("cuDriverGetVersion", ctypes.byref(version))
-found = {"driver": f"{version.value // 1000}.{version.value % 1000 // 10}"}
+answer = {"driver": f"{version.value // 1000}.{version.value % 1000 // 10}"}
 def tell(extra):
-    print(json.dumps({**found, **extra}))
+    print(json.dumps({**answer, **extra}))
 try:
     call("cuInit", 0)
     device, value, size = ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t()
@@ -220,19 +219,19 @@ except SystemExit as stopped:
 """
 
 
-def _module(name: str) -> Module:
-    found, problem = _ask(_IMPORT, name)
-    if found is None:
+def _module(name: str, providers_by: str = "") -> Module:
+    answer, problem = _ask(_IMPORT, name, providers_by)
+    if answer is None:
         return Module(None, problem)
-    return Module(found.get("version"), found.get("error"), found.get("path"), tuple(found.get("providers", ())))
+    return Module(answer.get("version"), answer.get("error"), answer.get("path"), tuple(answer.get("providers", ())))
 
 
 def _gpu() -> Gpu | None:
-    found, problem = _ask(_CUDA)
-    if found is None:
+    answer, problem = _ask(_CUDA)
+    if answer is None:
         missing = problem is None or "libcuda.so.1: cannot open" in problem
         return None if missing or platform.system() != "Linux" else Gpu(None, error=problem)
-    return Gpu(**{"driver": None, **found})
+    return Gpu(**{"driver": None, **answer})
 
 
 def _ask(script: str, *arguments: str) -> tuple[dict[str, Any] | None, str | None]:
@@ -245,8 +244,8 @@ def _ask(script: str, *arguments: str) -> tuple[dict[str, Any] | None, str | Non
         return None, str(error)
     lines = done.stdout.strip().splitlines()
     if done.returncode == 0 and lines:
-        found: dict[str, Any] = json.loads(lines[-1])
-        return found, None
+        answer: dict[str, Any] = json.loads(lines[-1])
+        return answer, None
     if done.returncode < 0:
         return None, f"the import ended its process with signal {-done.returncode}"
     return None, (done.stderr.strip().splitlines() or ["no word"])[-1][:300]

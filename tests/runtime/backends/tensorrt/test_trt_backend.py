@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import logging
 import sys
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_bundle
 from rig import Rig
 from tiny_bundle import TinyBundle
 
-from vae_edge_runtime import BackendError, ProviderUnavailable, load, verify
+from vae_edge_runtime import BackendError, Bundle, ProviderUnavailable, load, verify
 from vae_edge_runtime.backends.tensorrt import backend as backend
 
 ROWS = np.random.default_rng(5).normal(size=(150, 4)).astype(np.float32)
@@ -82,9 +84,9 @@ def test_without_tensorrt_onnx_runtimes_provider_is_next_and_an_error_names_both
         assert len(vae.score(ROWS).score) == 150
 
 
-def test_onnx_runtimes_provider_keeps_its_engines_and_knows_the_batches(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def offers_tensorrt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """An onnxruntime that seems to have TensorRT; the list holds the providers of each session it makes."""
     import onnxruntime
 
     seen: list[Any] = []
@@ -100,14 +102,22 @@ def test_onnx_runtimes_provider_keeps_its_engines_and_knows_the_batches(
         onnxruntime, "get_available_providers", lambda: ["TensorrtExecutionProvider", "CPUExecutionProvider"]
     )
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    return seen
+
+
+def test_onnx_runtimes_provider_keeps_its_engines_and_knows_the_batches(
+    offers_tensorrt: list[Any], path: Path, tmp_path: Path
+) -> None:
     with load(path, device="tensorrt") as vae:
         assert vae.info.provider == "TensorrtExecutionProvider"
-    (name, settings), (last, nothing) = seen[0]
+    (name, settings), (last, nothing) = offers_tensorrt[0]
     assert (name, last, nothing) == ("TensorrtExecutionProvider", "CPUExecutionProvider", {})
     folder = tmp_path / "cache" / "onnxruntime-tensorrt"
+    with Bundle.open(path) as bundle:
+        digest = hashlib.sha256(bundle.graph("fp32", "score")).hexdigest()
     assert settings == {
         "trt_engine_cache_enable": "True",
-        "trt_engine_cache_path": str(folder),
+        "trt_engine_cache_path": str(folder / digest[:32]),
         "trt_timing_cache_enable": "True",
         "trt_timing_cache_path": str(folder),
         "trt_max_workspace_size": str(256 << 20),
@@ -115,7 +125,22 @@ def test_onnx_runtimes_provider_keeps_its_engines_and_knows_the_batches(
         "trt_profile_opt_shapes": "x:64x4",
         "trt_profile_max_shapes": "x:64x4",
     }
-    assert folder.stat().st_mode & 0o777 == 0o700
+    for private in (folder, folder / digest[:32]):
+        assert private.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_retrained_bundle_does_not_run_on_the_engine_that_onnx_runtime_kept_of_the_old_one(
+    offers_tensorrt: list[Any], path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(tiny_bundle.WEIGHTS, "b_out", tiny_bundle.WEIGHTS["b_out"] + np.float32(1))
+    retrained = TinyBundle(tmp_path / "retrained.vaeb").write()
+    for file in (path, retrained, path):
+        with load(file, device="tensorrt"):
+            pass
+    engines = [providers[0][1]["trt_engine_cache_path"] for providers in offers_tensorrt]
+    assert engines[0] == engines[2] != engines[1]
+    timings = {providers[0][1]["trt_timing_cache_path"] for providers in offers_tensorrt}
+    assert timings == {str(tmp_path / "cache" / "onnxruntime-tensorrt")}  # times of kernels know no weights
 
 
 def test_the_log_line_of_a_build_is_seen_once(machine: Rig, path: Path, caplog: pytest.LogCaptureFixture) -> None:

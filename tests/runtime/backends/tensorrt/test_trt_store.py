@@ -16,6 +16,7 @@ from rig import Rig, two_inputs
 from vae_edge_runtime import BackendError, OptionError, StorageError
 from vae_edge_runtime.backends.tensorrt import BuildOptions, Device, EngineStore, StoredEngine
 from vae_edge_runtime.backends.tensorrt import store as store_module
+from vae_edge_runtime.device import compiled
 from vae_edge_runtime.device.cache import cache_folder
 from vae_edge_runtime.device.tuned import find_choice
 
@@ -34,12 +35,12 @@ def get(tmp_path: Path, rig: Rig) -> Callable[..., StoredEngine]:
 
 def test_an_engine_is_built_once(get: Callable[..., StoredEngine], rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     first, second = get(), get()
-    assert (first.built, second.built, second.engine, rig.trt.builds) == (True, False, first.engine, 1)
+    assert (first.built, second.built, second.form, rig.trt.builds) == (True, False, first.form, 1)
     assert [record.getMessage() for record in caplog.records] == [
         "building a TensorRT engine for graph 'score' (none is stored); vae-edge build does this ahead"
     ]
     assert first.path is not None
-    assert first.path.read_bytes() == first.engine
+    assert first.path.read_bytes() == first.form
     assert first.path.parent.stat().st_mode & 0o777 == 0o700
 
 
@@ -67,7 +68,7 @@ def test_another_tensorrt_or_l4t_rebuilds(
     get: Callable[..., StoredEngine], rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     get()
-    monkeypatch.setattr(store_module, "_l4t", lambda: "36.5")
+    monkeypatch.setattr(store_module, "l4t_release", lambda: "36.5")
     assert get().reason == "l4t was none, is 36.5"
     rig.binding = dataclasses.replace(rig.binding, version="10.7.0")
     assert get().reason == "tensorrt was 10.3.0, is 10.7.0"
@@ -110,7 +111,7 @@ def test_a_file_that_is_short_or_damaged_anywhere_is_built_again(
         found = get()
         if suffix == ".engine":
             assert (found.built, found.reason) == (True, "the stored one is damaged")
-        assert found.engine == whole.engine, number
+        assert found.form == whole.form, number
         assert len(caplog.records) <= rig.trt.builds  # one line for each build, and no traceback
         caplog.clear()
     if suffix == ".engine":
@@ -151,11 +152,11 @@ def test_a_full_disk_is_an_error_of_build_and_a_warning_of_load(
     def full(*arguments: object) -> None:
         raise StorageError("no space left")
 
-    monkeypatch.setattr(store_module, "write_atomic", full)
+    monkeypatch.setattr(compiled, "write_atomic", full)
     with pytest.raises(StorageError):
         get(must_store=True)
     found = get()
-    assert (found.path, len(found.engine) > 100) == (None, True)
+    assert (found.path, len(found.form) > 100) == (None, True)
     assert "the next start builds it again: no space left" in caplog.text
 
 
