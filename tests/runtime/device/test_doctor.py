@@ -94,6 +94,18 @@ def test_openvino_alone_runs_bundles_and_auto_does_not_take_it() -> None:
     assert warning.remedy == 'pass device="openvino", or pip install "vae-edge[cpu]"'
 
 
+def test_engines_that_are_too_old_or_broken_or_without_a_gpu_run_nothing() -> None:
+    unable = modules(
+        X86, onnxruntime=Module("1.16.3", providers=ALL_PROVIDERS), openvino=Module("2023.1"), tensorrt=Module("10.3")
+    )
+    found = findings(dataclasses.replace(X86, modules=unable))
+    told = [(f.level, f.what, f.remedy) for f in found if f.subject == "devices"]
+    assert told == [("error", "no engine runs bundles", 'pip install "vae-edge[cpu]"')]
+    assert ("error", "OpenVINO", "2023.1; vae-edge needs 2024.4") in [(f.level, f.subject, f.what) for f in found]
+    broken = findings(dataclasses.replace(X86, modules=modules(X86, openvino=Module(None, "ImportError: x"))))
+    assert ("warning", "OpenVINO", "ImportError: x") in [(f.level, f.subject, f.what) for f in broken]
+
+
 NO_TRT = modules(ORIN, tensorrt=Module(None))
 FAULTS: list[tuple[Readings, dict[str, Any], str, str, str]] = [
     (ORIN, {"l4t": "35.4.1", "python": (3, 8)}, "error", "JetPack 5", "flash JetPack 6.2"),

@@ -160,6 +160,18 @@ def test_a_full_disk_is_an_error_of_build_and_a_warning_of_load(
     assert "the next start builds it again: no space left" in caplog.text
 
 
+def test_times_that_cannot_be_kept_leave_the_engine_kept(
+    get: Callable[..., StoredEngine], rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*arguments: object) -> None:
+        raise StorageError("no space left")
+
+    monkeypatch.setattr(compiled.CompiledStore, "write_note", full)
+    assert get().path is not None
+    assert "measured are not kept, so the next build takes longer: no space left" in caplog.text
+    assert (get().built, rig.trt.builds) == (False, 1)
+
+
 def test_a_build_that_fails_leaves_the_folder_as_it_was(get: Callable[..., StoredEngine], rig: Rig) -> None:
     path = get().path
     assert path is not None
