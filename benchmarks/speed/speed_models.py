@@ -145,5 +145,5 @@ def bundle(subject: Subject, folder: Path, say: Callable[[str], object]) -> Path
         def step(what: str) -> None:
             say(f"{subject.name}: {what}")
 
-        export(model, path, calibration=rows, config=config, scale="logvar", progress=step)
+        export(model, path, calibration=rows, config=config, scale_form="logvar", progress=step)
     return path

@@ -8,7 +8,6 @@ from typing import Any as _Any
 try:
     from .adapters import Prior
     from .config import ExportConfig, ExportReport
-    from .halves.adapt import AdaptedVae, adapt
     from .inspection import Inspection, inspect_model
     from .pipeline import export
     from .sources import load_weights, open_saved
@@ -26,12 +25,10 @@ except ModuleNotFoundError as _error:
 
 
 __all__ = [
-    "AdaptedVae",
     "ExportConfig",
     "ExportReport",
     "Inspection",
     "Prior",
-    "adapt",
     "export",
     "inspect_model",
     "load_weights",

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vae_edge_runtime.errors import VaeEdgeError
 
 from .adapters import Decode, Encode, recipe_for
-from .adapters.scale import Scale
+from .adapters.scale_form import ScaleForm
 from .config import ExportConfig
 from .graphs.build import BuiltGraphs, build_graphs, filled_in
 from .passes import clean_up
@@ -87,7 +87,7 @@ def inspect_model(
     condition: NDArray[Any] | None = None,
     encode: Encode | None = None,
     decode: Decode | None = None,
-    scale: Scale | None = None,
+    scale_form: ScaleForm | None = None,
     codebook: int | None = None,
     config: ExportConfig | None = None,
 ) -> Inspection:
@@ -95,7 +95,7 @@ def inspect_model(
 
     Args:
         rows: (n, *row_shape) raw rows, 3 or more; random ones do for a first look.
-        condition, encode, decode, scale, codebook, config: as in ``export``.
+        condition, encode, decode, scale_form, codebook, config: as in ``export``.
 
     Raises:
         InputError: ``rows`` are no rows.
@@ -109,7 +109,7 @@ def inspect_model(
         parameters = sum(p.numel() for p in recipe.module.parameters() if not is_lazy(p))
         evidence = (f"recognised as {recipe.name}", *recipe.notes)
         config, brought = filled_in(config, recipe)
-        built = build_graphs(recipe, looked_at, config, example=None, scale=scale, codebook=codebook)
+        built = build_graphs(recipe, looked_at, config, example=None, scale_form=scale_form, codebook=codebook)
     except VaeEdgeError as error:
         return Inspection(None if not evidence else recipe.name, kind, parameters, evidence, {}, {}, (_said(error),))
     graphs = {name: _graph(built, name) for name in built.modules}
@@ -121,7 +121,7 @@ def inspect_model(
         for op, line in found.refused.items()
     ]
     latent = {key: value for key, value in asdict(built.latent).items() if key != "prior"} | {
-        "scale_form": built.vae.scale,
+        "scale_form": built.vae.scale_form,
         "has_kl": built.vae.has_kl,
         "size": math.prod(built.latent.shape),
     }

@@ -24,7 +24,7 @@ from vae_edge_runtime.format.specs import PriorSpec
 from vae_edge_runtime.session import ROWS_PER_RUN
 
 from .adapters import Decode, Encode, recipe_for
-from .adapters.scale import Scale
+from .adapters.scale_form import ScaleForm
 from .bundling import contents, priors
 from .bundling.priors import PriorChoice
 from .bundling.split_weights import pair_id, split
@@ -54,7 +54,7 @@ def export(
     example: Array | None = None,
     encode: Encode | None = None,
     decode: Decode | None = None,
-    scale: Scale | None = None,
+    scale_form: ScaleForm | None = None,
     codebook: int | None = None,
     prior: PriorChoice = None,
     evaluation: tuple[Array, ...] | None = None,
@@ -76,7 +76,7 @@ def export(
         encode: (model, x) -> (mean, scale parameter), x in model units, a list of such pairs for a
             hierarchical model, one code, or (indices, z_q); default: found.
         decode: (model, z) -> x_hat in model units; default: found.
-        scale: what the second value of ``encode`` is: logvar, log_std, std, var, or softplus; default:
+        scale_form: what the second value of ``encode`` is: logvar, log_std, std, var, or softplus; default:
             measured in the model's own forward, an error where that cannot tell.
         codebook: number of codes of a VQ model; default: that of its one ``nn.Embedding``.
         prior: what ``sample`` draws from: ``standard_normal``, ``fitted`` to the calibration codes,
@@ -102,7 +102,7 @@ def export(
     with timer("check data"):
         rows = split_rows(calibration, condition, evaluation, config)
     with timer("adapt"):
-        built = build_graphs(recipe, rows, config, example=example, scale=scale, codebook=codebook)
+        built = build_graphs(recipe, rows, config, example=example, scale_form=scale_form, codebook=codebook)
     models, exporters = _traced(built, timer)
     exact = {graph: strip_and_name(merge_upsampling(model), graph=graph) for graph, model in models.items()}
     pair = pair_id(exact)

@@ -91,7 +91,7 @@ def test_report_and_manifest_hold_the_measured_figures(plain: tuple[Path, Any, E
 
 def test_a_strangers_model_needs_two_callables_in_one_line(tmp_path: Path, images: np.ndarray, make: Any) -> None:
     model, path = make(Painter), tmp_path / "painter.vaeb"
-    export(model, path, calibration=images, encode=lambda m, x: m.look(x), decode=lambda m, z: m.paint(z), scale="log_std", config=IMAGE)  # fmt: skip # noqa: E501
+    export(model, path, calibration=images, encode=lambda m, x: m.look(x), decode=lambda m, z: m.paint(z), scale_form="log_std", config=IMAGE)  # fmt: skip # noqa: E501
     with torch.no_grad():
         mean, log_std = model.eval().look(torch.from_numpy(images).permute(0, 3, 1, 2) / 255.0)
         x_hat = model.paint(mean).permute(0, 2, 3, 1) * 255.0

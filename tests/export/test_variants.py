@@ -75,7 +75,7 @@ TABLE = ExportConfig(layout="features", precisions=ALL, false_positive_rate=0.05
 def pump(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ExportReport]:
     path = tmp_path_factory.mktemp("pump") / "pump.vaeb"
     rows = pump_rows(1000)
-    return path, export(Pump(rows), path, calibration=rows, scale="logvar", config=TABLE)
+    return path, export(Pump(rows), path, calibration=rows, scale_form="logvar", config=TABLE)
 
 
 def test_every_variant_verifies_scores_and_has_its_own_thresholds(pump: tuple[Path, ExportReport]) -> None:
@@ -121,7 +121,7 @@ def test_the_report_counts_bytes_as_they_are_stored(pump: tuple[Path, ExportRepo
 
 def test_exports_are_byte_identical(pump: tuple[Path, ExportReport], tmp_path: Path) -> None:
     rows = pump_rows(1000)
-    export(Pump(rows), tmp_path / "again.vaeb", calibration=rows, scale="logvar", config=TABLE)
+    export(Pump(rows), tmp_path / "again.vaeb", calibration=rows, scale_form="logvar", config=TABLE)
     again = (tmp_path / "again.vaeb").read_bytes()
     with Bundle.open(pump[0]) as a, Bundle.open(tmp_path / "again.vaeb") as b:
         assert a.manifest.members == b.manifest.members
@@ -135,7 +135,7 @@ def test_calibration_rows_that_show_a_corner_only_are_refused_with_the_figures(t
     held_out = pump_rows(200, seed=3) * np.where(labels == 1, 2.0, 1.0)[:, None].astype(np.float32)
     with pytest.raises(VerdictFailed, match=r"variant 'int8'.*latent error.*Layers that cost most: Gemm") as caught:
         export(
-            Pump(rows), target, calibration=rows * np.float32(0.02), evaluation=(held_out, labels), scale="logvar",
+            Pump(rows), target, calibration=rows * np.float32(0.02), evaluation=(held_out, labels), scale_form="logvar",
             config=dataclasses.replace(TABLE, precisions=("fp32", "int8")),
         )  # fmt: skip
     assert {f.name for f in caught.value.report if not f.kept} >= {"PSNR of reconstructions in dB", "latent error"}
@@ -145,7 +145,7 @@ def test_calibration_rows_that_show_a_corner_only_are_refused_with_the_figures(t
 def test_a_decoder_int8_would_ruin_goes_to_float16(tmp_path: Path) -> None:
     rows = pump_rows(1000)
     report = export(
-        Pump(rows, outlier=300.0), tmp_path / "o.vaeb", calibration=rows, scale="logvar",
+        Pump(rows, outlier=300.0), tmp_path / "o.vaeb", calibration=rows, scale_form="logvar",
         config=dataclasses.replace(TABLE, precisions=("int8",)),
     )  # fmt: skip
     reduction = report.variants["int8"].reduction
@@ -158,7 +158,7 @@ def test_a_decoder_int8_would_ruin_goes_to_float16(tmp_path: Path) -> None:
 def test_a_bundle_may_hold_int8_alone(tmp_path: Path) -> None:
     rows = pump_rows(1000)
     config = dataclasses.replace(TABLE, precisions=("int8",))
-    report = export(Pump(rows), tmp_path / "small.vaeb", calibration=rows, scale="logvar", config=config)
+    report = export(Pump(rows), tmp_path / "small.vaeb", calibration=rows, scale_form="logvar", config=config)
     assert report.default_variant == "int8"
     with load(report.path) as vae:
         assert vae.info.variant == "int8"

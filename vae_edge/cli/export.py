@@ -155,7 +155,7 @@ def run(
                 calibration=rows,
                 condition=condition,
                 evaluation=labelled,
-                scale=scale_form,  # type: ignore[arg-type]
+                scale_form=scale_form,  # type: ignore[arg-type]
                 codebook=codebook,
                 prior=_prior(prior),
                 config=config,

@@ -73,7 +73,7 @@ def run(
         opened.model,
         rows,
         condition=condition,
-        scale=scale_form,  # type: ignore[arg-type]
+        scale_form=scale_form,  # type: ignore[arg-type]
         codebook=codebook,
         config=ExportConfig(**options),
         **_source.halves(encode, decode),

@@ -1,50 +1,6 @@
-"""From a model to a recipe: the user's callables, a known library's class, or the notebook's spellings.
+"""From a model to a recipe: how its two halves are called, and what is known of them before they run."""
 
-Libraries are recognised by where a class comes from; none is imported here. One file per library,
-each with ``recognise(model) -> Recipe | None``.
-"""
-
-from __future__ import annotations
-
-import dataclasses
-from typing import Any
-
-from torch import nn
-
-from vae_edge_runtime.errors import AdaptError
-
-from . import compressai, diffusers, pyod, pythae
-from .find import find
 from .recipe import Decode, Encode, Prior, Recipe
+from .recognise import recipe_for
 
 __all__ = ["Decode", "Encode", "Prior", "Recipe", "recipe_for"]
-
-_WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
-_ADAPTERS = (diffusers, pythae, pyod, compressai)
-
-
-def recipe_for(model: Any, *, encode: Encode | None = None, decode: Decode | None = None) -> Recipe:
-    """How to call a model's halves.
-
-    Raises:
-        AdaptError: nothing fits, or more than one thing does.
-    """
-    model, wrapped = _unwrapped(model)
-    if encode is None and decode is None:
-        for adapter in _ADAPTERS:
-            recipe: Recipe | None = adapter.recognise(model)
-            if recipe is not None:
-                return dataclasses.replace(recipe, notes=(*wrapped, *recipe.notes))
-    if not isinstance(model, nn.Module):
-        raise AdaptError(f"the model is a {type(model).__name__}, not a torch.nn.Module")
-    recipe = find(model, encode=encode, decode=decode)
-    return dataclasses.replace(recipe, notes=(*wrapped, *recipe.notes))
-
-
-def _unwrapped(model: Any) -> tuple[Any, tuple[str, ...]]:
-    """The model inside what torch.compile and data parallelism put around it."""
-    notes = []
-    while (inner := _WRAPPERS.get(type(model).__name__)) is not None and isinstance(model, nn.Module):
-        notes.append(f"taken out of its {type(model).__name__}")
-        model = getattr(model, inner)
-    return model, tuple(notes)

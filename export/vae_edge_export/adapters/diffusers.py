@@ -71,12 +71,12 @@ def _vq(model: Any) -> Recipe:
     def encode(m: Any, x: Tensor) -> tuple[Tensor, Tensor]:
         h = m.encode(x).latents
         indices = m.quantize(h)[2][2].reshape(-1, *h.shape[2:])
-        return indices, _looked_up(m, indices)
+        return indices, _codes_of(m, indices)
 
     def decode(m: Any, indices: Tensor) -> Tensor:
-        z_q = _looked_up(m, indices)
-        beside = z_q if m.config.norm_type == "spatial" else None
-        x_hat: Tensor = m.decoder(m.post_quant_conv(z_q), beside)
+        z_q = _codes_of(m, indices)
+        spatial_norm_input = z_q if m.config.norm_type == "spatial" else None
+        x_hat: Tensor = m.decoder(m.post_quant_conv(z_q), spatial_norm_input)
         return x_hat
 
     return Recipe(
@@ -91,6 +91,6 @@ def _vq(model: Any) -> Recipe:
     )
 
 
-def _looked_up(m: Any, indices: Tensor) -> Tensor:
+def _codes_of(m: Any, indices: Tensor) -> Tensor:
     """Indices (n, h, w) to their codes (n, c, h, w)."""
     return embedding(indices, m.quantize.embedding.weight).permute(0, 3, 1, 2)

@@ -35,11 +35,11 @@ def find(model: nn.Module, *, encode: Encode | None, decode: Decode | None) -> R
     """
     notes = []
     if encode is None:
-        encode, said = _find_encode(model)
-        notes.append(said)
+        encode, note = _find_encode(model)
+        notes.append(note)
     if decode is None:
-        decode, said = _find_decode(model)
-        notes.append(said)
+        decode, note = _find_decode(model)
+        notes.append(note)
     return Recipe("callables" if not notes else "notebook", model, encode, decode, forward=_forward, notes=tuple(notes))
 
 
@@ -49,7 +49,7 @@ def _forward(m: Any, x: Tensor, *condition: Tensor) -> Any:
 
 def _find_encode(model: nn.Module) -> tuple[Encode, str]:
     method = callable(getattr(model, "encode", None)) and not isinstance(getattr(model, "encode", None), nn.Module)
-    name = "encode" if method else _only(model, _ENCODERS, "encode", _ENCODE_LINE)
+    name = "encode" if method else _only_one(model, _ENCODERS, "encode", _ENCODE_LINE)
     heads = _heads(model)
     what = f"{'method' if method else 'module'} '{name}'"
     if heads is None:
@@ -66,8 +66,8 @@ def _find_encode(model: nn.Module) -> tuple[Encode, str]:
             return h
         return head(h), getattr(m, scale)(h)
 
-    found = f"encode: its {what}"
-    return encode, found + ("" if method else f", then the heads '{mean}' and '{scale}'")
+    note = f"encode: its {what}"
+    return encode, note + ("" if method else f", then the heads '{mean}' and '{scale}'")
 
 
 def _waits_for(head: nn.Module, h: Tensor, method: str) -> bool:
@@ -92,7 +92,7 @@ def _find_decode(model: nn.Module) -> tuple[Decode, str]:
     attribute = getattr(model, "decode", None)
     if callable(attribute) and not isinstance(attribute, nn.Module):
         return lambda m, z, *c: m.decode(z, *c), "decode: its method 'decode'"
-    name = _only(model, _DECODERS, "decode", _DECODE_LINE)
+    name = _only_one(model, _DECODERS, "decode", _DECODE_LINE)
     return lambda m, z, *c: getattr(m, name)(z, *c), f"decode: its module '{name}'"
 
 
@@ -110,17 +110,17 @@ def _heads(model: nn.Module) -> tuple[str, str] | None:
     return means[0], scales[0]
 
 
-def _only(model: nn.Module, names: tuple[str, ...], what: str, line: str) -> str:
-    found = [name for name in (what, *names) if callable(getattr(model, name, None))]
-    if len(found) == 1:
-        return found[0]
-    if found:
+def _only_one(model: nn.Module, names: tuple[str, ...], what: str, line: str) -> str:
+    present = [name for name in (what, *names) if callable(getattr(model, name, None))]
+    if len(present) == 1:
+        return present[0]
+    if present:
         raise AdaptError(
-            f"{type(model).__name__} has {' and '.join(map(repr, found))}, each of which could {what}: "
-            f"say which, with {line.replace('YOUR_METHOD', found[0])}"
+            f"{type(model).__name__} has {' and '.join(map(repr, present))}, each of which could {what}: "
+            f"say which, with {line.replace('YOUR_METHOD', present[0])}"
         )
-    words = ("enc", "dec", "mu", "mean", "var", "latent", "posterior", "generat", "sample")
-    near = [n for n in dir(type(model)) if not n.startswith("_") and any(w in n.lower() for w in words)]
-    near += [n for n, _ in model.named_children() if n not in near]
-    listed = f" (it has: {', '.join(near[:8])})" if near else ""
+    hints = ("enc", "dec", "mu", "mean", "var", "latent", "posterior", "generat", "sample")
+    similar = [n for n in dir(type(model)) if not n.startswith("_") and any(w in n.lower() for w in hints)]
+    similar += [n for n, _ in model.named_children() if n not in similar]
+    listed = f" (it has: {', '.join(similar[:8])})" if similar else ""
     raise AdaptError(f"{type(model).__name__} has no method '{what}'{listed}: pass {line}")

@@ -52,9 +52,10 @@ def recognise(model: Any) -> Recipe | None:
         normal = Prior("standard_normal", "N(0, I), as its MMD term was trained") if is_a(model, "WAE_MMD") else None
         return _recipe(model, options, encode=_embedding, forward=_forward, prior=normal)
     note = next((text for name, text in _NOTES.items() if is_a(model, name)), None)
-    scale = "softplus" if is_a(model, "HVAE") and not is_a(model, "RHVAE") else None
+    scale_form = "softplus" if is_a(model, "HVAE") and not is_a(model, "RHVAE") else None
     forward = None if is_a(model, "HVAE", "RHVAE") else _forward
-    return _recipe(model, options, encode=_encoder, forward=forward, scale=scale, notes=(note,) if note else ())
+    notes = (note,) if note else ()
+    return _recipe(model, options, encode=_encoder, forward=forward, scale_form=scale_form, notes=notes)
 
 
 def _recipe(model: nn.Module, options: dict[str, Any], **rest: Any) -> Recipe:
@@ -122,16 +123,16 @@ def _hypersphere(model: nn.Module, options: dict[str, Any]) -> Recipe:
 
 def _vamp_prior(model: Any) -> Prior:
     """A mixture with a component per pseudo-input (Tomczak & Welling 2018)."""
-    m = _still(model)
+    m = _eval_copy(model)
     with torch.no_grad():
         x = m.pseudo_inputs(m.idle_input).reshape(-1, *m.model_config.input_dim)
-        found = m.encoder(x)
-    means, stds = found.embedding.numpy(), torch.exp(0.5 * found.log_covariance).numpy()
+        posteriors = m.encoder(x)
+    means, stds = posteriors.embedding.numpy(), torch.exp(0.5 * posteriors.log_covariance).numpy()
     return Prior("gaussian_mixture", "its pseudo-inputs", torch.ones(len(means)).numpy(), means, stds)
 
 
 def _vq(model: Any, options: dict[str, Any]) -> Recipe:
-    m = _still(model)
+    m = _eval_copy(model)
     with torch.no_grad():
         flat = m.encoder(torch.zeros((2, *m.model_config.input_dim))).embedding.ndim == 2
 
@@ -139,10 +140,10 @@ def _vq(model: Any, options: dict[str, Any]) -> Recipe:
         h = m.encoder(x).embedding
         h = h.reshape(-1, 1, 1, h.shape[1]) if flat else h  # each number of a flat code is quantised by itself
         indices = m.quantizer(h.permute(0, 2, 3, 1)).quantized_indices.squeeze(1)
-        return indices, _looked_up(m, indices)
+        return indices, _codes_of(m, indices)
 
     def decode(m: Any, indices: Tensor) -> Tensor:
-        z_q = _looked_up(m, indices)
+        z_q = _codes_of(m, indices)
         x_hat: Tensor = m.decoder(z_q.flatten(1) if flat else z_q).reconstruction
         return x_hat
 
@@ -152,12 +153,12 @@ def _vq(model: Any, options: dict[str, Any]) -> Recipe:
     return _recipe(model, options, **halves, codebook=codes, has_kl=False, notes=(note,))
 
 
-def _looked_up(m: Any, indices: Tensor) -> Tensor:
+def _codes_of(m: Any, indices: Tensor) -> Tensor:
     """Indices (n, h, w) to their codes (n, c, h, w); the codebook is a module, or a buffer kept by averages."""
     table = m.quantizer.embeddings
     return embedding(indices, table if isinstance(table, Tensor) else table.weight).permute(0, 3, 1, 2)
 
 
-def _still(model: nn.Module) -> Any:
+def _eval_copy(model: nn.Module) -> Any:
     """A copy in eval mode on the CPU."""
     return copy.deepcopy(model).cpu().eval()

@@ -12,7 +12,7 @@ from torch import nn
 
 from vae_edge_runtime.format.specs import PriorKind
 
-from .scale import Scale
+from .scale_form import ScaleForm
 
 Encode = Callable[..., Any]
 """(model, x) or, conditional, (model, x, condition) -> what ``read_encoded`` understands."""
@@ -45,7 +45,7 @@ class Recipe:
         name: of the adapter, such as ``diffusers-kl``.
         module: the torch module that does the work.
         forward: (model, x[, condition]): the model's own full pass, run by the probe; None: there is none.
-        scale: what the adapter knows the second value of ``encode`` to be; None: find out.
+        scale_form: what the adapter knows the second value of ``encode`` to be; None: find out.
         has_kl: False where the posterior or the prior has no KL in closed form.
         prior: None: the usual one of the latent's kind.
         latent_offset, latent_scale: latents leave as (z - offset) * scale.
@@ -59,7 +59,7 @@ class Recipe:
     encode: Encode
     decode: Decode
     forward: Callable[..., Any] | None = None
-    scale: Scale | None = None
+    scale_form: ScaleForm | None = None
     has_kl: bool = True
     prior: Prior | None = None
     latent_offset: float = 0.0

@@ -12,7 +12,7 @@ from vae_edge_runtime.format.specs import PriorSpec, element_count
 from vae_edge_runtime.sampling.prior import mixture_bytes, table_bytes
 
 from ..adapters import Prior
-from ..halves.adapt import AdaptedVae
+from ..halves.vae import AdaptedVae
 
 MEMBER = "prior.bin"
 _MOST_TABLE_ENTRIES = 1 << 20

@@ -27,9 +27,10 @@ from vae_edge_runtime.scoring.heads import posterior_noise
 from vae_edge_runtime.scoring.inputs import check_condition
 
 from ..adapters import Recipe
-from ..adapters.scale import Scale
+from ..adapters.scale_form import ScaleForm
 from ..config import ExportConfig
-from ..halves.adapt import AdaptedVae, adapt
+from ..halves.adapt import adapt
+from ..halves.vae import AdaptedVae
 from ..rows import ExportRows, check_classes, check_unit_interval, finite_rows_of, model_shape, rows_of
 from .modules import DataUnits, DecodeGraph, EncodeGraph, SampledGraph, ScoreGraph
 
@@ -58,7 +59,7 @@ def build_graphs(
     config: ExportConfig,
     *,
     example: Array | None,
-    scale: Scale | None,
+    scale_form: ScaleForm | None,
     codebook: int | None,
 ) -> BuiltGraphs:
     """Adapt a model and make its graphs.
@@ -80,15 +81,14 @@ def build_graphs(
     beside = torch.from_numpy(np.array(feeds["condition"])) if rows.condition is not None else None
     learned = config.likelihood == "gaussian" and config.variance is None
     vae = adapt(
-        recipe.module,
+        recipe,
         x,
         condition=beside,
-        scale=scale,
+        scale_form=scale_form,
         likelihood=config.likelihood,
         learned_variance=learned,
         logits=config.logits,
         codebook=codebook,
-        recipe=recipe,
     )
     if config.likelihood == "categorical":
         for part in (rows.calibration, rows.held_out):

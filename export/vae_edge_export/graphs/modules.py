@@ -13,7 +13,7 @@ from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.format.specs import IMAGE_HEADS, InputSpec, Layout, ScoreSpec
 
 from ..config import ExportConfig
-from ..halves.adapt import AdaptedVae
+from ..halves.vae import AdaptedVae
 from ..rows import model_shape
 from .likelihoods import expectation, kl_to_standard_normal, negative_log_likelihood, row_sum
 from .residuals import Smoothing, StructuralSimilarity, gradient_residual, peak, top_mean

@@ -40,18 +40,18 @@ def compare_with_forward(recipe: Recipe, vae: AdaptedVae, feeds: tuple[Tensor, .
         AdaptError: the forward reconstructs something else, and a half of it was found by its name,
             not given by the user.
     """
-    found = _compare(recipe, vae, feeds, logits=logits)
+    outcome = _compare(recipe, vae, feeds, logits=logits)
     # A clamp in forward meets none of the rows at hand, and every anomaly.
     extreme = tuple(30.0 * feed if feed.is_floating_point() else feed for feed in feeds)
     try:
-        if found == _SAME:
+        if outcome == _SAME:
             _compare(recipe, vae, extreme, logits=logits)
     except AdaptError as error:
         raise AdaptError(
             "decode(encode(x)) is what its forward gives on rows as they are, and not on rows 30 times as large: "
             "forward clamps something; write it into encode= or decode="
         ) from error
-    return found
+    return outcome
 
 
 def _compare(recipe: Recipe, vae: AdaptedVae, feeds: tuple[Tensor, ...], *, logits: bool) -> str:
@@ -63,19 +63,19 @@ def _compare(recipe: Recipe, vae: AdaptedVae, feeds: tuple[Tensor, ...], *, logi
             returned = recipe.forward(vae.module, *(feed.clone() for feed in feeds))
     except Exception as error:  # a forward that needs more than rows, or takes no large ones, is no fault of its halves
         return f"decode(encode(x)) was not compared with its forward ({type(error).__name__})"
-    rows = [t for t in tensors_in(returned) if t.numel() == x_hat.numel() and not _same(t, feeds[0])]
-    if not rows:
-        return _found_on_the_way(recipe, steps.results, x_hat, logits=logits)
+    candidates = [t for t in tensors_in(returned) if t.numel() == x_hat.numel() and not _same(t, feeds[0])]
+    if not candidates:
+        return _compare_with_steps(recipe, steps.results, x_hat, logits=logits)
     if not bool(torch.isfinite(x_hat).all()):
         return _NOT_FINITE
-    squashed = any(_same(found, torch.sigmoid(x_hat)) for found in rows)
-    if any(_same(found, x_hat) for found in rows) and not (squashed and not logits and recipe.name != "callables"):
+    squashed = any(_same(rows, torch.sigmoid(x_hat)) for rows in candidates)
+    if any(_same(rows, x_hat) for rows in candidates) and not (squashed and not logits and recipe.name != "callables"):
         return _SAME
     if squashed and logits:
         return "sigmoid(decode(encode(x))) is what its forward gives"
     if squashed:
         raise AdaptError(_SQUASHED)
-    difference = min(float((found.reshape(-1) - x_hat.reshape(-1)).abs().max()) for found in rows)
+    difference = min(float((rows.reshape(-1) - x_hat.reshape(-1)).abs().max()) for rows in candidates)
     if recipe.name == "callables":
         return f"decode(encode(x)) differs from what its forward gives, by {difference:.2g}"
     raise AdaptError(
@@ -85,7 +85,7 @@ def _compare(recipe: Recipe, vae: AdaptedVae, feeds: tuple[Tensor, ...], *, logi
     )
 
 
-def _found_on_the_way(recipe: Recipe, steps: list[Tensor], x_hat: Tensor, *, logits: bool) -> str:
+def _compare_with_steps(recipe: Recipe, steps: list[Tensor], x_hat: Tensor, *, logits: bool) -> str:
     """For a forward that returns a loss: whether the reconstruction is one of its steps."""
     if not any(_same(step, x_hat) for step in steps):
         return "decode(encode(x)) was not compared with its forward, which returns no rows"

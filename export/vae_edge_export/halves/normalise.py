@@ -16,10 +16,10 @@ from torch import Tensor
 
 from vae_edge_runtime.errors import AdaptError
 
-from ..adapters.scale import TO_LOGVAR, Scale
+from ..adapters.scale_form import TO_LOGVAR, ScaleForm
 
 MEAN_NAMES = ("mean", "mu", "loc", "z_mean", "z_mu", "mu_z", "embedding")
-SCALE_NAMES: dict[str, Scale] = {
+SCALE_NAMES: dict[str, ScaleForm] = {
     **dict.fromkeys(("logvar", "log_var", "log_variance", "z_logvar", "z_log_var", "log_covariance"), "logvar"),
     **dict.fromkeys(("log_std", "logstd", "log_sigma", "logsigma", "log_scale"), "log_std"),
     **dict.fromkeys(("stddev", "std", "sigma", "scale", "z_std"), "std"),
@@ -39,7 +39,7 @@ class Encoded:
 
     Attributes:
         pairs: (mean, scale parameter) per latent, where names told them apart.
-        scale: what the names say the parameters are; None where nothing was said.
+        scale_form: what the names say the parameters are; None where nothing was said.
         unnamed: two or more float tensors whose roles their order alone does not tell.
         code: the one tensor of a deterministic encoder.
         indices, z_q: of a codebook.
@@ -48,7 +48,7 @@ class Encoded:
 
     how: str
     pairs: tuple[tuple[Tensor, Tensor], ...] = ()
-    scale: Scale | None = None
+    scale_form: ScaleForm | None = None
     unnamed: tuple[Tensor, ...] = ()
     code: Tensor | None = None
     indices: Tensor | None = None
@@ -74,7 +74,7 @@ def read_encoded(value: Any) -> Encoded:
     scale = next((name for name in SCALE_NAMES if isinstance(fields.get(name), Tensor)), None)
     if mean and scale:
         pair = (fields[mean], fields[scale])
-        return Encoded(f"{_kind(value)} with .{mean} and .{scale}", pairs=(pair,), scale=SCALE_NAMES[scale])
+        return Encoded(f"{_kind(value)} with .{mean} and .{scale}", pairs=(pair,), scale_form=SCALE_NAMES[scale])
     indices = next((name for name in _INDEX_NAMES if isinstance(fields.get(name), Tensor)), None)
     quantised = next((name for name in _QUANTISED_NAMES if isinstance(fields.get(name), Tensor)), None)
     if indices and quantised:
@@ -162,13 +162,13 @@ def fields_of(value: Any) -> dict[str, Any]:
     if hasattr(value, "_fields"):
         return {name: getattr(value, name) for name in value._fields}
     known = {*MEAN_NAMES, *SCALE_NAMES, *_INDEX_NAMES, *_QUANTISED_NAMES, *_DISTRIBUTION_NAMES, *_CODE_NAMES}
-    found = {}
+    present = {}
     for name in sorted(known | {*_DECODED_NAMES, *_SPREAD_NAMES}):
         try:
-            found[name] = getattr(value, name)
+            present[name] = getattr(value, name)
         except (AttributeError, NotImplementedError):  # a torch distribution without that moment
             continue
-    return found
+    return present
 
 
 def _pair(value: Any) -> tuple[Tensor, Tensor] | None:

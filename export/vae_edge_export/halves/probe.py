@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..adapters.scale import TO_LOGVAR, Scale, to_std
+from ..adapters.scale_form import TO_LOGVAR, ScaleForm, to_std
 from ..tracing.user_lines import caller
 
 _RTOL = 1e-3
@@ -140,18 +140,18 @@ def measure(model: nn.Module, run: Callable[[nn.Module], Any]) -> Measured:
 
     ``model`` is a private copy. Normalisation and dropout layers stay in eval mode throughout.
     """
-    found = _measure(model, run)
-    if found.draws or found.problem:
-        return found
+    in_eval_mode = _measure(model, run)
+    if in_eval_mode.draws or in_eval_mode.problem:
+        return in_eval_mode
     training = {module: module.training for module in model.modules()}
     try:
         for module in model.modules():
             module.training = not isinstance(module, _STAY_IN_EVAL)
-        again = _measure(model, run)
+        in_training_mode = _measure(model, run)
     finally:
         for module, mode in training.items():
             module.training = mode
-    return again if again.draws else found
+    return in_training_mode if in_training_mode.draws else in_eval_mode
 
 
 def _measure(model: nn.Module, run: Callable[[nn.Module], Any]) -> Measured:
@@ -181,7 +181,7 @@ class Role:
 
     mean: int
     parameter: int
-    scale: Scale
+    scale_form: ScaleForm
 
 
 def identify(tensors: Iterable[Tensor], measured: Measured) -> set[Role]:

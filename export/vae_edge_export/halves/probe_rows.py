@@ -38,7 +38,7 @@ def _first_layer(module: nn.Module) -> str:
     return ""
 
 
-def check_encode(recipe: Recipe, module: nn.Module, feeds: tuple[Tensor, ...], found: Encoded) -> None:
+def check_encode(recipe: Recipe, module: nn.Module, feeds: tuple[Tensor, ...], encoded: Encoded) -> None:
     """Shapes with the batch first, the same values on a second call, and a row alone as among others.
 
     Of three and more unnamed tensors one may be a sample: it is left out of the graph.
@@ -47,7 +47,7 @@ def check_encode(recipe: Recipe, module: nn.Module, feeds: tuple[Tensor, ...], f
         AdaptError: one of these does not hold.
     """
     n = len(feeds[0])
-    pairs: list[tuple[Tensor, ...]] = [*found.pairs, *([found.unnamed] if len(found.unnamed) == 2 else [])]
+    pairs: list[tuple[Tensor, ...]] = [*encoded.pairs, *([encoded.unnamed] if len(encoded.unnamed) == 2 else [])]
     for mean, parameter in pairs:
         if mean.shape != parameter.shape or mean.shape[:1] != (n,):
             raise AdaptError(
@@ -55,11 +55,11 @@ def check_encode(recipe: Recipe, module: nn.Module, feeds: tuple[Tensor, ...], f
                 "need one shape with the batch first"
             )
     kept = feeds[0].clone()
-    first, again = _tensors(found), _tensors(read_encoded(recipe.encode(module, *feeds)))
+    first, again = _tensors(encoded), _tensors(read_encoded(recipe.encode(module, *feeds)))
     if not torch.equal(kept, feeds[0]):
         raise AdaptError("encode changes its input in place: work on a copy (x = x * 2, not x *= 2 or x.mul_(2))")
     steady = [i for i, (a, b) in enumerate(zip(first, again, strict=True)) if torch.equal(a, b)]
-    if len(steady) < (min(2, len(first)) if found.unnamed else len(first)):
+    if len(steady) < (min(2, len(first)) if encoded.unnamed else len(first)):
         with PinnedNoise(0.0) as pin:
             recipe.encode(module, *feeds)
         places = ", ".join(f"{source.op} at {source.where}" for source in pin.sources) or "an unknown place"
@@ -85,9 +85,9 @@ def check_encode(recipe: Recipe, module: nn.Module, feeds: tuple[Tensor, ...], f
                 )
 
 
-def _tensors(found: Encoded) -> list[Tensor]:
-    named = [tensor for pair in found.pairs for tensor in pair]
-    listed = [*named, *found.unnamed, found.code, found.indices, found.z_q]
+def _tensors(encoded: Encoded) -> list[Tensor]:
+    named = [tensor for pair in encoded.pairs for tensor in pair]
+    listed = [*named, *encoded.unnamed, encoded.code, encoded.indices, encoded.z_q]
     return [tensor for tensor in listed if tensor is not None]
 
 

@@ -12,7 +12,7 @@ from vae_edge_runtime.errors import AdaptError
 from vae_edge_runtime.format.specs import LatentKind, element_count
 
 from ..adapters import Decode, Encode, Prior
-from ..adapters.scale import Scale, to_logvar
+from ..adapters.scale_form import ScaleForm, to_logvar
 from .normalise import Encoded, read_decoded, read_encoded
 from .probe import Role
 
@@ -24,7 +24,7 @@ class AdaptedVae:
     Attributes:
         recipe: name of the adapter that recognised the model.
         kind: of the latent, as in ``LatentSpec``.
-        scale: what the second value of ``encode`` is; None where it has none.
+        scale_form: what the second value of ``encode`` is; None where it has none.
         role: which of several unnamed tensors are mean and scale parameter.
         input_shape: of one row in model layout. latent_shape: of one latent (of the grid of codes).
         groups: of a hierarchical model, the shape of each latent.
@@ -39,7 +39,7 @@ class AdaptedVae:
     user_encode: Encode
     user_decode: Decode
     kind: LatentKind
-    scale: Scale | None
+    scale_form: ScaleForm | None
     role: Role | None
     input_shape: tuple[int, ...]
     latent_shape: tuple[int, ...]
@@ -59,20 +59,20 @@ class AdaptedVae:
 
         ``z_q`` is (n, *embedding_shape). A hierarchical model's latents lie one after the other.
         """
-        found = read_encoded(self.user_encode(module, x, *condition))
+        encoded = read_encoded(self.user_encode(module, x, *condition))
         if self.kind == "codes":
-            if found.indices is None or found.z_q is None:
+            if encoded.indices is None or encoded.z_q is None:
                 raise AdaptError("encode gave no indices this time")
-            return found.indices.to(torch.int64), found.z_q
+            return encoded.indices.to(torch.int64), encoded.z_q
         if self.kind == "deterministic":
-            return (code_of(found),)
-        pairs = pairs_of(found, self.role)
-        assert self.scale is not None  # adapt() has found it for every gaussian
+            return (code_of(encoded),)
+        pairs = pairs_of(encoded, self.role)
+        assert self.scale_form is not None  # adapt() has found it for every gaussian
         if not self.groups:
             mean, parameter = pairs[0]
-            return mean, to_logvar(parameter, self.scale)
+            return mean, to_logvar(parameter, self.scale_form)
         means = torch.cat([mean.flatten(1) for mean, _ in pairs], dim=1)
-        return means, to_logvar(torch.cat([p.flatten(1) for _, p in pairs], dim=1), self.scale)
+        return means, to_logvar(torch.cat([p.flatten(1) for _, p in pairs], dim=1), self.scale_form)
 
     def decode(self, module: nn.Module, z: Tensor, *condition: Tensor) -> tuple[Tensor, Tensor | None]:
         """Latents or indices to (x_hat, spread or None), both (n, *input_shape) in model units."""
@@ -81,8 +81,8 @@ class AdaptedVae:
             ends = [element_count(group) for group in self.groups]
             parts = torch.split(z, ends, dim=1)
             latent = [part.reshape(-1, *group) for part, group in zip(parts, self.groups, strict=True)]
-        found = read_decoded(self.user_decode(module, latent, *condition), count=self.decoded)
-        shaped = [self._shaped(tensor) for tensor in found]
+        decoded = read_decoded(self.user_decode(module, latent, *condition), count=self.decoded)
+        shaped = [self._shaped(tensor) for tensor in decoded]
         return shaped[0], shaped[1] if len(shaped) > 1 else None
 
     def _shaped(self, x_hat: Tensor) -> Tensor:
@@ -91,19 +91,19 @@ class AdaptedVae:
         return x_hat.reshape(-1, *self.input_shape) if flat else x_hat
 
 
-def pairs_of(found: Encoded, role: Role | None) -> tuple[tuple[Tensor, Tensor], ...]:
+def pairs_of(encoded: Encoded, role: Role | None) -> tuple[tuple[Tensor, Tensor], ...]:
     """(mean, scale parameter) per latent."""
-    if found.pairs:
-        return found.pairs
-    if role is None or not found.unnamed:
-        raise AdaptError(f"encode gave {found.how}, and no mean and scale in it")
-    return ((found.unnamed[role.mean], found.unnamed[role.parameter]),)
+    if encoded.pairs:
+        return encoded.pairs
+    if role is None or not encoded.unnamed:
+        raise AdaptError(f"encode gave {encoded.how}, and no mean and scale in it")
+    return ((encoded.unnamed[role.mean], encoded.unnamed[role.parameter]),)
 
 
-def code_of(found: Encoded) -> Tensor:
+def code_of(encoded: Encoded) -> Tensor:
     """The one tensor of a deterministic encoder; the mean where it gives more."""
-    if found.code is not None:
-        return found.code
-    if len(found.pairs) == 1:
-        return found.pairs[0][0]
-    raise AdaptError(f"encode gave {found.how}, where one tensor is wanted")
+    if encoded.code is not None:
+        return encoded.code
+    if len(encoded.pairs) == 1:
+        return encoded.pairs[0][0]
+    raise AdaptError(f"encode gave {encoded.how}, where one tensor is wanted")

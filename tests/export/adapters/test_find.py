@@ -8,9 +8,9 @@ import handmade
 import handmade_codes
 import pytest
 import torch
+from adapting import adapt
 from torch import Tensor, nn
 
-from vae_edge_export import adapt
 from vae_edge_export.halves.normalise import read_decoded, read_encoded
 from vae_edge_runtime import AdaptError
 
@@ -30,7 +30,7 @@ def test_three_tutorials_need_no_glue_and_say_what_was_found(kind: type[nn.Modul
     torch.manual_seed(0)
     found = adapt(kind(), PICTURES)
     assert found.kind == "gaussian"
-    assert found.scale == "logvar"
+    assert found.scale_form == "logvar"
     for words in said:
         assert any(words in line for line in found.evidence), found.evidence
 
@@ -51,7 +51,7 @@ class Heads(nn.Module):
 )  # fmt: skip
 def test_common_names_of_heads_are_known(mean: str, scale: str) -> None:
     model = Heads(mean, scale)
-    found = adapt(model, torch.randn(3, 6), scale="logvar")
+    found = adapt(model, torch.randn(3, 6), scale_form="logvar")
     x = torch.randn(3, 6)
     torch.testing.assert_close(found.encode(found.module, x)[0], getattr(model, mean)(model.encoder(x)))
     assert f"then the heads '{mean}' and '{scale}'" in found.evidence[1]
@@ -59,7 +59,7 @@ def test_common_names_of_heads_are_known(mean: str, scale: str) -> None:
 
 def test_two_pairs_of_heads_are_listed_with_the_line_to_write() -> None:
     with pytest.raises(AdaptError, match=r"more than one pair of heads \(mu, z_mean; logvar\).*encode=lambda m, x:"):
-        adapt(Heads("mu", "z_mean", "logvar"), torch.randn(3, 6), scale="logvar")
+        adapt(Heads("mu", "z_mean", "logvar"), torch.randn(3, 6), scale_form="logvar")
 
 
 def test_two_encoders_are_listed_with_the_line_to_write() -> None:
@@ -76,7 +76,7 @@ def test_a_modules_own_encode_goes_before_its_parts() -> None:
             return self.mu(h) * 2, self.logvar(h)
 
     model, x = Both("mu", "logvar"), torch.randn(3, 6)
-    found = adapt(model, x, scale="logvar")
+    found = adapt(model, x, scale_form="logvar")
     torch.testing.assert_close(found.encode(found.module, x)[0], model.encode(x)[0])
 
 
@@ -150,7 +150,7 @@ def test_named_values_are_read_by_their_names(value: Any, scale: str) -> None:
     ((mean, parameter),) = found.pairs
     assert torch.equal(mean, T)
     assert torch.equal(parameter, T + 1)
-    assert found.scale == scale
+    assert found.scale_form == scale
 
 
 def test_other_returns_are_read_by_their_kind() -> None:

@@ -46,7 +46,7 @@ def rows() -> np.ndarray:
 def bundle(rows: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("heads") / "heads.vaeb"
     config = ExportConfig(heads=HEADS, draws=DRAWS, top_share=0.4, layout="features", false_positive_rate=0.05)  # type: ignore[arg-type]
-    export(Halves(), path, calibration=rows, scale="logvar", config=config)
+    export(Halves(), path, calibration=rows, scale_form="logvar", config=config)
     return path
 
 
@@ -258,7 +258,7 @@ def test_image_heads_find_the_small_defect_that_the_sum_drowns(images: np.ndarra
     config = ExportConfig(
         heads=("elbo", "top", "peak", "ssim", "gradient"), map_sigma=1.0, layout="nhwc", scale=(255.0,), offset=(0.0,)
     )
-    report = export(Pictures(), tmp_path / "p.vaeb", calibration=x, scale="logvar", config=config)
+    report = export(Pictures(), tmp_path / "p.vaeb", calibration=x, scale_form="logvar", config=config)
     assert max(p.max_relative for p in report.parity.values()) < 1e-4
     defect = x[:50].copy()
     defect[:, 5:7, 5:7] = 255
@@ -274,9 +274,9 @@ def test_image_heads_find_the_small_defect_that_the_sum_drowns(images: np.ndarra
 def test_image_heads_are_for_images(rows: np.ndarray, tmp_path: Path) -> None:
     config = ExportConfig(heads=("elbo", "ssim"), layout="features")
     with pytest.raises(OptionError, match="head 'ssim' is for images, the layout is 'features'"):
-        export(Halves(), tmp_path / "a.vaeb", calibration=rows, scale="logvar", config=config)
+        export(Halves(), tmp_path / "a.vaeb", calibration=rows, scale_form="logvar", config=config)
     with pytest.raises(OptionError, match="have no neighbours"):
-        export(Halves(), tmp_path / "a.vaeb", calibration=rows, scale="logvar",
+        export(Halves(), tmp_path / "a.vaeb", calibration=rows, scale_form="logvar",
                config=ExportConfig(map_sigma=1.0, layout="features"))  # fmt: skip
 
 
@@ -336,7 +336,7 @@ def test_conditional_models_sample_per_draw(tmp_path: Path) -> None:
     y = np.random.default_rng(1).normal(size=(200, 1)).astype(np.float32)
     config = ExportConfig(heads=("elbo", "reconstruction_probability"), draws=3, layout="features")
     export(
-        Conditional(), tmp_path / "c.vaeb", calibration=x, condition=y, config=config, scale="logvar",
+        Conditional(), tmp_path / "c.vaeb", calibration=x, condition=y, config=config, scale_form="logvar",
         encode=lambda m, x, c: tuple(m.look(torch.cat([x, c], 1)).chunk(2, 1)),
         decode=lambda m, z, c: m.paint(torch.cat([z, c], 1)),
     )  # fmt: skip

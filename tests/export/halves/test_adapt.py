@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from adapting import adapt
 from strangers import Branching, FixedBatch, Painter, Plain, Sampler
 from torch import nn
 
-from vae_edge_export import ExportConfig, adapt, export
-from vae_edge_export.adapters.scale import TO_LOGVAR
+from vae_edge_export import ExportConfig, export
+from vae_edge_export.adapters.scale_form import TO_LOGVAR
 from vae_edge_runtime import AdaptError, ExportFailed
 
 X = torch.zeros(3, 6)

@@ -9,9 +9,10 @@ import handmade
 import numpy as np
 import pytest
 import torch
+from adapting import adapt
 from torch import Tensor, nn
 
-from vae_edge_export import ExportConfig, adapt, export
+from vae_edge_export import ExportConfig, export
 from vae_edge_export.halves.probe import measure
 from vae_edge_runtime import AdaptError, load
 
@@ -52,7 +53,7 @@ def test_an_activation_between_encoder_and_heads_is_found_even_if_the_scale_is_d
     with pytest.raises(AdaptError, match=r"draws no noise around the mean|none of them gives"):
         adapt(Hidden(), X)
     with pytest.raises(AdaptError, match="differs from what its own forward gives"):
-        adapt(Hidden(), X, scale="logvar")
+        adapt(Hidden(), X, scale_form="logvar")
 
 
 def test_an_activation_after_the_decoder_is_found() -> None:
@@ -231,7 +232,7 @@ def test_attention_with_a_mask_is_measured() -> None:
             return self.decode(mu + torch.exp(0.5 * logvar) * torch.randn_like(mu))
 
     torch.manual_seed(0)
-    assert "scale: logvar, measured in its forward" in " ".join(adapt(Masked(), torch.randn(3, 3, 6)).evidence)
+    assert "scale_form: logvar, measured in its forward" in " ".join(adapt(Masked(), torch.randn(3, 3, 6)).evidence)
 
 
 def test_bernoulli_logits_go_all_the_way(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import handmade
 import pytest
 import torch
+from adapting import adapt
 from torch import Tensor, nn
 from torch.nn.functional import dropout, softplus
 
-from vae_edge_export import adapt
 from vae_edge_export.halves.probe import PinnedNoise, measure
 from vae_edge_runtime import AdaptError
 
@@ -54,7 +54,7 @@ def made(form: str, order: tuple[str, ...] = ("mean", "scale")) -> Told:
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_told_from_every_other(form: str) -> None:
     found = adapt(made(form), X)
-    assert found.scale == form
+    assert found.scale_form == form
     mean, logvar = found.encode(found.module, X)
     own_mean, own_scale = made(form).encode(X)
     torch.testing.assert_close(mean, own_mean)
@@ -84,7 +84,7 @@ def test_mean_and_scale_side_by_side_in_one_tensor_are_cut_apart(order: tuple[st
     torch.manual_seed(0)
     model, x = Chunked(), torch.randn(3, 3, 5)
     found = adapt(model, x)
-    assert (found.kind, found.scale, found.latent_shape) == ("gaussian", "logvar", (2, 5))
+    assert (found.kind, found.scale_form, found.latent_shape) == ("gaussian", "logvar", (2, 5))
     assert "the tensor of encode holds mean and scale, cut in two along axis 1" in found.evidence
     wanted = dict(zip(order, model.encoder(x).chunk(2, dim=1), strict=True))
     mean, logvar = found.encode(found.module, x)
@@ -93,12 +93,12 @@ def test_mean_and_scale_side_by_side_in_one_tensor_are_cut_apart(order: tuple[st
 
 
 def test_a_declaration_that_the_forward_contradicts_is_refused() -> None:
-    with pytest.raises(AdaptError, match=r"declared as 'logvar'.*uses it as std: pass scale='std'"):
-        adapt(made("std"), X, scale="logvar")
+    with pytest.raises(AdaptError, match=r"declared as 'logvar'.*uses it as std: pass scale_form='std'"):
+        adapt(made("std"), X, scale_form="logvar")
 
 
 def test_a_declaration_that_the_forward_confirms_says_so() -> None:
-    assert "scale: std, measured in its forward" in adapt(made("std"), X, scale="std").evidence
+    assert "scale_form: std, measured in its forward" in adapt(made("std"), X, scale_form="std").evidence
 
 
 def test_without_a_draw_the_scale_must_be_declared() -> None:
@@ -106,11 +106,11 @@ def test_without_a_draw_the_scale_must_be_declared() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.decode(self.encode(x)[0])
 
-    with pytest.raises(AdaptError, match=r"draws no noise around the mean.*pass scale=, one of logvar, log_std"):
+    with pytest.raises(AdaptError, match=r"draws no noise around the mean.*pass scale_form=, one of logvar, log_std"):
         adapt(Silent(), X)
-    found = adapt(Silent(), X, scale="logvar")
-    assert found.scale == "logvar"
-    assert "scale: logvar, declared, not measured (its forward draws no noise around the mean)" in found.evidence
+    found = adapt(Silent(), X, scale_form="logvar")
+    assert found.scale_form == "logvar"
+    assert "scale_form: logvar, declared, not measured (its forward draws no noise around the mean)" in found.evidence
 
 
 def test_a_deviation_of_no_known_form_is_measured_and_named() -> None:
@@ -121,7 +121,7 @@ def test_a_deviation_of_no_known_form_is_measured_and_named() -> None:
 
     with pytest.raises(AdaptError, match=r"a standard deviation of 0\.\d+ to 0\.\d+ was measured, which none"):
         adapt(Halved(), X)
-    evidence = adapt(Halved(), X, scale="logvar").evidence
+    evidence = adapt(Halved(), X, scale_form="logvar").evidence
     assert any("declared, not measured (in its forward a standard deviation of 0." in line for line in evidence)
 
 
@@ -130,7 +130,7 @@ def test_scales_that_cannot_be_told_apart_on_these_rows_are_not_guessed() -> Non
     with torch.no_grad():
         model.to_scale.weight.zero_()
         model.to_scale.bias.zero_()  # exp(0) = exp(0 / 2): logvar and log_std agree
-    with pytest.raises(AdaptError, match=r"could be log_std or logvar on these rows: pass scale="):
+    with pytest.raises(AdaptError, match=r"could be log_std or logvar on these rows: pass scale_form="):
         adapt(model, X)
 
 

@@ -169,7 +169,7 @@ def test_what_vae_edge_ships_is_clean_but_for_int8_cpu_on_tensorrt(tmp_path: Pat
     config = replace(config, gates={"fp16": gate, "int8-cpu": gate})
     path = tmp_path / "p.vaeb"
     export(
-        Painter(), path, calibration=images, config=config, scale="log_std",
+        Painter(), path, calibration=images, config=config, scale_form="log_std",
         encode=lambda m, x: m.look(x), decode=lambda m, z: m.paint(z),
     )  # fmt: skip
     for target in ALL:

@@ -9,9 +9,10 @@ from typing import Any
 import handmade
 import pytest
 import torch
+from adapting import adapt
 from safetensors.torch import save_file
 
-from vae_edge_export import adapt, load_weights, open_saved
+from vae_edge_export import load_weights, open_saved
 from vae_edge_runtime import DataError, MissingDependency, OptionError
 
 
@@ -147,7 +148,7 @@ def test_exported_programs_are_two_halves(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="--trust-pickle"):
         open_saved("pt2", str(tmp_path))
     torch.manual_seed(0)
-    found = adapt(_programs(), torch.randn(3, 6), scale="logvar")
+    found = adapt(_programs(), torch.randn(3, 6), scale_form="logvar")
     torch.manual_seed(0)
     own = handmade.Logvar()
     x = torch.randn(5, 6)

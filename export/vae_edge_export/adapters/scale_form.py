@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-Scale = Literal["logvar", "log_std", "std", "var", "softplus"]
+ScaleForm = Literal["logvar", "log_std", "std", "var", "softplus"]
 
 LOGVAR_RANGE = (-30.0, 20.0)
 _SMALLEST_STD = 3e-7  # exp(-30 / 2): the same floor as LOGVAR_RANGE
 
-TO_LOGVAR: dict[Scale, Callable[[Tensor], Tensor]] = {
+TO_LOGVAR: dict[ScaleForm, Callable[[Tensor], Tensor]] = {
     "logvar": lambda s: s,
     "log_std": lambda s: 2.0 * s,
     "std": lambda s: 2.0 * torch.log(s.clamp(min=_SMALLEST_STD)),
@@ -24,11 +24,11 @@ TO_LOGVAR: dict[Scale, Callable[[Tensor], Tensor]] = {
 """``softplus``: the standard deviation is softplus(value), taken outside the encoder."""
 
 
-def to_logvar(parameter: Tensor, scale: Scale) -> Tensor:
+def to_logvar(parameter: Tensor, form: ScaleForm) -> Tensor:
     """Logvar of a scale parameter, clamped to ``LOGVAR_RANGE``; the shape of ``parameter``."""
-    return TO_LOGVAR[scale](parameter).clamp(*LOGVAR_RANGE)
+    return TO_LOGVAR[form](parameter).clamp(*LOGVAR_RANGE)
 
 
-def to_std(parameter: Tensor, scale: Scale) -> Tensor:
+def to_std(parameter: Tensor, form: ScaleForm) -> Tensor:
     """Standard deviation a scale parameter stands for, the shape of ``parameter``."""
-    return torch.exp(0.5 * to_logvar(parameter, scale))
+    return torch.exp(0.5 * to_logvar(parameter, form))
