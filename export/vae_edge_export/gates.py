@@ -105,23 +105,23 @@ class Figure:
         return f"{self.name} {self.value:.5g}, at {'least' if self.at_least else 'most'} {self.limit:g}"
 
 
-def figures(found: Fidelity, gate: Gate) -> list[Figure]:
+def figures(fidelity: Fidelity, gate: Gate) -> list[Figure]:
     """Every figure beside its limit. One row may always be decided differently: of so few rows a smaller share
     cannot be told from none.
     """
-    agreement = min(gate.min_decision_agreement, 1 - 1 / found.rows)
+    agreement = min(gate.min_decision_agreement, 1 - 1 / fidelity.rows)
     rows = [
-        Figure("rank correlation of scores", found.rank_correlation, gate.min_rank_correlation, True),
-        Figure("equal decisions", found.decision_agreement, agreement, True),
-        Figure(f"AUROC change on {found.auroc_on} anomalies", found.auroc_change, gate.max_auroc_change, False),
-        Figure("PSNR of reconstructions in dB", found.reconstruction_psnr_db, gate.min_psnr_db, True),
-        Figure("latent error", found.latent_error, gate.max_latent_error, False),
+        Figure("rank correlation of scores", fidelity.rank_correlation, gate.min_rank_correlation, True),
+        Figure("equal decisions", fidelity.decision_agreement, agreement, True),
+        Figure(f"AUROC change on {fidelity.auroc_on} anomalies", fidelity.auroc_change, gate.max_auroc_change, False),
+        Figure("PSNR of reconstructions in dB", fidelity.reconstruction_psnr_db, gate.min_psnr_db, True),
+        Figure("latent error", fidelity.latent_error, gate.max_latent_error, False),
     ]
-    if found.reconstruction_ssim is not None:
-        rows.append(Figure("SSIM of reconstructions", found.reconstruction_ssim, gate.min_ssim, True))
+    if fidelity.reconstruction_ssim is not None:
+        rows.append(Figure("SSIM of reconstructions", fidelity.reconstruction_ssim, gate.min_ssim, True))
     return rows
 
 
-def problems(found: Fidelity, gate: Gate) -> list[str]:
+def problems(fidelity: Fidelity, gate: Gate) -> list[str]:
     """The figures that miss their limit, in words."""
-    return [str(figure) for figure in figures(found, gate) if not figure.kept]
+    return [str(figure) for figure in figures(fidelity, gate) if not figure.kept]

@@ -20,9 +20,8 @@ from .adapters import Decode, Encode, recipe_for
 from .adapters.scale_form import ScaleForm
 from .config import ExportConfig
 from .graphs.build import BuiltGraphs, build_graphs, filled_in
-from .passes import clean_up
 from .rows import rows_to_look_at
-from .tracing.trace import refused_operators, trace
+from .tracing.clean_graphs import trace_clean
 
 
 @dataclass(frozen=True)
@@ -102,47 +101,51 @@ def inspect_model(
     """
     config, parameters = config or ExportConfig(), 0
     evidence: tuple[str, ...] = ()
-    looked_at = rows_to_look_at(rows, condition, config)
+    few_rows = rows_to_look_at(rows, condition, config)
     kind = type(model).__name__
     try:
         recipe = recipe_for(model, encode=encode, decode=decode)
         parameters = sum(p.numel() for p in recipe.module.parameters() if not is_lazy(p))
         evidence = (f"recognised as {recipe.name}", *recipe.notes)
-        config, brought = filled_in(config, recipe)
-        built = build_graphs(recipe, looked_at, config, example=None, scale_form=scale_form, codebook=codebook)
+        config, brought_along = filled_in(config, recipe)
+        built = build_graphs(recipe, few_rows, config, example=None, scale_form=scale_form, codebook=codebook)
     except VaeEdgeError as error:
-        return Inspection(None if not evidence else recipe.name, kind, parameters, evidence, {}, {}, (_said(error),))
+        return Inspection(None if not evidence else recipe.name, kind, parameters, evidence, {}, {}, (_as_text(error),))
     graphs = {name: _graph(built, name) for name in built.modules}
-    problems = [f"{name}: {found.problem}" for name, found in graphs.items() if found.problem]
+    problems = [f"{name}: {findings.problem}" for name, findings in graphs.items() if findings.problem]
     problems += [
         f"{name}: the operator {op} at {line} is not one a device runs: replace it by operations of the allow-list "
         "(vae_edge_runtime/format/onnx_ops.py), or leave it out of encode and decode"
-        for name, found in graphs.items()
-        for op, line in found.refused.items()
+        for name, findings in graphs.items()
+        for op, line in findings.refused.items()
     ]
     latent = {key: value for key, value in asdict(built.latent).items() if key != "prior"} | {
         "scale_form": built.vae.scale_form,
         "has_kl": built.vae.has_kl,
         "size": math.prod(built.latent.shape),
     }
-    return Inspection(recipe.name, kind, parameters, (*built.vae.evidence, *brought), latent, graphs, tuple(problems))
+    return Inspection(
+        recipe.name, kind, parameters, (*built.vae.evidence, *brought_along), latent, graphs, tuple(problems)
+    )
 
 
 def _graph(built: BuiltGraphs, name: str) -> GraphFindings:
     signature, module = built.signatures[name], built.modules[name]
-    feeds = [torch.from_numpy(np.array(built.examples[name][t.name])) for t in signature.inputs]
     inputs, outputs = ({t.name: t.shape for t in side} for side in signature)
-    flops = _flops(module, [feed[:1] for feed in feeds])
+    flops = _flops(module, [torch.from_numpy(np.array(built.examples[name][t.name]))[:1] for t in signature.inputs])
     try:
-        traced = trace(module, feeds, graph=name, signature=signature)
-        cleaned = clean_up(traced.model, graph=name)
+        traced = trace_clean(module, built.examples[name], graph=name, signature=signature)
     except VaeEdgeError as error:
-        return GraphFindings(inputs, outputs, flops, problem=_said(error))
-    operators = _counted(cleaned)
-    refused = refused_operators(cleaned, traced)
-    weights = sum(math.prod(t.dims) for t in cleaned.graph.initializer)
+        return GraphFindings(inputs, outputs, flops, problem=_as_text(error))
     return GraphFindings(
-        inputs, outputs, flops, weights, len(cleaned.graph.node), operators, refused, exporter=traced.exporter
+        inputs,
+        outputs,
+        flops,
+        weights=sum(math.prod(t.dims) for t in traced.model.graph.initializer),
+        nodes=len(traced.model.graph.node),
+        operators=_operator_counts(traced.model),
+        refused=traced.refused,
+        exporter=traced.exporter,
     )
 
 
@@ -161,12 +164,12 @@ _RECURRENT = {torch.ops.aten.mkldnn_rnn_layer: _lstm_flops}
 """What the counter does not know; a GRU runs as matrix products, which it counts."""
 
 
-def _counted(model: onnx.ModelProto) -> dict[str, int]:
+def _operator_counts(model: onnx.ModelProto) -> dict[str, int]:
     counts: dict[str, int] = {}
     for node in model.graph.node:
         counts[node.op_type] = counts.get(node.op_type, 0) + 1
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _said(error: VaeEdgeError) -> str:
+def _as_text(error: VaeEdgeError) -> str:
     return f"{type(error).__name__}: {error}"

@@ -1,46 +1,39 @@
-"""``export``: a trained VAE goes in, one verified bundle comes out, or nothing."""
+"""``export``: a trained VAE goes in, one verified bundle comes out, or nothing.
+
+Read from top to bottom, ``export`` is the story of a bundle. Each stage is a function of the room it belongs to.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
-import torch
 from numpy.typing import NDArray
 
 from vae_edge_runtime.backends.base import Backend
-from vae_edge_runtime.errors import ExportFailed
 from vae_edge_runtime.files import refuse_existing, write_atomic
-from vae_edge_runtime.format import archive
-from vae_edge_runtime.format.bundle import Bundle
-from vae_edge_runtime.format.manifest import MEMBER, Golden
-from vae_edge_runtime.format.onnx_scan import scan
-from vae_edge_runtime.format.specs import PriorSpec
 from vae_edge_runtime.session import ROWS_PER_RUN
 
 from .adapters import Decode, Encode, recipe_for
 from .adapters.scale_form import ScaleForm
-from .bundling import contents, priors
-from .bundling.priors import PriorChoice
-from .bundling.split_weights import pair_id, split
-from .checks.decisions import stream_rules
+from .bundling.finished_variant import FinishedVariant
+from .bundling.pack import PackedBundle, pack, read_back
+from .bundling.priors import PriorChoice, choose_prior
+from .bundling.split_weights import pair_id, split_and_scan
 from .checks.in_memory import in_memory
-from .checks.parity import Latents, Reference, normal_latents, run_backend
-from .checks.traps import said as traps_said
+from .checks.parity import Reference, run_backend
+from .checks.traps import trap_warnings
 from .config import ExportConfig, ExportReport
 from .graphs.build import BuiltGraphs, build_graphs, filled_in
-from .passes import clean_up
-from .passes.clean import strip_and_name
-from .passes.upsampling import merge_upsampling
+from .passes import finish_fp32
 from .rows import ExportRows, split_rows
 from .timer import Timer
-from .tracing.trace import Traced, refused_operators, trace
-from .variants import FinishedVariant, Workshop
+from .tracing.clean_graphs import trace_all
+from .variants.builder import VariantBuilder
+from .variants.fp32 import build_fp32
+from .variants.reduced import build_reduced
 
 Array = NDArray[Any]
 
@@ -98,121 +91,82 @@ def export(
     target = refuse_existing(path, force=force)
     timer = Timer(progress)
     recipe = recipe_for(model, encode=encode, decode=decode)
-    config, brought = filled_in(config or ExportConfig(), recipe)
+    config, brought_along = filled_in(config or ExportConfig(), recipe)
+
+    # Torch: the rows shared out, the model's halves proven, the graphs as modules.
     with timer("check data"):
         rows = split_rows(calibration, condition, evaluation, config)
     with timer("adapt"):
         built = build_graphs(recipe, rows, config, example=example, scale_form=scale_form, codebook=codebook)
-    models, exporters = _traced(built, timer)
-    exact = {graph: strip_and_name(merge_upsampling(model), graph=graph) for graph, model in models.items()}
-    pair = pair_id(exact)
-    graphs = split(exact, prefix="fp32", pair=pair)
-    for graph in graphs.parts:
-        scan(graphs.joined(graph))  # what a device would refuse is refused here
-    latents: Latents = (lambda codes: codes) if built.vae.kind == "codes" else normal_latents
+
+    # ONNX: every graph traced and cleaned up; the fp32 ones cut into skeletons and weights, as they ship.
+    traced = trace_all(built.modules, built.signatures, built.examples, timer)
+    models = {name: graph.model for name, graph in traced.items()}
+    exporters = {name: graph.exporter for name, graph in traced.items()}
+    fp32_models = {name: finish_fp32(model, graph=name) for name, model in models.items()}
+    pair = pair_id(fp32_models)
+    fp32_graphs = split_and_scan(fp32_models, prefix="fp32", pair=pair)
+
+    # Variants: fp32 is held to PyTorch, every reduced one to fp32. A gate that is missed ends the export here.
     reference = Reference.of(built.modules, built.signatures, built.examples)
-    workshop = Workshop(built, reference, rows, config, pair, latents, timer)
-    with in_memory(graphs.joined) as backend:
-        fp32 = workshop.fp32(graphs, backend)
-        prior_spec, prior_bytes = _prior(backend, built, rows, prior)
-        finished: dict[str, FinishedVariant] = {"fp32": fp32}
-        reduced = [name for name in config.precisions if name != "fp32"]
-        material = workshop.material(models, backend) if reduced else None
-        for name in reduced:
-            assert material is not None
-            finished[name] = workshop.reduced(name, material, backend, fp32)
-    finished = {name: finished[name] for name in config.precisions}
+    builder = VariantBuilder(built, reference, rows, config, pair, timer)
+    with in_memory(fp32_graphs.joined) as fp32_backend:
+        fp32 = build_fp32(builder, fp32_graphs, fp32_backend)
+        bundle_prior = choose_prior(built.vae, prior, _codes(fp32_backend, built, rows))
+        finished = {"fp32": fp32, **build_reduced(builder, models, fp32_backend, fp32)}
+    variants: dict[str, FinishedVariant] = {name: finished[name] for name in config.precisions}
+
+    # The file: packed in memory, written under another name, read back as a device will, then renamed.
     with timer("pack"):
-        latent = dataclasses.replace(built.latent, prior=prior_spec)
-        default = built.score.heads[0]
-        members = contents.golden_inputs(workshop.golden_feeds)
-        for variant in finished.values():
-            members |= variant.members
-        if prior_spec.member is not None and prior_bytes is not None:
-            members[prior_spec.member] = prior_bytes
-        manifest = contents.manifest(
+        bundle = pack(
+            built,
+            rows,
             config,
-            row=rows.row,
-            condition=rows.condition,
-            latent=latent,
-            score=built.score,
-            output=built.signatures["decode"].outputs[0],
             pair=pair,
-            stream=stream_rules(rows, config),
-            variants={name: variant.variant for name, variant in finished.items()},
-            golden=Golden(
-                len(workshop.golden_feeds["x"]),
-                contents.GOLDEN_INPUT,
-                contents.GOLDEN_CONDITION if rows.condition is not None else None,
-                {name: variant.expected for name, variant in finished.items()},
-                {name: variant.tolerance for name, variant in finished.items()},
-            ),
-            members=members,
-            exporters=exporters,
+            prior=bundle_prior,
+            variants=variants,
+            golden_feeds=builder.golden_feeds,
+            exporters=exporters.values(),
         )
-        members[MEMBER] = manifest.to_json()
-        packed = archive.encode(members)
-        write_atomic(target, [packed], check=_read_back)
-    first = next(iter(finished.values()))
-    return ExportReport(
-        path=target,
-        size_bytes=len(packed),
-        weight_bytes=sum(variant.graphs.weight_bytes for variant in finished.values()),
-        stored_weight_bytes=sum(variant.graphs.stored_weight_bytes for variant in finished.values()),
-        bundle_id=hashlib.sha256(members[MEMBER]).hexdigest(),
-        pair_id=pair,
-        default_head=default,
-        default_variant=next(iter(finished)),
-        variants={name: variant.variant for name, variant in finished.items()},
-        graph_bytes={name: manifest.variant_bytes(name) for name in finished},
-        warnings=(
-            *(warning for variant in finished.values() for warning in variant.warnings),
-            *traps_said(first.variant.traps, default),
-        ),
-        evidence=(*built.vae.evidence, *brought, *_by_legacy(exporters)),
-        seconds=timer.seconds,
-    )
+        write_atomic(target, [bundle.data], check=read_back)
+    evidence = (*built.vae.evidence, *brought_along, *_traced_by_legacy(exporters))
+    return _report(target, bundle, variants, evidence, timer.seconds)
 
 
-def _traced(built: BuiltGraphs, timer: Timer) -> tuple[dict[str, onnx.ModelProto], Mapping[str, str]]:
-    models, exporters = {}, {}
-    for graph, module in built.modules.items():
-        with timer(f"trace {graph}"):
-            signature = built.signatures[graph]
-            rows = [torch.from_numpy(np.array(built.examples[graph][t.name])) for t in signature.inputs]
-            traced = trace(module, rows, graph=graph, signature=signature)
-            models[graph], exporters[graph] = clean_up(traced.model, graph=graph), traced.exporter
-            _check_operators(models[graph], traced, graph)
-    return models, exporters
+def _codes(backend: Backend, built: BuiltGraphs, rows: ExportRows) -> Array:
+    """What the exported encoder gives for the calibration rows, (n, *latent_shape)."""
+    signature = built.signatures["encode"]
+    outputs = run_backend(backend, "encode", signature, rows.calibration, rows=ROWS_PER_RUN)
+    return outputs[signature.outputs[0].name]
 
 
-def _by_legacy(exporters: Mapping[str, str]) -> list[str]:
+def _traced_by_legacy(exporters: Mapping[str, str]) -> list[str]:
     graphs = [graph for graph, exporter in exporters.items() if exporter == "legacy"]
     return [f"traced by the legacy exporter: {', '.join(graphs)}; torch.export could not"] if graphs else []
 
 
-def _check_operators(model: onnx.ModelProto, traced: Traced, graph: str) -> None:
-    refused = refused_operators(model, traced)
-    if refused:
-        places = ", ".join(f"{op} at {line}" for op, line in refused.items())
-        raise ExportFailed(
-            f"graph '{graph}' holds operators no device of ours runs: {places}. Replace them by operations of the "
-            "allow-list, vae_edge_runtime/format/onnx_ops.py"
-        )
-
-
-def _prior(
-    backend: Backend, built: BuiltGraphs, rows: ExportRows, wished: PriorChoice
-) -> tuple[PriorSpec, bytes | None]:
-    signature = built.signatures["encode"]
-    codes = run_backend(backend, "encode", signature, rows.calibration, rows=ROWS_PER_RUN)[signature.outputs[0].name]
-    return priors.choose_prior(built.vae, wished, codes)
-
-
-def _read_back(path: str) -> None:
-    """What a device will do with the file, done before the file gets its name."""
-    with Bundle.open(path) as bundle:
-        bundle.verify_members()
-        for name, variant in bundle.manifest.variants.items():
-            for graph in variant.graphs:
-                bundle.graph(name, graph)
+def _report(
+    path: Path,
+    bundle: PackedBundle,
+    variants: Mapping[str, FinishedVariant],
+    evidence: tuple[str, ...],
+    seconds: dict[str, float],
+) -> ExportReport:
+    default_head, default_variant = bundle.manifest.score.heads[0], next(iter(variants))
+    warnings = [warning for variant in variants.values() for warning in variant.warnings]
+    warnings += trap_warnings(variants[default_variant].variant.traps, default_head)
+    return ExportReport(
+        path=path,
+        size_bytes=len(bundle.data),
+        weight_bytes=sum(variant.graphs.weight_bytes for variant in variants.values()),
+        stored_weight_bytes=sum(variant.graphs.stored_weight_bytes for variant in variants.values()),
+        bundle_id=bundle.bundle_id,
+        pair_id=bundle.manifest.pair_id,
+        default_head=default_head,
+        default_variant=default_variant,
+        variants={name: variant.variant for name, variant in variants.items()},
+        graph_bytes={name: bundle.manifest.variant_bytes(name) for name in variants},
+        warnings=tuple(warnings),
+        evidence=evidence,
+        seconds=seconds,
+    )

@@ -108,7 +108,11 @@ def test_a_strangers_model_needs_two_callables_in_one_line(tmp_path: Path, image
 
 def test_uint8_output_rounds_and_saturates(tmp_path: Path, images: np.ndarray, make: Any) -> None:
     path = tmp_path / "u8.vaeb"
-    lines: dict[str, Any] = {"encode": lambda m, x: m.look(x), "decode": lambda m, z: m.paint(z), "scale": "log_std"}
+    lines: dict[str, Any] = {
+        "encode": lambda m, x: m.look(x),
+        "decode": lambda m, z: m.paint(z),
+        "scale_form": "log_std",
+    }
     export(make(Painter), path, calibration=images, **lines, config=dataclasses.replace(IMAGE, output_dtype="uint8"))
     with load(path, device="cpu") as vae:
         assert vae.reconstruct(images[:4]).dtype == np.uint8
@@ -212,7 +216,7 @@ def test_labelled_rows_give_an_auroc_equal_to_torchs(tmp_path: Path, rows: np.nd
         ({"evaluation": (np.zeros((4, 6), np.float32), [0, 1])}, InputError, "2 labels, 4 rows"),
         ({"config": ExportConfig(likelihood="bernoulli")}, InputError, r"\[0, 1\]"),
         ({"config": ExportConfig(layout="features", offset=(0.0,) * 5, scale=(1.0,) * 5)}, OptionError, "takes 1 or 6"),
-        ({"scale": "sigma"}, OptionError, "logvar, log_std, std, var"),
+        ({"scale_form": "sigma"}, OptionError, "logvar, log_std, std, var"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_nothing_is_written(

@@ -1,10 +1,11 @@
-"""Manifest and members to the bytes of a bundle."""
+"""What lies in a bundle beside the weights: golden vectors, the specs of the graphs, the manifest."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -23,20 +24,13 @@ from vae_edge_runtime.format.manifest import (
     Requirements,
     Variant,
 )
-from vae_edge_runtime.format.specs import (
-    ConditionSpec,
-    InputSpec,
-    LatentSpec,
-    ModelCard,
-    Preprocessing,
-    ScoreSpec,
-    Signature,
-    TensorSpec,
-)
-from vae_edge_runtime.format.stream_rules import StreamSpec
+from vae_edge_runtime.format.specs import ModelCard, Preprocessing, PriorSpec, Signature
+from vae_edge_runtime.format.stream_rules import AlarmSpec, StreamSpec, fit_guard, longest_run
 
 from ..config import ExportConfig
-from ..tracing.trace import IR_VERSION, OPSET
+from ..graphs.build import BuiltGraphs
+from ..onnx_version import IR_VERSION, OPSET
+from ..rows import ExportRows
 from .split_weights import SplitGraphs
 
 GOLDEN_INPUT, GOLDEN_CONDITION = "golden/input.bin", "golden/condition.bin"
@@ -75,19 +69,16 @@ def graph_specs(graphs: SplitGraphs, tensors: Mapping[str, Signature]) -> dict[s
 
 
 def manifest(
+    built: BuiltGraphs,
+    rows: ExportRows,
     config: ExportConfig,
     *,
-    row: InputSpec,
-    condition: ConditionSpec | None,
-    latent: LatentSpec,
-    score: ScoreSpec,
-    output: TensorSpec,
+    prior: PriorSpec,
     pair: str,
-    stream: StreamSpec,
     variants: dict[str, Variant],
     golden: Golden,
     members: Mapping[str, bytes],
-    exporters: Mapping[str, str],
+    exporters: Iterable[str],
 ) -> Manifest:
     """The manifest of a bundle; its own checks run as it is built."""
     return Manifest(
@@ -110,20 +101,34 @@ def manifest(
             "onnxruntime": version("onnxruntime"),
             "onnxscript": version("onnxscript"),
             "python": platform.python_version(),
-            "exporter": ", ".join(sorted(set(exporters.values()))),
+            "exporter": ", ".join(sorted(set(exporters))),
         },
-        input=row,
-        condition=condition,
+        input=rows.row,
+        condition=rows.condition,
         preprocessing=Preprocessing(tuple(map(float, config.offset)), tuple(map(float, config.scale))),
-        latent=latent,
-        output=output,
-        score=score,
-        stream=stream,
+        latent=dataclasses.replace(built.latent, prior=prior),
+        output=built.signatures["decode"].outputs[0],
+        score=built.score,
+        stream=_stream_rules(rows, config),
         variants=variants,
         golden=golden,
         requires=Requirements(SCHEMA_VERSION, OPSET, IR_VERSION, _OLDEST_ONNXRUNTIME),
         members={name: MemberSpec(len(raw), hashlib.sha256(raw).hexdigest()) for name, raw in sorted(members.items())},
     )
+
+
+def _stream_rules(rows: ExportRows, config: ExportConfig) -> StreamSpec:
+    """Limits of the input guard from the calibration rows, and when an anomaly is an alarm."""
+    stuck_rows = longest_run(rows.calibration["x"], rows.row) if config.stuck_rows is None else config.stuck_rows
+    guard = fit_guard(
+        rows.calibration["x"],
+        rows.row,
+        margin=config.guard_margin,
+        stuck_rows=stuck_rows,
+        saturated_rows=stuck_rows,
+        period_s=config.period_s,
+    )
+    return StreamSpec(guard, config.alarm or AlarmSpec(1, 1, 1, config.false_positive_rate, 0))
 
 
 def _little_endian(array: NDArray[Any]) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,18 @@ _MOST_TABLE_ENTRIES = 1 << 20
 PriorChoice = Prior | Literal["standard_normal", "fitted", "none"] | NDArray[Any] | None
 
 
-def choose_prior(vae: AdaptedVae, wished: PriorChoice, codes: NDArray[Any]) -> tuple[PriorSpec, bytes | None]:
-    """The prior of a bundle, and its member where it has numbers.
+class BundlePrior(NamedTuple):
+    """The prior of a bundle, and the bytes of its member where it has numbers."""
+
+    spec: PriorSpec
+    member: bytes | None
+
+
+def choose_prior(vae: AdaptedVae, requested: PriorChoice, codes: NDArray[Any]) -> BundlePrior:
+    """What ``sample`` draws from.
 
     Args:
-        wished: None: the adapter's, else N(0, I) for a posterior, and fitted to ``codes`` for all others.
+        requested: None: the adapter's, else N(0, I) for a posterior, and fitted to ``codes`` for all others.
             An array (positions or 1, codes) of probabilities, for a VQ model.
         codes: (n, *latent_shape), what the exported encoder gives for the calibration rows.
 
@@ -36,25 +43,25 @@ def choose_prior(vae: AdaptedVae, wished: PriorChoice, codes: NDArray[Any]) -> t
         raise OptionError(
             f"calibration rows have indices up to {codes.max()}, and the codebook has {vae.codebook} codes"
         )
-    if isinstance(wished, np.ndarray):
+    if isinstance(requested, np.ndarray):
         if vae.kind != "codes":
             raise OptionError("a table of probabilities is a prior for a VQ model; pass 'standard_normal' or 'fitted'")
-        wished = Prior("categorical", "supplied at export", table=wished)
-    if wished is None:
-        wished = vae.prior or ("standard_normal" if vae.kind == "gaussian" else "fitted")
-    if wished == "none":
-        return PriorSpec("none", "it was exported with prior='none'", 0, None), None
-    if wished == "standard_normal":
+        requested = Prior("categorical", "supplied at export", table=requested)
+    if requested is None:
+        requested = vae.prior or ("standard_normal" if vae.kind == "gaussian" else "fitted")
+    if requested == "none":
+        return BundlePrior(PriorSpec("none", "it was exported with prior='none'", 0, None), None)
+    if requested == "standard_normal":
         if vae.kind == "codes":
             raise OptionError("a VQ model has codes, not real numbers: pass prior='fitted', 'none' or probabilities")
-        return PriorSpec("standard_normal", "N(0, I), as the model was trained", 0, None), None
-    if wished == "fitted":
-        wished = _counted(vae, codes) if vae.kind == "codes" else _fitted_normal(codes)
-    assert isinstance(wished, Prior)
-    return _packed(vae, wished)
+        return BundlePrior(PriorSpec("standard_normal", "N(0, I), as the model was trained", 0, None), None)
+    if requested == "fitted":
+        requested = _count_codes(vae, codes) if vae.kind == "codes" else _fit_normal(codes)
+    assert isinstance(requested, Prior)
+    return _with_member(vae, requested)
 
 
-def _counted(vae: AdaptedVae, codes: NDArray[Any]) -> Prior:
+def _count_codes(vae: AdaptedVae, codes: NDArray[Any]) -> Prior:
     """How often each code stands at each position; positions are drawn independently of each other."""
     positions, k = element_count(vae.latent_shape), vae.codebook
     flat = codes.reshape(len(codes), positions)
@@ -67,14 +74,14 @@ def _counted(vae: AdaptedVae, codes: NDArray[Any]) -> Prior:
     return Prior("categorical", source, table=table)
 
 
-def _fitted_normal(codes: NDArray[Any]) -> Prior:
+def _fit_normal(codes: NDArray[Any]) -> Prior:
     """A diagonal Gaussian on the codes: ex-post density estimation (Ghosh et al. 2020), its simplest form."""
     values = codes.astype(np.float64)
     source = f"a diagonal Gaussian fitted to the codes of {len(codes)} calibration rows"
     return Prior("gaussian_mixture", source, means=values.mean(axis=0)[None], stds=values.std(axis=0)[None])
 
 
-def _packed(vae: AdaptedVae, prior: Prior) -> tuple[PriorSpec, bytes | None]:
+def _with_member(vae: AdaptedVae, prior: Prior) -> BundlePrior:
     if prior.kind == "categorical":
         table = np.asarray(prior.table)
         if table.ndim != 2 or table.shape[1] != vae.codebook or len(table) not in (1, element_count(vae.latent_shape)):
@@ -82,12 +89,11 @@ def _packed(vae: AdaptedVae, prior: Prior) -> tuple[PriorSpec, bytes | None]:
                 f"the prior's table is {table.shape}; this model takes (1, {vae.codebook}) or "
                 f"({element_count(vae.latent_shape)}, {vae.codebook})"
             )
-        return PriorSpec("categorical", prior.source, len(table), MEMBER), table_bytes(table)
+        return BundlePrior(PriorSpec("categorical", prior.source, len(table), MEMBER), table_bytes(table))
     if prior.kind == "gaussian_mixture":
         means, stds = np.asarray(prior.means), np.asarray(prior.stds)
         if means.shape[1:] != vae.latent_shape or means.shape != stds.shape or len(means) != len(prior.weights):
             raise OptionError(f"the mixture's means are {means.shape}, a latent is {vae.latent_shape}")
-        return PriorSpec("gaussian_mixture", prior.source, len(means), MEMBER), mixture_bytes(
-            prior.weights, means, stds
-        )
-    return PriorSpec(prior.kind, prior.source, 0, None), None
+        spec = PriorSpec("gaussian_mixture", prior.source, len(means), MEMBER)
+        return BundlePrior(spec, mixture_bytes(prior.weights, means, stds))
+    return BundlePrior(PriorSpec(prior.kind, prior.source, 0, None), None)

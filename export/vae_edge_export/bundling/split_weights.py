@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import onnx
 
 from vae_edge_runtime.format.bundle import PAIR_ID
+from vae_edge_runtime.format.onnx_scan import scan
 
 _SHARED_FROM_BYTES = 64
 """Smaller constants stay in each skeleton: a name and a header would cost more than they save."""
@@ -44,6 +45,18 @@ def pair_id(models: Mapping[str, onnx.ModelProto]) -> str:
     """
     names = sorted({tensor.name for model in models.values() for tensor in model.graph.initializer})
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:32]
+
+
+def split_and_scan(models: Mapping[str, onnx.ModelProto], *, prefix: str, pair: str) -> SplitGraphs:
+    """``split``, and every joined graph read as a device will read it.
+
+    Raises:
+        BundleInvalid: a device would refuse a graph; here it costs nobody an update.
+    """
+    graphs = split(models, prefix=prefix, pair=pair)
+    for graph in graphs.parts:
+        scan(graphs.joined(graph))
+    return graphs
 
 
 def split(models: Mapping[str, onnx.ModelProto], *, prefix: str, pair: str) -> SplitGraphs:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.format.manifest import Verdict
 from vae_edge_runtime.format.specs import ENSEMBLE_HEADS, Head
-from vae_edge_runtime.format.stream_rules import AlarmSpec, StreamSpec, fit_guard, longest_run
 from vae_edge_runtime.scoring.calibrate import Calibrated
 from vae_edge_runtime.scoring.heads import head_scores, posterior_noise
 from vae_edge_runtime.session import ROWS_PER_RUN
@@ -26,12 +25,12 @@ Array = NDArray[Any]
 
 def score_outputs(backend: Backend, built: BuiltGraphs, feeds: dict[str, Array]) -> dict[str, Array]:
     """Everything that heads are computed from, by name."""
-    found = run_backend(backend, "score", built.signatures["score"], feeds, rows=ROWS_PER_RUN)
+    outputs = run_backend(backend, "score", built.signatures["score"], feeds, rows=ROWS_PER_RUN)
     if "sampled" in built.signatures:
-        found |= run_backend(
+        outputs |= run_backend(
             backend, "sampled", built.signatures["sampled"], with_noise(built, feeds), rows=ROWS_PER_RUN
         )
-    return found
+    return outputs
 
 
 def with_noise(built: BuiltGraphs, feeds: dict[str, Array]) -> dict[str, Array]:
@@ -49,11 +48,11 @@ def check_decisions(
 ) -> Verdict:
     """The gate on every head but ensembles, whose parts pass it; the verdict of the default one."""
     heads = simple_heads(built)
-    wanted = head_scores(built.score, heads, torch_outputs(reference, built, rows.held_out), calibrated.fitted)
-    found = head_scores(built.score, heads, score_outputs(backend, built, rows.held_out), calibrated.fitted)
+    torch_scores = head_scores(built.score, heads, torch_outputs(reference, built, rows.held_out), calibrated.fitted)
+    scores = head_scores(built.score, heads, score_outputs(backend, built, rows.held_out), calibrated.fitted)
     verdicts = [
         check_verdict(
-            found[head], wanted[head], calibrated.by_head[head].threshold, rows.labels, config,
+            scores[head], torch_scores[head], calibrated.by_head[head].threshold, rows.labels, config,
             what="the artefact" if head == heads[0] else f"head '{head}' of the artefact",
         )
         for head in heads
@@ -78,26 +77,10 @@ def find_traps(
     backend: Backend, built: BuiltGraphs, calibrated: Calibrated, rows: ExportRows
 ) -> dict[str, dict[str, float]]:
     """What every head makes of rows that are nothing like normal ones."""
-    normal = rows.calibration if rows.labels is not None else rows.held_out
-    some = rows_of(normal, slice(ROWS))
+    normal = rows_of(rows.calibration if rows.labels is not None else rows.held_out, slice(ROWS))
 
     def score(x: Array) -> dict[str, Array]:
-        outputs = score_outputs(backend, built, some | {"x": x})
+        outputs = score_outputs(backend, built, normal | {"x": x})
         return head_scores(built.score, built.score.heads, outputs, calibrated.fitted)
 
-    return spring_traps(some["x"], rows.row, score, whole=built.score.likelihood == "categorical")
-
-
-def stream_rules(rows: ExportRows, config: ExportConfig) -> StreamSpec:
-    """Limits of the input guard from the calibration rows, and when an anomaly is an alarm."""
-    stuck_rows = longest_run(rows.calibration["x"], rows.row) if config.stuck_rows is None else config.stuck_rows
-    guard = fit_guard(
-        rows.calibration["x"],
-        rows.row,
-        margin=config.guard_margin,
-        stuck_rows=stuck_rows,
-        saturated_rows=stuck_rows,
-        period_s=config.period_s,
-    )
-    rate = config.false_positive_rate
-    return StreamSpec(guard, config.alarm or AlarmSpec(1, 1, 1, rate, 0))
+    return spring_traps(normal["x"], rows.row, score, whole=built.score.likelihood == "categorical")

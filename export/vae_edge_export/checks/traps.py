@@ -83,7 +83,7 @@ def spring_traps(
     return found
 
 
-def said(traps: Mapping[str, Mapping[str, float]], default: str) -> list[str]:
+def trap_warnings(traps: Mapping[str, Mapping[str, float]], default: str) -> list[str]:
     """In words: what the default head takes for more normal than normal rows, and which head does not."""
     others = [head for head in ("mahalanobis", "top", "ssim", "typicality") if head not in traps]
     lines = []

@@ -7,7 +7,7 @@ import hashlib
 import onnx
 from onnx import numpy_helper
 
-from vae_edge_export.tracing.trace import IR_VERSION
+from vae_edge_export.onnx_version import IR_VERSION
 from vae_edge_runtime.errors import ExportFailed
 
 

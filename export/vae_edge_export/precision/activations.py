@@ -30,17 +30,17 @@ _FEWEST, _MOST = 16, 256
 def element_types(model: onnx.ModelProto) -> dict[str, int]:
     """Tensor name to ONNX element type, for every tensor whose type can be inferred."""
     inferred = onnx.shape_inference.infer_shapes(model).graph
-    found = {t.name: t.data_type for t in inferred.initializer}
+    types = {t.name: t.data_type for t in inferred.initializer}
     for value in (*inferred.input, *inferred.output, *inferred.value_info):
-        found[value.name] = value.type.tensor_type.elem_type
-    return found
+        types[value.name] = value.type.tensor_type.elem_type
+    return types
 
 
 def bytes_per_row(model: onnx.ModelProto, feeds: Feeds) -> int:
     """Of all float tensors that the nodes give for one row."""
     wanted = _float_results(model)
-    found = session_of(_giving(model, wanted)).run(wanted, rows_of(feeds, slice(1)))
-    return max(1, sum(int(array.nbytes) for array in found))
+    results = session_of(_giving(model, wanted)).run(wanted, rows_of(feeds, slice(1)))
+    return max(1, sum(int(array.nbytes) for array in results))
 
 
 def range_rows(model: onnx.ModelProto, feeds: Feeds) -> int:
@@ -52,12 +52,12 @@ def largest_values(model: onnx.ModelProto, feeds: Iterable[Feeds]) -> dict[str, 
     """Largest absolute value of every float tensor the nodes give, over all rows of all feeds."""
     wanted = _float_results(model)
     session = session_of(_giving(model, wanted))
-    found = dict.fromkeys(wanted, 0.0)
+    largest = dict.fromkeys(wanted, 0.0)
     for part in feeds:
         for piece in pieces(part, _AT_ONCE_BYTES // bytes_per_row(model, part)):
             for name, array in zip(wanted, session.run(wanted, piece), strict=True):
-                found[name] = max(found[name], float(np.abs(array).max(initial=0.0)))
-    return found
+                largest[name] = max(largest[name], float(np.abs(array).max(initial=0.0)))
+    return largest
 
 
 def ranges(
@@ -110,8 +110,8 @@ def session_of(model: onnx.ModelProto, level: Any = None) -> Any:
 
 def run(session: Any, names: Sequence[str], feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Outputs by name, 16 rows at a time."""
-    found = [session.run(list(names), piece) for piece in pieces(feeds, _FEWEST)]
-    return {name: np.concatenate([outputs[i] for outputs in found]) for i, name in enumerate(names)}
+    by_piece = [session.run(list(names), piece) for piece in pieces(feeds, _FEWEST)]
+    return {name: np.concatenate([outputs[i] for outputs in by_piece]) for i, name in enumerate(names)}
 
 
 def _float_results(model: onnx.ModelProto) -> list[str]:

@@ -30,11 +30,12 @@ def nodes_along(model: onnx.ModelProto, between: Set[str], quantised: Collection
     Args:
         between: nodes of the network. quantised: the int8 layers among them.
     """
-    left = _beside_float(model, between - set(quantised))
+    float_nodes = _beside_float(model, between - set(quantised))
     return [
         node.name
         for node in model.graph.node
-        if node.name in between and (node.op_type in MOVES or (node.op_type in ARITHMETIC and node.name not in left))
+        if node.name in between
+        and (node.op_type in MOVES or (node.op_type in ARITHMETIC and node.name not in float_nodes))
     ]
 
 
@@ -46,16 +47,16 @@ def _beside_float(model: onnx.ModelProto, inside: Set[str]) -> set[str]:
     """
     types = element_types(model)
     nodes = [node for node in model.graph.node if node.name in inside]
-    found = {
+    in_float = {
         node.name
         for node in nodes
         if node.op_type not in ALONG
         and types.get(node.output[0], TensorProto.FLOAT) == TensorProto.FLOAT  # not the shape of something
     }
     before = -1
-    while before != len(found):
-        before = len(found)
-        given = {name for node in nodes if node.name in found for name in node.output}
-        read = {name for node in nodes if node.name in found for name in node.input}
-        found |= {node.name for node in nodes if given.intersection(node.input) or read.intersection(node.output)}
-    return found
+    while before != len(in_float):
+        before = len(in_float)
+        given = {name for node in nodes if node.name in in_float for name in node.output}
+        read = {name for node in nodes if node.name in in_float for name in node.input}
+        in_float |= {node.name for node in nodes if given.intersection(node.input) or read.intersection(node.output)}
+    return in_float

@@ -45,7 +45,7 @@ _STAYS_FLOAT = {"Resize": (1, 2)}
 
 @dataclass(frozen=True)
 class HalfPlan:
-    """What becomes float16, and what does not though it is in the body.
+    """What becomes float16, and what does not though it is in the network.
 
     Attributes:
         nodes: names. weights: names of recurrent nodes, which compute in float32 with weights stored as float16:
@@ -63,18 +63,18 @@ def only(node: str) -> HalfPlan:
     return HalfPlan(frozenset({node}), frozenset(), {})
 
 
-def plan(model: onnx.ModelProto, body: frozenset[str], largest: Mapping[str, float]) -> HalfPlan:
-    """Which nodes of the body are safe in float16.
+def plan(model: onnx.ModelProto, network_nodes: frozenset[str], largest: Mapping[str, float]) -> HalfPlan:
+    """Which nodes of the network are safe in float16.
 
     Args:
-        body: names of the nodes of the network.
+        network_nodes: names of the nodes of the network.
         largest: absolute value of every float tensor on real rows and probes.
     """
     weights = {t.name: t for t in model.graph.initializer if t.data_type == TensorProto.FLOAT}
     types = element_types(model)
     nodes, recurrent, kept = set(), set(), {}
     for node in model.graph.node:
-        if node.name not in body:
+        if node.name not in network_nodes:
             continue
         if node.op_type in RECURRENT:
             recurrent.add(node.name)

@@ -14,21 +14,21 @@ from vae_edge_runtime.format.manifest import Reduction
 
 from . import half
 from .activations import RangeMethod, largest_values, ranges
+from .baseline import Array, Fp32Baseline, Models, scores_of
 from .between_layers import nodes_along
-from .layers import RECURRENT, Layer, find_bodies, weight_bytes
-from .material import Array, Material, Models, scores_of
+from .layers import RECURRENT, Layer, find_networks, weight_bytes
 from .multiplications import products, worth_sparing
 from .quantise import Int8, quantise, quantise_weights
 
 
-class Int8Maker:
-    """Makes int8 graphs; ranges are taken once per graph and method."""
+class Int8Builder:
+    """Builds int8 graphs; ranges are taken once per graph and method."""
 
-    def __init__(self, material: Material, kind: Int8) -> None:
+    def __init__(self, baseline: Fp32Baseline, kind: Int8) -> None:
         if kind == "int8-cpu":
-            models = {graph: unroll_transposed(merge_upsampling(model)) for graph, model in material.models.items()}
-            material = replace(material, models=models, bodies=find_bodies(models))
-        self._material, self._kind = material, kind
+            models = {graph: unroll_transposed(merge_upsampling(model)) for graph, model in baseline.models.items()}
+            baseline = replace(baseline, models=models, networks=find_networks(models))
+        self._baseline, self._kind = baseline, kind
         self._ranges: dict[tuple[str, RangeMethod], Any] = {}
         self._plans: dict[str, half.HalfPlan] = {}
 
@@ -39,28 +39,28 @@ class Int8Maker:
 
     def static(self, layers: Sequence[Layer]) -> list[Layer]:
         """Those that compute in int8; of the others the weights alone are."""
-        latent = {layer.weight for layer in self._material.bodies["score"].latent}
+        latent = {layer.weight for layer in self._baseline.networks["score"].latent}
         return [layer for layer in layers if layer.op_type not in RECURRENT and layer.weight not in latent]
 
     def _layers_of(self, graph: str) -> tuple[Layer, ...]:
-        body = self._material.bodies[graph]
-        return body.layers if self._kind == "int8" else (*body.layers, *body.latent)
+        network = self._baseline.networks[graph]
+        return network.layers if self._kind == "int8" else (*network.layers, *network.latent)
 
     def worth_sparing(self, layers: Sequence[Layer], costs: Mapping[Layer, float]) -> list[Layer]:
         """Of some layers those to keep in float first, as ``products.worth_sparing``."""
-        return worth_sparing(products(self._material.models["score"], layers), costs)
+        return worth_sparing(products(self._baseline.models["score"], layers), costs)
 
-    def make(
+    def graphs(
         self, method: RangeMethod, layers: Sequence[Layer], *, spared: Mapping[Layer, float]
     ) -> tuple[Models, Models, Reduction]:
         """Graphs with some layers in int8; a decoder none of whose layers is among them in float16."""
         weights = {layer.weight for layer in layers} - {layer.weight for layer in spared}
         half_decoder = not any(layer.part == "decoder" for layer in layers)
         models, measured = {}, {}
-        for graph in self._material.models:
+        for graph in self._baseline.models:
             models[graph], measured[graph] = self._graph(graph, method, weights, half_decoder=half_decoder)
         reduced = [layer for layer in self.layers if layer.weight in weights]
-        halved = [layer for layer in self._material.bodies["score"].of("decoder") if half_decoder]
+        halved = [layer for layer in self._baseline.networks["score"].of("decoder") if half_decoder]
         static = bool(self.static(reduced))
         kept = {str(layer): f"alone it costs {cost:.2%} of the scores' spread" for layer, cost in spared.items()}
         scheme = "encoder int8, decoder fp16" if half_decoder and halved else "int8"
@@ -72,10 +72,10 @@ class Int8Maker:
             layers_total=len(self.layers),
             kept=kept,
             weight_bytes=weight_bytes(models["score"], [*reduced, *halved]),
-            weight_bytes_fp32=weight_bytes(self._material.models["score"], [*reduced, *halved]),
+            weight_bytes_fp32=weight_bytes(self._baseline.models["score"], [*reduced, *halved]),
         )  # fmt: skip
 
-    def score_of(
+    def scores(
         self,
         method: RangeMethod,
         layers: Sequence[Layer],
@@ -87,33 +87,33 @@ class Int8Maker:
         """Scores of some rows with nothing but these layers in int8, and maybe a decoder in float16."""
         weights = {layer.weight for layer in layers} - {layer.weight for layer in spared}
         graph = self._graph("score", method, weights, half_decoder=half_decoder)[1]
-        return scores_of(self._material, graph, rows)
+        return scores_of(self._baseline, graph, rows)
 
     def _graph(
         self, graph: str, method: RangeMethod, weights: set[str], *, half_decoder: bool
     ) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-        model, body = self._material.models[graph], self._material.bodies[graph]
+        model, network = self._baseline.models[graph], self._baseline.networks[graph]
         chosen = [layer for layer in self._layers_of(graph) if layer.weight in weights]
         static = self.static(chosen)
         stored = [layer for layer in chosen if layer not in static]
         shipped = model
         if static:
-            inside = body.between["encoder"] | body.between["decoder"]
-            found = self._ranges_of(graph, method)
+            inside = network.between["encoder"] | network.between["decoder"]
+            tensor_ranges = self._ranges_of(graph, method)
             along = self._along(graph, {layer.node for layer in static})
-            shipped = quantise(model, static, found, kind=self._kind, inside=inside, along=along)
+            shipped = quantise(model, static, tensor_ranges, kind=self._kind, inside=inside, along=along)
         if stored:
             shipped = self._stored(shipped, stored)
-        if not half_decoder or not body.of("decoder"):
+        if not half_decoder or not network.of("decoder"):
             return shipped, shipped
         plan = self._half_decoder(graph)
         return half.to_half(shipped, plan), half.rounded(shipped, plan)
 
     def _half_decoder(self, graph: str) -> half.HalfPlan:
         if graph not in self._plans:
-            model, body = self._material.models[graph], self._material.bodies[graph]
-            largest = largest_values(model, [self._material.feeds[graph], *self._material.probes[graph]])
-            self._plans[graph] = half.plan(model, body.halvable("decoder"), largest)
+            model, network = self._baseline.models[graph], self._baseline.networks[graph]
+            largest = largest_values(model, [self._baseline.range_feeds[graph], *self._baseline.probes[graph]])
+            self._plans[graph] = half.plan(model, network.halvable("decoder"), largest)
         return self._plans[graph]
 
     def _stored(self, model: onnx.ModelProto, layers: Sequence[Layer]) -> onnx.ModelProto:
@@ -132,19 +132,19 @@ class Int8Maker:
         """Nodes between some layers that are quantised with them."""
         if self._kind == "int8":
             return []
-        body = self._material.bodies[graph]
-        parts = {layer.part for layer in body.layers if layer.node in quantised}
-        between = frozenset().union(*(body.between[part] for part in parts))
-        return nodes_along(self._material.models[graph], between, quantised)
+        network = self._baseline.networks[graph]
+        parts = {layer.part for layer in network.layers if layer.node in quantised}
+        between = frozenset().union(*(network.between[part] for part in parts))
+        return nodes_along(self._baseline.models[graph], between, quantised)
 
     def _ranges_of(self, graph: str, method: RangeMethod) -> Any:
         if (graph, method) not in self._ranges:
-            body, model = self._material.bodies[graph], self._material.models[graph]
-            names = {layer.node for layer in body.layers if layer.op_type not in RECURRENT}
+            network, model = self._baseline.networks[graph], self._baseline.models[graph]
+            names = {layer.node for layer in network.layers if layer.op_type not in RECURRENT}
             names |= set(self._along(graph, names))
             self._ranges[graph, method] = ranges(
                 model,
-                self._material.feeds[graph],
+                self._baseline.range_feeds[graph],
                 method=method,
                 op_types=sorted({node.op_type for node in model.graph.node if node.name in names}),
                 symmetric=self._kind == "int8",

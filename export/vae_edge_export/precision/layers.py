@@ -1,6 +1,6 @@
 """Which nodes of a graph are the network, and may lose precision, and which are what a score rests on.
 
-The body is found by its weights: a layer (``LAYERS``) belongs to the encoder where the graph
+The network is found by its weights: a layer (``LAYERS``) belongs to the encoder where the graph
 ``encode`` holds its weight, to the decoder where ``decode`` does. Preprocessing comes before the
 first layer, likelihood, KL and heads come after the last, and none of them has such a weight:
 they stay fp32. So does the last layer of the encoder, whose output *is* the latent.
@@ -43,7 +43,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Body:
+class Network:
     """The network inside one graph.
 
     Attributes:
@@ -61,19 +61,19 @@ class Body:
 
         TensorRT RTX 1.7 fails to build float16 reshapes between them ("mismatched number of elements").
         """
-        found: set[str] = set()
+        halvable: set[str] = set()
         for part in parts:
             layers = self.of(part)
             recurrent = any(layer.op_type in RECURRENT for layer in layers)
-            found |= {layer.node for layer in layers} if recurrent else self.between[part]
-        return frozenset(found)
+            halvable |= {layer.node for layer in layers} if recurrent else self.between[part]
+        return frozenset(halvable)
 
     def of(self, *parts: Part) -> tuple[Layer, ...]:
         """Layers of some parts."""
         return tuple(layer for layer in self.layers if layer.part in parts)
 
 
-def find_bodies(models: Mapping[str, onnx.ModelProto]) -> dict[str, Body]:
+def find_networks(models: Mapping[str, onnx.ModelProto]) -> dict[str, Network]:
     """The network inside each graph of a variant.
 
     Args:
@@ -82,22 +82,22 @@ def find_bodies(models: Mapping[str, onnx.ModelProto]) -> dict[str, Body]:
     weights: dict[str, Part] = {weight: "decoder" for _, weight in _layers(models["decode"].graph)}
     weights |= {weight: "encoder" for _, weight in _layers(models["encode"].graph)}
     latent = _last_layers(models["encode"].graph)
-    return {graph: _body(model.graph, weights, latent) for graph, model in models.items()}
+    return {graph: _network(model.graph, weights, latent) for graph, model in models.items()}
 
 
-def _body(graph: onnx.GraphProto, weights: Mapping[str, Part], latent: frozenset[str]) -> Body:
+def _network(graph: onnx.GraphProto, weights: Mapping[str, Part], latent: frozenset[str]) -> Network:
     shapes = {t.name: tuple(t.dims) for t in graph.initializer}
-    found = [
+    all_layers = [
         Layer(node.name, node.op_type, weight, shapes[weight], weights[weight])
         for node, weight in _layers(graph)
         if weight in weights
     ]
-    layers = tuple(layer for layer in found if layer.weight not in latent)
+    layers = tuple(layer for layer in all_layers if layer.weight not in latent)
     between: dict[Part, frozenset[str]] = {}
     for part in ("encoder", "decoder"):
         own = {layer.node for layer in layers if layer.part == part}
         between[part] = _reached(graph, own, forward=True) & _reached(graph, own, forward=False)
-    return Body(layers, tuple(layer for layer in found if layer.weight in latent), between)
+    return Network(layers, tuple(layer for layer in all_layers if layer.weight in latent), between)
 
 
 def _layers(graph: onnx.GraphProto) -> Iterable[tuple[onnx.NodeProto, str]]:
@@ -105,19 +105,18 @@ def _layers(graph: onnx.GraphProto) -> Iterable[tuple[onnx.NodeProto, str]]:
     constants = {t.name for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
     for node in graph.node:
         if node.op_type in LAYERS:
-            found = [name for name in node.input[:2] if name in constants]
-            if len(found) == 1:
-                yield node, found[0]
+            weights = [name for name in node.input[:2] if name in constants]
+            if len(weights) == 1:
+                yield node, weights[0]
 
 
 def _last_layers(graph: onnx.GraphProto) -> frozenset[str]:
     """Weights of layers that no other layer comes after."""
     layers = list(_layers(graph))
-    before: set[str] = set()
+    followed: set[str] = set()
     for node, _ in layers:
-        upstream = _reached(graph, {node.name}, forward=False) - {node.name}
-        before |= upstream
-    return frozenset(weight for node, weight in layers if node.name not in before)
+        followed |= _reached(graph, {node.name}, forward=False) - {node.name}
+    return frozenset(weight for node, weight in layers if node.name not in followed)
 
 
 def _reached(graph: onnx.GraphProto, start: set[str], *, forward: bool) -> frozenset[str]:
@@ -152,13 +151,13 @@ def weight_bytes(model: onnx.ModelProto, layers: Iterable[Layer]) -> int:
         if node.name not in names:
             continue
         for name in node.input[1:3] if node.op_type in RECURRENT else node.input[:2]:
-            before = producers.get(name)
-            if before is None:
+            producer = producers.get(name)
+            if producer is None:
                 counted.add(name)
             else:
-                if before.op_type == "Mul" and before.input[0] in producers:  # by its scale
-                    counted.add(before.input[1])
-                    before = producers[before.input[0]]
-                if before.op_type in ("DequantizeLinear", "Cast") and before.input[0] in stored:
-                    counted.update(before.input)
+                if producer.op_type == "Mul" and producer.input[0] in producers:  # by its scale
+                    counted.add(producer.input[1])
+                    producer = producers[producer.input[0]]
+                if producer.op_type in ("DequantizeLinear", "Cast") and producer.input[0] in stored:
+                    counted.update(producer.input)
     return sum(stored.get(name, 0) for name in counted)

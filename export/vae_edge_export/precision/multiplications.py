@@ -24,7 +24,7 @@ def products(model: onnx.ModelProto, layers: Iterable[Layer]) -> dict[Layer, int
         for value in (*inferred.input, *inferred.value_info, *inferred.output)
     }
     nodes = {node.name: node for node in inferred.node}
-    found = {}
+    work = {}
     for layer in layers:
         node = nodes[layer.node]
         if layer.op_type == "Conv":
@@ -33,8 +33,8 @@ def products(model: onnx.ModelProto, layers: Iterable[Layer]) -> dict[Layer, int
             positions = sizes.get(node.input[0], [])[2:]
         else:
             positions = sizes.get(node.output[0], [])[1:-1]
-        found[layer] = math.prod(layer.shape) * math.prod(positions)
-    return found
+        work[layer] = math.prod(layer.shape) * math.prod(positions)
+    return work
 
 
 def worth_sparing(work: Mapping[Layer, int], costs: Mapping[Layer, float]) -> list[Layer]:
@@ -47,9 +47,9 @@ def worth_sparing(work: Mapping[Layer, int], costs: Mapping[Layer, float]) -> li
         work: multiplications of each layer. costs: noise of the scores with nothing but that layer in int8.
     """
     left = sum(work.values()) // _SPARED_SHARE
-    found = []
+    worth = []
     for layer in sorted(set(work) & set(costs), key=lambda one: (-(costs[one] ** 2) / work[one], one.node)):
         if costs[layer] > 0 and work[layer] <= left:
-            found.append(layer)
+            worth.append(layer)
             left -= work[layer]
-    return found
+    return worth

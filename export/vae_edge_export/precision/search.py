@@ -4,29 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from vae_edge_export.agreement import rank_correlation
 from vae_edge_export.checks.in_memory import in_memory
-from vae_edge_export.checks.parity import run_backend
-from vae_edge_export.checks.traps import ROWS, spring_traps
-from vae_edge_export.graphs.build import BuiltGraphs
-from vae_edge_export.rows import Feeds, rows_of
-from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.format.manifest import Fidelity, Reduction
-from vae_edge_runtime.format.specs import InputSpec
 
 from ..gates import Gate, problems
 from . import half
 from .activations import RANGE_METHODS, RangeMethod, largest_values
-from .fidelity import compare, observe, score_noise
-from .int8 import Int8Maker
+from .baseline import Array, Fp32Baseline, Models, scores_of
+from .fidelity import compare, default_head_traps, observe, score_noise
+from .int8 import Int8Builder
 from .layers import RECURRENT, Layer, weight_bytes
-from .material import Array, Material, Models, scores_of
 from .quantise import Int8
 
 Progress = Callable[[str], None]
+ReducedPrecision = Literal["fp16", "int8", "int8-cpu"]
 
 _FEW = 32
 """Rows that single layers are tried on, to put them in order."""
@@ -52,41 +48,48 @@ class Candidate:
     blame: Callable[[], list[str]]
 
 
-def search_half(material: Material, gate: Gate) -> Candidate:
+def search(baseline: Fp32Baseline, gate: Gate, *, precision: ReducedPrecision, progress: Progress) -> Candidate:
+    """The best graphs of one precision; see ``search_half`` and ``search_int8``."""
+    if precision == "fp16":
+        return search_half(baseline, gate)
+    return search_int8(baseline, gate, kind=precision, progress=progress)
+
+
+def search_half(baseline: Fp32Baseline, gate: Gate) -> Candidate:
     """Every node of the network that is safe in float16."""
     models: Models = {}
     measured: Models = {}
     kept: dict[str, str] = {}
     reduced: set[str] = set()
-    for graph, model in material.models.items():
-        body = material.bodies[graph]
-        largest = largest_values(model, [material.feeds[graph], *material.probes[graph]])
-        plan = half.plan(model, body.halvable("encoder", "decoder"), largest)
+    for graph, model in baseline.models.items():
+        network = baseline.networks[graph]
+        largest = largest_values(model, [baseline.range_feeds[graph], *baseline.probes[graph]])
+        plan = half.plan(model, network.halvable("encoder", "decoder"), largest)
         models[graph], measured[graph] = half.to_half(model, plan), half.rounded(model, plan)
         if graph == "score":
             kept = {_name(node): reason for node, reason in plan.kept.items()}
-            reduced = {layer.weight for layer in body.layers if layer.node in plan.nodes | plan.weights}
-    layers = [layer for layer in material.bodies["score"].layers if layer.weight in reduced]
+            reduced = {layer.weight for layer in network.layers if layer.node in plan.nodes | plan.weights}
+    layers = [layer for layer in baseline.networks["score"].layers if layer.weight in reduced]
     reduction = Reduction(
         scheme="fp16",
         activations="none",
         ranges="none",
         layers=len(layers),
-        layers_total=len(material.bodies["score"].layers),
+        layers_total=len(baseline.networks["score"].layers),
         kept=kept,
         weight_bytes=weight_bytes(models["score"], layers),
-        weight_bytes_fp32=weight_bytes(material.models["score"], layers),
+        weight_bytes_fp32=weight_bytes(baseline.models["score"], layers),
     )
 
     def costs() -> dict[Layer, float]:
         return {
             layer: score_noise(
-                scores_of(material, half.rounded(material.models["score"], half.only(layer.node))), material.fp32.score
+                scores_of(baseline, half.rounded(baseline.models["score"], half.only(layer.node))), baseline.fp32.score
             )
             for layer in layers
         }
 
-    return _measured(material, gate, models, measured, reduction, lambda: _blame(costs()))
+    return _measured(baseline, gate, models, measured, reduction, lambda: _blame(costs()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +108,7 @@ class _Trial:
     promising: bool
 
 
-def search_int8(material: Material, gate: Gate, *, kind: Int8, progress: Progress) -> Candidate:
+def search_int8(baseline: Fp32Baseline, gate: Gate, *, kind: Int8, progress: Progress) -> Candidate:
     """The whole network in int8 by the best way of taking ranges; where the gate is missed, without the layers
     that are most sensitive for the work they are, then with only the encoder in int8 and the decoder in float16.
 
@@ -113,82 +116,74 @@ def search_int8(material: Material, gate: Gate, *, kind: Int8, progress: Progres
     first that passes with some room, else the one with the least noisy scores and what it missed: the gate proper
     is held on other rows.
     """
-    maker = Int8Maker(material, kind)
-    layers = maker.layers
+    builder = Int8Builder(baseline, kind)
+    layers = builder.layers
     trials: list[_Trial] = []
-    known: dict[RangeMethod, dict[Layer, float]] = {}
+    cost_of_layers: dict[RangeMethod, dict[Layer, float]] = {}
 
     def attempt(method: RangeMethod, layers: Sequence[Layer], spared: Mapping[Layer, float]) -> _Trial:
         half_decoder = not any(layer.part == "decoder" for layer in layers)
-        found = maker.score_of(method, layers, spared=spared, half_decoder=half_decoder)
-        exact = material.fp32.score
-        promising = _ranks_pass(found, exact, gate, material.judged)
-        trials.append(_Trial(method, layers, spared, score_noise(found, exact), promising))
+        scores = builder.scores(method, layers, spared=spared, half_decoder=half_decoder)
+        fp32_scores = baseline.fp32.score
+        promising = _ranks_pass(scores, fp32_scores, gate, baseline.gate_rows)
+        trials.append(_Trial(method, layers, spared, score_noise(scores, fp32_scores), promising))
         return trials[-1]
 
     def costs(method: RangeMethod) -> dict[Layer, float]:
-        if method not in known:
+        if method not in cost_of_layers:
             progress(f"{kind}: which layers are sensitive")
-            exact, feedforward = material.fp32.score[:_FEW], [one for one in layers if one.op_type not in RECURRENT]
-            known[method] = {
-                layer: score_noise(maker.score_of(method, [layer], rows=_FEW), exact) for layer in feedforward
+            fp32_scores = baseline.fp32.score[:_FEW]
+            cost_of_layers[method] = {
+                layer: score_noise(builder.scores(method, [layer], rows=_FEW), fp32_scores)
+                for layer in layers
+                if layer.op_type not in RECURRENT
             }
-        return known[method]
+        return cost_of_layers[method]
 
     def measured(trial: _Trial) -> Candidate:
         progress(f"{kind}: all figures")
-        made = maker.make(trial.method, trial.layers, spared=trial.spared)
-        return _measured(material, gate, *made, lambda: _blame(costs(trial.method)))
+        graphs = builder.graphs(trial.method, trial.layers, spared=trial.spared)
+        return _measured(baseline, gate, *graphs, lambda: _blame(costs(trial.method)))
 
-    for way in RANGE_METHODS if maker.static(layers) else RANGE_METHODS[:1]:
-        progress(f"{kind}: ranges by {way}")
-        attempt(way, layers, {})
+    for method in RANGE_METHODS if builder.static(layers) else RANGE_METHODS[:1]:
+        progress(f"{kind}: ranges by {method}")
+        attempt(method, layers, {})
     by_noise = sorted(trials, key=lambda trial: trial.noise)
     for trial in by_noise:
         if trial.promising and not (candidate := measured(trial)).missed:
             return candidate
-    method = by_noise[0].method
-    if not maker.static(layers):
+    best_method = by_noise[0].method
+    if not builder.static(layers):
         return measured(by_noise[0])
     for parts in (("encoder", "decoder"), ("encoder",)):
         part_layers = [layer for layer in layers if layer.part in parts]
-        order = maker.worth_sparing(part_layers, costs(method))
-        for count in range(0 if parts == ("encoder",) else 1, len(order) + 1):
+        by_worth = builder.worth_sparing(part_layers, costs(best_method))
+        for count in range(0 if parts == ("encoder",) else 1, len(by_worth) + 1):
             progress(f"{kind}: {' and '.join(parts)}, {count} layers spared")
-            trial = attempt(method, part_layers, {layer: costs(method)[layer] for layer in order[:count]})
+            spared = {layer: costs(best_method)[layer] for layer in by_worth[:count]}
+            trial = attempt(best_method, part_layers, spared)
             if trial.promising and not (candidate := measured(trial)).missed:
                 return candidate
     return measured(min(trials, key=lambda trial: trial.noise))
 
 
-def _ranks_pass(found: Array, exact: Array, gate: Gate, judged: int) -> bool:
+def _ranks_pass(scores: Array, fp32_scores: Array, gate: Gate, gate_rows: int) -> bool:
     """Whether the scores' ranks keep the gate with some room, and would on other rows, of which there may be few.
 
     Of few rows a rank correlation varies: what had 0.9976 on 103 rows kept 0.995 on three of five draws of 25.
     """
-    if not rank_correlation(found, exact) >= gate.tightened().min_rank_correlation:
+    if not rank_correlation(scores, fp32_scores) >= gate.tightened().min_rank_correlation:
         return False
-    if judged >= len(exact):
+    if gate_rows >= len(scores):
         return True
     rng = np.random.default_rng(0)
-    draws = (rng.choice(len(exact), judged, replace=False) for _ in range(_DRAWS))
-    kept = [rank_correlation(found[rows], exact[rows]) >= gate.min_rank_correlation for rows in draws]
+    draws = (rng.choice(len(scores), gate_rows, replace=False) for _ in range(_DRAWS))
+    kept = [rank_correlation(scores[rows], fp32_scores[rows]) >= gate.min_rank_correlation for rows in draws]
     return sum(kept) >= _SURE * _DRAWS
 
 
-def sprung(backend: Backend, built: BuiltGraphs, x: Feeds, row: InputSpec, *, whole: bool) -> dict[str, float]:
-    """``spring_traps`` for the default head on some rows."""
-    some = rows_of(x, slice(ROWS))
-
-    def score(rows: Array) -> dict[str, Array]:
-        found = run_backend(backend, "score", built.signatures["score"], some | {"x": rows}, rows=ROWS)
-        return {"default": found["score"]}
-
-    return spring_traps(some["x"], row, score, whole=whole)["default"]
-
-
 def _measured(
-    material: Material,
+    baseline: Fp32Baseline,
     gate: Gate,
     models: Models,
     measured: Models,
@@ -197,13 +192,18 @@ def _measured(
 ) -> Candidate:
     """Figures of a candidate on calibration rows, decisions at the same quantile of either's scores."""
     with in_memory(measured) as backend:
-        found = observe(backend, material.built, material.x)
-        traps = sprung(backend, material.built, material.x, material.row, whole=material.whole)
-    mine, theirs = (float(np.quantile(o.score, 1 - material.rate)) for o in (found, material.fp32))
+        observed = observe(backend, baseline.built, baseline.feeds)
+        traps = default_head_traps(backend, baseline.built, baseline.feeds, baseline.row, classes=baseline.classes)
+    quantile = 1 - baseline.false_positive_rate
     fidelity = compare(
-        found, material.fp32, material.row, thresholds=(mine, theirs), labels=None, traps=(traps, material.traps)
+        observed,
+        baseline.fp32,
+        baseline.row,
+        thresholds=(float(np.quantile(observed.score, quantile)), float(np.quantile(baseline.fp32.score, quantile))),
+        labels=None,
+        traps=(traps, baseline.traps),
     )
-    noise = score_noise(found.score, material.fp32.score)
+    noise = score_noise(observed.score, baseline.fp32.score)
     return Candidate(models, measured, reduction, fidelity, noise, problems(fidelity, gate.tightened()), blame)
 
 

@@ -24,11 +24,10 @@ from vae_edge_runtime.errors import ExportFailed
 from vae_edge_runtime.format.onnx_ops import ALLOWED
 from vae_edge_runtime.format.specs import Signature
 
+from ..onnx_version import OPSET
 from .torch_state import kept_rng, slow_attention
 from .user_lines import Lines, bare_name, is_users
 
-OPSET = 18
-IR_VERSION = 8
 """Of the graphs shipped: the one of opset 18. The exporter writes 10, which onnxruntime 1.17 refuses."""
 _NEWEST_TRACED_IR_VERSION = 10
 TRACED_ROWS = 3  # 0 and 1 are specialised by torch.export

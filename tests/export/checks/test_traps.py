@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vae_edge_export.checks.traps import ROWS, said, spring_traps, unnatural_rows
+from vae_edge_export.checks.traps import ROWS, spring_traps, trap_warnings, unnatural_rows
 from vae_edge_runtime.format.specs import InputSpec
 
 RNG = np.random.default_rng(0)
@@ -58,10 +58,10 @@ def test_a_score_that_rewards_what_is_flat_is_caught_and_the_other_head_is_offer
     traps = spring_traps(x, spec, score, whole=False)
     assert traps["elbo"]["blank"] == 0.0
     assert traps["ssim"]["blank"] == 1.0
-    lines = said(traps, "elbo")
+    lines = trap_warnings(traps, "elbo")
     assert any("blank rows look more normal than normal ones" in line for line in lines)
     assert any("the head 'ssim' of this bundle does not fall for it (1.00)" in line for line in lines)
-    alone = said({"elbo": traps["elbo"]}, "elbo")
+    alone = trap_warnings({"elbo": traps["elbo"]}, "elbo")
     assert all("no head of this bundle does better; others are mahalanobis, top, ssim, typ" in line for line in alone)
 
 

@@ -11,7 +11,7 @@ from vae_edge_export.gates import DEFAULT_GATES
 from vae_edge_export.precision.activations import ranges, run, session_of
 from vae_edge_export.precision.between_layers import ALONG, ARITHMETIC, MOVES, nodes_along
 from vae_edge_export.precision.fidelity import score_noise
-from vae_edge_export.precision.layers import Body, Layer, find_bodies
+from vae_edge_export.precision.layers import Layer, Network, find_networks
 from vae_edge_export.precision.multiplications import products, worth_sparing
 from vae_edge_export.precision.quantise import quantise
 from vae_edge_export.precision.search import _ranks_pass
@@ -21,7 +21,7 @@ X = np.random.default_rng(0).uniform(-1, 1, size=(96, 3, SIZE, SIZE)).astype(np.
 X *= np.linspace(0.3, 1, 96, dtype=np.float32)[:, None, None, None]
 
 
-class Network:
+class Chain:
     """Nodes one after the other, with random weights."""
 
     def __init__(self, seed: int) -> None:
@@ -76,23 +76,23 @@ class Network:
         return onnx.shape_inference.infer_shapes(made)
 
 
-def encoder(net: Network, *, norm: bool) -> None:
+def encoder(net: Chain, *, norm: bool) -> None:
     h = net.conv("x", "e0", (3, WIDTH))
     for index in range(2):
         h = net.residual(h, f"e{index + 1}", norm=norm)
     net.conv(net.conv(h, "last", (WIDTH, WIDTH)), "mean", (WIDTH, 2))
 
 
-def decoder(net: Network, z: str, *, norm: bool) -> None:
+def decoder(net: Chain, z: str, *, norm: bool) -> None:
     h = net.conv(z, "d0", (2, WIDTH))
     for index in range(2):
         h = net.residual(h, f"d{index + 1}", norm=norm)
     net.conv(net.silu(h), "x_hat", (WIDTH, 3))
 
 
-def network(*, norm: bool) -> tuple[onnx.ModelProto, Body]:
+def small_network(*, norm: bool) -> tuple[onnx.ModelProto, Network]:
     """Graph ``score`` of a small VAE of residual blocks, and what of it is the network."""
-    encode, decode, score = Network(1), Network(2), Network(1)
+    encode, decode, score = Chain(1), Chain(2), Chain(1)
     encoder(encode, norm=norm)
     decoder(decode, "z", norm=norm)
     encoder(score, norm=norm)
@@ -106,55 +106,55 @@ def network(*, norm: bool) -> tuple[onnx.ModelProto, Body]:
         "decode": decode.model(("z", 2), ["x_hat"]),
         "score": score.model(("x", 3), ["score", "mean", "x_hat"]),
     }
-    return models["score"], find_bodies(models)["score"]
+    return models["score"], find_networks(models)["score"]
 
 
-def noise(model: onnx.ModelProto, body: Body, along: list[str]) -> float:
+def noise(model: onnx.ModelProto, network: Network, along: list[str]) -> float:
     """Of the scores of rows that ranges were not taken from, with every layer in int8."""
-    inside = body.between["encoder"] | body.between["decoder"]
+    inside = network.between["encoder"] | network.between["decoder"]
     by = ranges(model, {"x": X[::2]}, method="minmax", op_types=["Conv", *sorted(ALONG)], symmetric=False)
-    made = quantise(model, body.layers, by, kind="int8-cpu", inside=inside, along=along)
+    made = quantise(model, network.layers, by, kind="int8-cpu", inside=inside, along=along)
     feeds = {"x": X[1::2]}
     exact, found = (run(session_of(m), ["score"], feeds)["score"] for m in (model, made))
     return score_noise(found, exact)
 
 
-def everything(model: onnx.ModelProto, body: Body) -> list[str]:
-    inside = body.between["encoder"] | body.between["decoder"]
+def everything(model: onnx.ModelProto, network: Network) -> list[str]:
+    inside = network.between["encoder"] | network.between["decoder"]
     return [node.name for node in model.graph.node if node.name in inside and node.op_type in ALONG]
 
 
-def chosen(model: onnx.ModelProto, body: Body) -> list[str]:
-    quantised = [layer.node for layer in body.layers]
-    return nodes_along(model, body.between["encoder"] | body.between["decoder"], quantised)
+def chosen(model: onnx.ModelProto, network: Network) -> list[str]:
+    quantised = [layer.node for layer in network.layers]
+    return nodes_along(model, network.between["encoder"] | network.between["decoder"], quantised)
 
 
 def test_beside_a_group_norm_arithmetic_stays_float_and_scores_are_less_noisy() -> None:
-    model, body = network(norm=True)
-    along = chosen(model, body)
+    model, network = small_network(norm=True)
+    along = chosen(model, network)
     kinds = {node.name: node.op_type for node in model.graph.node}
     assert {kinds[name] for name in along} == {"Reshape"}  # which follows what it reads
-    before, after = noise(model, body, everything(model, body)), noise(model, body, along)
+    before, after = noise(model, network, everything(model, network)), noise(model, network, along)
     assert after < 0.8 * before, (after, before)
 
 
 def test_without_float_operators_between_layers_everything_goes_along() -> None:
-    model, body = network(norm=False)
-    assert chosen(model, body) == everything(model, body)
+    model, network = small_network(norm=False)
+    assert chosen(model, network) == everything(model, network)
     assert not MOVES & ARITHMETIC
 
 
 def test_a_layer_that_stays_float_keeps_the_arithmetic_beside_it_float() -> None:
-    model, body = network(norm=False)
-    inside = body.between["encoder"] | body.between["decoder"]
-    quantised = [layer.node for layer in body.layers if layer.node != "node_d2.1"]
-    lost = set(everything(model, body)) - set(nodes_along(model, inside, quantised))
+    model, network = small_network(norm=False)
+    inside = network.between["encoder"] | network.between["decoder"]
+    quantised = [layer.node for layer in network.layers if layer.node != "node_d2.1"]
+    lost = set(everything(model, network)) - set(nodes_along(model, inside, quantised))
     joined = ("d1.sum", "d1.sum.gate", "d1.sum.silu", "d2.1.gate", "d2.1.silu", "d2.sum", "d2.sum.gate", "d2.sum.silu")
     assert lost == {f"node_{name}" for name in joined}
 
 
 def test_multiplications_are_counted_where_a_layer_is_applied() -> None:
-    net = Network(3)
+    net = Chain(3)
     net.conv("x", "c", (3, 4))
     net.add("ConvTranspose", ["c", net.weight("t.w", 4, 5, 2, 2)], "t", strides=[2, 2])
     net.add("Reshape", ["t", net.constant("rows", np.array([0, 5, 256]))], "r")

@@ -15,7 +15,7 @@ from vae_edge_export.gates import DEFAULT_GATES, figures, parse_gates, problems
 from vae_edge_export.precision import half
 from vae_edge_export.precision.activations import element_types, largest_values, ranges, run, session_of
 from vae_edge_export.precision.fidelity import mean_ssim, relative_latent_error, score_noise, whole_psnr_db
-from vae_edge_export.precision.layers import Layer, find_bodies, weight_bytes
+from vae_edge_export.precision.layers import Layer, find_networks, weight_bytes
 from vae_edge_export.precision.quantise import quantise, quantise_weights
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.format.manifest import Fidelity
@@ -88,20 +88,20 @@ def graphs() -> dict[str, onnx.ModelProto]:
 
 
 def inside(models: dict[str, onnx.ModelProto]) -> frozenset[str]:
-    body = find_bodies(models)["score"]
-    return body.between["encoder"] | body.between["decoder"]
+    network = find_networks(models)["score"]
+    return network.between["encoder"] | network.between["decoder"]
 
 
 def test_the_body_is_every_layer_but_the_latent_head_and_kernels_of_the_score() -> None:
-    bodies = find_bodies(graphs())
-    assert [(layer.weight, layer.part) for layer in bodies["score"].layers] == [
+    networks = find_networks(graphs())
+    assert [(layer.weight, layer.part) for layer in networks["score"].layers] == [
         ("e1", "encoder"),
         ("d1", "decoder"),
         ("d2", "decoder"),
     ]
-    assert bodies["encode"].between["encoder"] == {"node_h"}
-    assert bodies["score"].between["decoder"] == {"node_up", "node_bright", "node_x_hat"}
-    assert str(bodies["score"].layers[1]) == "ConvTranspose up (2x5x2x2)"
+    assert networks["encode"].between["encoder"] == {"node_h"}
+    assert networks["score"].between["decoder"] == {"node_up", "node_bright", "node_x_hat"}
+    assert str(networks["score"].layers[1]) == "ConvTranspose up (2x5x2x2)"
 
 
 def test_only_the_body_is_float16_and_inputs_and_outputs_are_not() -> None:
@@ -118,8 +118,8 @@ def test_only_the_body_is_float16_and_inputs_and_outputs_are_not() -> None:
         "node_x_hat",
     }
     assert {types[value.name] for value in (*made.graph.input, *made.graph.output)} == {TensorProto.FLOAT}
-    body = find_bodies(models)["score"]
-    assert weight_bytes(made, body.layers) * 2 == weight_bytes(models["score"], body.layers)
+    network = find_networks(models)["score"]
+    assert weight_bytes(made, network.layers) * 2 == weight_bytes(models["score"], network.layers)
 
 
 def test_a_rounded_graph_rounds_every_result_as_float16_does() -> None:
@@ -157,10 +157,10 @@ def test_what_leaves_the_range_of_float16_stays_float32_and_says_why(scale: floa
 @pytest.mark.parametrize("kind", ["int8", "int8-cpu"])
 def test_int8_has_the_axes_types_and_places_its_engine_takes(kind: str) -> None:
     models = graphs()
-    m, body = models["score"], find_bodies(models)["score"]
+    m, network = models["score"], find_networks(models)["score"]
     signed = kind == "int8"
     by = ranges(m, {"x": X}, method="minmax", op_types=["Conv", "ConvTranspose"], symmetric=signed)
-    made = quantise(m, body.layers, by, kind=kind, inside=inside(models))  # type: ignore[arg-type]
+    made = quantise(m, network.layers, by, kind=kind, inside=inside(models))  # type: ignore[arg-type]
     onnx.checker.check_model(made, full_check=True)
     constants = {t.name: numpy_helper.to_array(t) for t in made.graph.initializer}
     stored = [n for n in made.graph.node if n.op_type == "DequantizeLinear" and n.input[0] in constants]

@@ -1,0 +1,92 @@
+"""The packing stage of an export: finished variants to the bytes of one bundle, and the file read back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from vae_edge_runtime.format import archive
+from vae_edge_runtime.format.bundle import Bundle
+from vae_edge_runtime.format.manifest import MEMBER, Golden, Manifest
+
+from ..config import ExportConfig
+from ..graphs.build import BuiltGraphs
+from ..rows import ExportRows
+from . import contents
+from .finished_variant import FinishedVariant
+from .priors import BundlePrior
+
+
+@dataclass(frozen=True, eq=False)
+class PackedBundle:
+    """A bundle in memory.
+
+    Attributes:
+        bundle_id: SHA-256 of the manifest, which names the hash of every member.
+        data: the bytes of the file.
+    """
+
+    manifest: Manifest
+    bundle_id: str
+    data: bytes
+
+
+def pack(
+    built: BuiltGraphs,
+    rows: ExportRows,
+    config: ExportConfig,
+    *,
+    pair: str,
+    prior: BundlePrior,
+    variants: Mapping[str, FinishedVariant],
+    golden_feeds: Mapping[str, NDArray[Any]],
+    exporters: Iterable[str],
+) -> PackedBundle:
+    """Manifest and members of finished variants, as the bytes of one file.
+
+    Args:
+        pair: pair id of the graphs. golden_feeds: the rows of the self-test.
+        exporters: ``dynamo`` or ``legacy``, of each graph.
+    """
+    members = contents.golden_inputs(golden_feeds)
+    for variant in variants.values():
+        members |= variant.members
+    if prior.spec.member is not None and prior.member is not None:
+        members[prior.spec.member] = prior.member
+    golden = Golden(
+        len(golden_feeds["x"]),
+        contents.GOLDEN_INPUT,
+        contents.GOLDEN_CONDITION if rows.condition is not None else None,
+        {name: variant.expected for name, variant in variants.items()},
+        {name: variant.tolerance for name, variant in variants.items()},
+    )
+    manifest = contents.manifest(
+        built,
+        rows,
+        config,
+        prior=prior.spec,
+        pair=pair,
+        variants={name: variant.variant for name, variant in variants.items()},
+        golden=golden,
+        members=members,
+        exporters=exporters,
+    )
+    members[MEMBER] = manifest.to_json()
+    return PackedBundle(manifest, hashlib.sha256(members[MEMBER]).hexdigest(), archive.encode(members))
+
+
+def read_back(path: str) -> None:
+    """What a device will do with the file, done before the file gets its name.
+
+    Raises:
+        BundleError: the file is refused.
+    """
+    with Bundle.open(path) as bundle:
+        bundle.verify_members()
+        for name, variant in bundle.manifest.variants.items():
+            for graph in variant.graphs:
+                bundle.graph(name, graph)

@@ -1,0 +1,143 @@
+"""What every variant of one export is built from, and the steps that all of them take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_edge_runtime.backends.base import Backend
+from vae_edge_runtime.format.manifest import Fidelity, Parity, Reduction, Variant, Verdict
+from vae_edge_runtime.scoring.calibrate import Calibrated, calibrate
+
+from ..bundling import contents
+from ..bundling.finished_variant import FinishedVariant
+from ..bundling.split_weights import SplitGraphs
+from ..checks.decisions import score_outputs, with_noise
+from ..checks.parity import Latents, Reference, normal_latents, probes
+from ..config import ExportConfig, Precision
+from ..graphs.build import BuiltGraphs
+from ..rows import ExportRows, rows_of
+from ..timer import Timer
+
+Array = NDArray[Any]
+Outputs = Mapping[str, Mapping[str, Array]]
+RunGraph = Callable[[str, Mapping[str, Array]], Mapping[str, Array]]
+"""(graph, feeds) to its outputs by name."""
+
+_PARITY_ROWS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class VariantBuilder:
+    """What every variant of one export is built from.
+
+    Attributes:
+        reference: the torch graphs. pair: pair id.
+    """
+
+    built: BuiltGraphs
+    reference: Reference
+    rows: ExportRows
+    config: ExportConfig
+    pair: str
+    timer: Timer
+
+    @property
+    def parity_feeds(self) -> dict[str, Array]:
+        """Real rows that outputs are compared on."""
+        return rows_of(self.rows.calibration, slice(_PARITY_ROWS))
+
+    @property
+    def probe_rows(self) -> dict[str, Array]:
+        """Rows no data set holds, by name."""
+        return probes(self.rows.row, whole=self.classes)
+
+    @property
+    def golden_feeds(self) -> dict[str, Array]:
+        """The rows of the self-test."""
+        return rows_of(self.rows.held_out, slice(self.config.golden_rows))
+
+    @property
+    def classes(self) -> bool:
+        """Whether rows are whole numbers, classes."""
+        return self.config.likelihood == "categorical"
+
+    @property
+    def latents(self) -> Latents:
+        """(encode's first output) -> what to feed ``decode`` in comparisons."""
+        return (lambda codes: codes) if self.built.vae.kind == "codes" else normal_latents
+
+    def noise(self, feeds: dict[str, Array]) -> Array | None:
+        """Posterior noise for the graph ``sampled``, where there is one."""
+        return with_noise(self.built, feeds)["noise"] if "sampled" in self.built.signatures else None
+
+    def calibrate(self, backend: Backend, name: str) -> Calibrated:
+        """Thresholds of every head, from what the graphs of a variant make of the calibration rows."""
+        return calibrate(
+            self.built.score,
+            score_outputs(backend, self.built, self.rows.calibration),
+            prefix=name,
+            false_positive_rate=self.config.false_positive_rate,
+            method=self.config.threshold_method,
+            threshold=self.config.threshold,
+        )
+
+    def golden_outputs(self, run: RunGraph) -> dict[str, dict[str, Array]]:
+        """Outputs of the rows of the self-test, float32; ``decode`` is fed the first output of ``encode``."""
+        feeds = self.golden_feeds
+        outputs = {graph: _in_float32(run(graph, feeds)) for graph in ("encode", "score")}
+        z = self.built.signatures["decode"].inputs[0].name
+        conditions = {name: x for name, x in feeds.items() if name != "x"}
+        outputs["decode"] = _in_float32(run("decode", {z: next(iter(outputs["encode"].values())), **conditions}))
+        if "sampled" in self.built.signatures:
+            outputs["sampled"] = _in_float32(run("sampled", with_noise(self.built, feeds)))
+        return outputs
+
+    def finish(
+        self,
+        name: Precision,
+        graphs: SplitGraphs,
+        calibrated: Calibrated,
+        *,
+        parity: dict[str, Parity],
+        verdict: Verdict,
+        traps: dict[str, dict[str, float]],
+        golden: Outputs,
+        tolerance: dict[str, float],
+        reduction: Reduction | None = None,
+        fidelity: Fidelity | None = None,
+        warnings: tuple[str, ...] = (),
+    ) -> FinishedVariant:
+        """Everything measured of one variant, as its entry of the manifest and its members."""
+        default, *further = self.built.score.heads
+        variant = Variant(
+            precision="int8" if name.startswith("int8") else "fp16" if name == "fp16" else "fp32",
+            reduction=reduction,
+            fidelity=fidelity,
+            graphs=contents.graph_specs(graphs, self.built.signatures),
+            parity=parity,
+            verdict=verdict,
+            calibration=calibrated.by_head[default],
+            channels={head: calibrated.by_head[head] for head in further},
+            latent_statistics=calibrated.latent_statistics,
+            typical_score=calibrated.fitted.typical_score,
+            traps=traps,
+        )
+        golden_members, expected = contents.golden_outputs(name, golden)
+        return FinishedVariant(
+            variant,
+            graphs,
+            calibrated,
+            members={**graphs.members, **golden_members, **calibrated.members},
+            expected=expected,
+            tolerance=tolerance,
+            warnings=(*calibrated.warnings, *warnings),
+        )
+
+
+def _in_float32(outputs: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: x if x.dtype.kind in "ui" else x.astype(np.float32) for name, x in outputs.items()}

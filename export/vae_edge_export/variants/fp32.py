@@ -1,0 +1,46 @@
+"""The fp32 variant: the graphs as traced, held to PyTorch output by output and decision by decision."""
+
+from __future__ import annotations
+
+from vae_edge_runtime.backends.base import Backend
+
+from ..bundling.finished_variant import FinishedVariant
+from ..bundling.split_weights import SplitGraphs
+from ..checks.decisions import check_decisions, find_traps
+from ..checks.parity import check_parity
+from .builder import VariantBuilder
+
+
+def build_fp32(builder: VariantBuilder, graphs: SplitGraphs, backend: Backend) -> FinishedVariant:
+    """Check, calibrate and finish the fp32 variant.
+
+    Args:
+        backend: runs ``graphs``.
+
+    Raises:
+        ParityFailed, VerdictFailed: the graphs do not compute what the model computes.
+    """
+    built, rows, config, timer = builder.built, builder.rows, builder.config, builder.timer
+    with timer("parity"):
+        feeds = builder.parity_feeds
+        parity = check_parity(
+            backend,
+            builder.reference,
+            feeds,
+            rows.row,
+            builder.latents,
+            noise=builder.noise(feeds),
+            rtol=config.parity_rtol,
+            whole=builder.classes,
+        )
+    with timer("calibrate"):
+        calibrated = builder.calibrate(backend, "fp32")
+    with timer("verdict"):
+        verdict = check_decisions(backend, builder.reference, built, calibrated, rows, config)
+    with timer("traps"):
+        traps = find_traps(backend, built, calibrated, rows)
+    golden = builder.golden_outputs(builder.reference.run)
+    tolerance = {f"{graph}.{name}": config.parity_rtol for graph, outputs in golden.items() for name in outputs}
+    return builder.finish(
+        "fp32", graphs, calibrated, parity=parity, verdict=verdict, traps=traps, golden=golden, tolerance=tolerance
+    )
