@@ -17,6 +17,7 @@ from vae_edge_runtime.errors import OptionError
 
 from . import (
     _console,
+    _help,
     _options,
     bench,
     build,
@@ -128,4 +129,8 @@ for module in (
     reconstruct,
     encode,
 ):
-    app.command(module.NAME, epilog=f"\b\nExample:\n  {module.EXAMPLE}")(_with_loudness(module.run))
+    app.command(
+        module.NAME,
+        epilog=f"\b\nExample:\n  {module.EXAMPLE}",
+        cls=_help.command_with(getattr(module, "PANELS", {})),
+    )(_with_loudness(module.run))

@@ -25,7 +25,7 @@ Source = Annotated[
     ),
 ]
 Weights = Annotated[
-    Path | None, typer.Option(help="Of a factory's module: .safetensors, .pt or .ckpt.", show_default=False)
+    Path | None, typer.Option(help="Weights for a factory's module: .safetensors, .pt or .ckpt.", show_default=False)
 ]
 TrustPickle = Annotated[
     bool, typer.Option("--trust-pickle", help="Open .pt, .ckpt and the like, which can run any code.")
@@ -43,9 +43,12 @@ ScaleForm = Annotated[
 ]
 
 Codebook = Annotated[int | None, typer.Option(min=1, help="Number of codes of a VQ model.")]
-Variance = Annotated[float | None, typer.Option(help="Of gaussian; without it the decoder gives one.")]
+Variance = Annotated[
+    float | None,
+    typer.Option(help="Fixed variance for --likelihood gaussian. Omit it if the decoder returns (mean, logvar)."),
+]
 Offset = Annotated[str | None, typer.Option(help="x_model = (x - offset) / scale; comma separated.")]
-Scale = Annotated[str | None, typer.Option(help="See --offset.", show_default=False)]
+Scale = Annotated[str | None, typer.Option(help="Divisor of the rows; see --offset.", show_default=False)]
 Layout = Annotated[str | None, typer.Option(help="nchw or nhwc, for arrays of images.", show_default=False)]
 
 
@@ -106,18 +109,18 @@ def import_object(text: str, wanted: str) -> Callable[..., Any]:
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)  # for good: a factory may import more of the user's modules when it is called
     try:
-        found: Any = importlib.import_module(module_name)
+        imported: Any = importlib.import_module(module_name)
         for part in name.split("."):
-            found = getattr(found, part)
+            imported = getattr(imported, part)
     except ModuleNotFoundError as error:
         raise OptionError(f"{text}: there is no module {error.name!r} here or in this environment") from error
     except AttributeError as error:
         raise OptionError(f"{text}: {error}") from error
     except Exception as error:
         raise OptionError(f"{text}: the import failed: {type(error).__name__}: {error} (-v shows where)") from error
-    if not callable(found):
-        raise OptionError(f"{text} is a {type(found).__name__} and cannot be called")
-    return found  # type: ignore[no-any-return]
+    if not callable(imported):
+        raise OptionError(f"{text} is a {type(imported).__name__} and cannot be called")
+    return imported  # type: ignore[no-any-return]
 
 
 def halves(encode: str | None, decode: str | None) -> dict[str, Any]:

@@ -15,13 +15,26 @@ from vae_edge_runtime.files import refuse_existing
 from vae_edge_runtime.format.manifest import Parity, Verdict
 from vae_edge_runtime.format.stream_rules import AlarmSpec
 
-from . import _console, _options, _rows, _source, _tables
+from . import _console, _help, _options, _rows, _source, _tables
 
 if TYPE_CHECKING:
     from vae_edge_export import ExportReport
 
 NAME = "export"
 EXAMPLE = "vae-edge export run --calibration good_parts/ --name pump --licence MIT -o pump.vaeb"
+
+PANELS: _help.Panels = {
+    "Options that most exports need": ("output", "calibration", "evaluation", "weights", "name", "precision"),
+    "What the model is": (
+        "trust_pickle", "encode", "decode", "scale_form", "codebook", "prior", "likelihood", "variance", "logits",
+    ),
+    "Rows": ("offset", "scale", "layout", "label_column", "columns", "window", "stride", "image_size"),
+    "Scoring": ("heads", "top_share", "draws", "map_sigma", "false_positive_rate", "threshold_method"),
+    "Alarms": ("alarm", "clear_after", "clear_rate", "cool_down", "stuck_rows", "period_s"),
+    "Variants": ("gate", "output_dtype"),
+    "Model card": ("model_version", "release", "licence", "origin", "description"),
+    "Output": ("force", "json", "verbose", "quiet", "help"),
+}  # fmt: skip
 
 _STAGES = 10
 
@@ -68,10 +81,10 @@ def run(
             show_default=False,
         ),
     ] = None,
-    top_share: Annotated[float, typer.Option(help="Of the map's elements, for head top.")] = 0.01,
-    draws: Annotated[int, typer.Option(min=1, help="Of the posterior, for heads that sample.")] = 8,
+    top_share: Annotated[float, typer.Option(help="Share of the map's elements that head top averages.")] = 0.01,
+    draws: Annotated[int, typer.Option(min=1, help="Posterior draws per row, for heads that sample.")] = 8,
     map_sigma: Annotated[float, typer.Option(min=0, help="Smooth maps, in pixels or steps.")] = 0.0,
-    false_positive_rate: Annotated[float, typer.Option(help="What the threshold stands for.")] = 0.01,
+    false_positive_rate: Annotated[float, typer.Option(help="Share of normal rows above the threshold.")] = 0.01,
     threshold_method: _options.ThresholdMethod = "conformal",
     alarm: _options.Alarm = None,
     clear_after: _options.ClearAfter = None,
@@ -91,13 +104,15 @@ def run(
         list[str] | None,
         typer.Option(help="What a variant must keep of fp32, as in int8.min_psnr_db=25.", show_default=False),
     ] = None,
-    output_dtype: Annotated[str, typer.Option(help="Of decode: float32, or uint8.")] = "float32",
-    name: Annotated[str | None, typer.Option(help="Default: the output's name.", show_default=False)] = None,
-    model_version: Annotated[str, typer.Option(help="Of the model card.")] = "1",
+    output_dtype: Annotated[str, typer.Option(help="Type that decode returns: float32 or uint8.")] = "float32",
+    name: Annotated[
+        str | None, typer.Option(help="Name on the model card; default: the output's name.", show_default=False)
+    ] = None,
+    model_version: Annotated[str, typer.Option(help="Version of the model.")] = "1",
     release: Annotated[int, typer.Option(min=1, help="Counts up with every bundle that replaces another.")] = 1,
-    licence: Annotated[str, typer.Option(help="Of the weights.")] = "unspecified",
-    origin: Annotated[str, typer.Option(help="Where the model comes from, for the card.")] = "",
-    description: Annotated[str, typer.Option(help="For the card.")] = "",
+    licence: Annotated[str, typer.Option("--licence", "--license", help="Licence of the weights.")] = "unspecified",
+    origin: Annotated[str, typer.Option(help="Where the model comes from.")] = "",
+    description: Annotated[str, typer.Option(help="What the model is for, in a sentence.")] = "",
     window: _options.Window = None,
     stride: _options.Stride = None,
     columns: _options.Columns = None,
@@ -122,7 +137,7 @@ def run(
     reader: dict[str, Any] = {"window": window, "stride": stride, "image_shape": _rows.image_size(image_size)}
     names = _rows.split_columns(columns) or options.get("names") or None
     rows, condition, options = rows_and_layout(calibration, reader, names, options)
-    every = AlarmSpec(1, 1, 1, false_positive_rate, 0) if 0 < false_positive_rate < 1 else None
+    every_anomaly = AlarmSpec(1, 1, 1, false_positive_rate, 0) if 0 < false_positive_rate < 1 else None
     config = ExportConfig(
         name=name or output.stem,
         version=model_version,
@@ -136,7 +151,7 @@ def run(
         map_sigma=map_sigma,
         false_positive_rate=false_positive_rate,
         threshold_method=threshold_method,  # type: ignore[arg-type]
-        alarm=every and _options.alarm_spec(every, alarm, clear_after, clear_rate, cool_down),
+        alarm=every_anomaly and _options.alarm_spec(every_anomaly, alarm, clear_after, clear_rate, cool_down),
         stuck_rows=stuck_rows,
         period_s=period_s,
         precisions=_options.split_names(precision),  # type: ignore[arg-type]
@@ -218,20 +233,20 @@ def rows_and_layout(
     path: Path, reader: dict[str, Any], names: tuple[str, ...] | None, options: dict[str, Any]
 ) -> tuple[NDArray[Any], NDArray[Any] | None, dict[str, Any]]:
     """Calibration rows, their conditions, and the options completed with what the file says of its axes and columns."""
-    found = _read(path, reader, names)
-    layout = options.get("layout") or found.layout
-    x = np.ascontiguousarray(_rows.to_layout(found.x, found.layout, layout))
-    return x, found.condition, options | {"layout": layout, "names": tuple(options.get("names") or found.names)}
+    dataset = _read(path, reader, names)
+    layout = options.get("layout") or dataset.layout
+    x = np.ascontiguousarray(_rows.to_layout(dataset.x, dataset.layout, layout))
+    return x, dataset.condition, options | {"layout": layout, "names": tuple(options.get("names") or dataset.names)}
 
 
 def _labelled(
     path: Path, reader: dict[str, Any], names: tuple[str, ...] | None, label_column: str | None, layout: str
 ) -> tuple[NDArray[Any], ...]:
-    found = _read(path, reader, names, label_column)
-    if found.labels is None:
+    dataset = _read(path, reader, names, label_column)
+    if dataset.labels is None:
         raise DataError(f"{path} holds no labels: an .npz with x and y, or a table with --label-column")
-    rows = np.ascontiguousarray(_rows.to_layout(found.x, found.layout, layout))
-    return (rows, found.labels) if found.condition is None else (rows, found.labels, found.condition)
+    rows = np.ascontiguousarray(_rows.to_layout(dataset.x, dataset.layout, layout))
+    return (rows, dataset.labels) if dataset.condition is None else (rows, dataset.labels, dataset.condition)
 
 
 def _read(

@@ -69,7 +69,7 @@ def run(
     else:
         rows = np.random.default_rng(0).random((_ROWS, *_shape(shape or ""))).astype(np.float32)
         options = {key: value for key, value in options.items() if key not in ("layout", "offset", "scale", "names")}
-    found = inspect_model(
+    inspection = inspect_model(
         opened.model,
         rows,
         condition=condition,
@@ -79,33 +79,33 @@ def run(
         **_source.halves(encode, decode),
     )
     if json:
-        _console.print_json(NAME, found.to_dict())
+        _console.print_json(NAME, inspection.to_dict())
     else:
-        _show(found)
-    if not found.ok:
+        _show(inspection)
+    if not inspection.ok:
         raise typer.Exit(1)
 
 
 def _shape(text: str) -> tuple[int, ...]:
     try:
-        found = tuple(int(part) for part in text.split(","))
+        shape = tuple(int(part) for part in text.split(","))
     except ValueError:
-        found = ()
-    if not found or min(found) < 1:
+        shape = ()
+    if not shape or min(shape) < 1:
         raise OptionError(f"shape is {text!r}; write the sizes of one row, such as 1,28,28")
-    return found
+    return shape
 
 
-def _show(found: Inspection) -> None:
-    for line in found.evidence or ("not recognised",):
+def _show(inspection: Inspection) -> None:
+    for line in inspection.evidence or ("not recognised",):
         _console.say(line)
-    _console.say(f"{found.model}: {found.parameters:,} parameters")
-    if found.latent:
-        latent = found.latent
+    _console.say(f"{inspection.model}: {inspection.parameters:,} parameters")
+    if inspection.latent:
+        latent = inspection.latent
         extra = f", {latent['codebook']} codes" if latent["codebook"] else ""
         kl = "KL in closed form" if latent["has_kl"] else "no KL"
         _console.say(f"latent: {latent['kind']} {list(latent['shape'])}, {latent['size']} numbers{extra}, {kl}")
-    if found.graphs:
+    if inspection.graphs:
         rows = [
             (
                 name,
@@ -116,12 +116,12 @@ def _show(found: Inspection) -> None:
                 "-" if g.nodes is None else str(g.nodes),
                 g.exporter or "FAILED",
             )
-            for name, g in found.graphs.items()
+            for name, g in inspection.graphs.items()
         ]
         _console.table(("graph", "in", "out", "MFLOP/row", "weights", "nodes", "exporter"), rows)
-    for problem in found.problems:
+    for problem in inspection.problems:
         _console.say(f"PROBLEM {problem}")
-    _console.say("nothing stands in the way of an export" if found.ok else f"{len(found.problems)} problems")
+    _console.say("nothing stands in the way of an export" if inspection.ok else f"{len(inspection.problems)} problems")
 
 
 def _shapes(shapes: dict[str, tuple[int, ...]]) -> str:
