@@ -24,9 +24,9 @@ from .quantise import Int8
 Progress = Callable[[str], None]
 ReducedPrecision = Literal["fp16", "int8", "int8-cpu"]
 
-_FEW = 32
+_SINGLE_LAYER_ROWS = 32
 """Rows that single layers are tried on, to put them in order."""
-_DRAWS, _SURE = 200, 0.95
+_RESAMPLES, _PASSING_SHARE = 200, 0.95
 """Of so many draws of as many rows as the gate is held on, the share that must keep its rank correlation."""
 
 
@@ -132,9 +132,9 @@ def search_int8(baseline: Fp32Baseline, gate: Gate, *, kind: Int8, progress: Pro
     def costs(method: RangeMethod) -> dict[Layer, float]:
         if method not in cost_of_layers:
             progress(f"{kind}: which layers are sensitive")
-            fp32_scores = baseline.fp32.score[:_FEW]
+            fp32_scores = baseline.fp32.score[:_SINGLE_LAYER_ROWS]
             cost_of_layers[method] = {
-                layer: score_noise(builder.scores(method, [layer], rows=_FEW), fp32_scores)
+                layer: score_noise(builder.scores(method, [layer], rows=_SINGLE_LAYER_ROWS), fp32_scores)
                 for layer in layers
                 if layer.op_type not in RECURRENT
             }
@@ -177,9 +177,9 @@ def _ranks_pass(scores: Array, fp32_scores: Array, gate: Gate, gate_rows: int) -
     if gate_rows >= len(scores):
         return True
     rng = np.random.default_rng(0)
-    draws = (rng.choice(len(scores), gate_rows, replace=False) for _ in range(_DRAWS))
+    draws = (rng.choice(len(scores), gate_rows, replace=False) for _ in range(_RESAMPLES))
     kept = [rank_correlation(scores[rows], fp32_scores[rows]) >= gate.min_rank_correlation for rows in draws]
-    return sum(kept) >= _SURE * _DRAWS
+    return sum(kept) >= _PASSING_SHARE * _RESAMPLES
 
 
 def _measured(
