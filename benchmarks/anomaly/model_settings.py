@@ -10,17 +10,26 @@ from public_data import Family
 from vae_edge.models import ModelConfig
 from vae_edge.training import TrainConfig
 from vae_edge_export import ExportConfig
-from vae_edge_runtime.format.specs import Head, Layout
+from vae_edge_runtime.format.heads import HeadName
+from vae_edge_runtime.format.specs import Layout
 
 RATE = 0.05
 """False-positive rate asked for, everywhere: the smallest data sets leave 24 rows behind a threshold."""
-_HEADS: tuple[Head, ...] = (
+_HEADS: tuple[HeadName, ...] = (
     "elbo", "reconstruction", "kl", "peak", "mahalanobis", "typicality", "reconstruction_probability", "iwae",
     "fisher", "harmonic", "ranks",
 )  # fmt: skip
-_SMALL_PICTURE_HEADS: tuple[Head, ...] = (*_HEADS[:4], "gradient", *_HEADS[4:])
-_GARMENT_HEADS: tuple[Head, ...] = (*_HEADS[:4], "top", "ssim", "gradient", "mahalanobis", "typicality", *_HEADS[8:])
-_PICTURE_HEADS: tuple[Head, ...] = (*_HEADS[:4], "top", "ssim", "gradient", *_HEADS[4:])
+_SMALL_PICTURE_HEADS: tuple[HeadName, ...] = (*_HEADS[:4], "gradient", *_HEADS[4:])
+_GARMENT_HEADS: tuple[HeadName, ...] = (
+    *_HEADS[:4],
+    "top",
+    "ssim",
+    "gradient",
+    "mahalanobis",
+    "typicality",
+    *_HEADS[8:],
+)
+_PICTURE_HEADS: tuple[HeadName, ...] = (*_HEADS[:4], "top", "ssim", "gradient", *_HEADS[4:])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +49,7 @@ class Setting:
     width: int
     epochs: int
     layout: Layout
-    heads: tuple[Head, ...] = _HEADS
+    heads: tuple[HeadName, ...] = _HEADS
     depth: int = 2
     patience: int = 20
     batch_size: int = 64

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from vae_edge_runtime.errors import OptionError
+from vae_edge_runtime.format.heads import HEADS, HeadName, defaults
+from vae_edge_runtime.format.likelihoods import LIKELIHOODS, LikelihoodName
 from vae_edge_runtime.format.manifest import Calibration, Parity, Variant, Verdict
-from vae_edge_runtime.format.specs import ENSEMBLE_HEADS, FUSED_HEADS, Head, Layout, Likelihood
+from vae_edge_runtime.format.specs import Layout
 from vae_edge_runtime.format.stream_rules import AlarmSpec
 from vae_edge_runtime.scoring.calibrate import Method
 
@@ -19,7 +21,7 @@ from .gates import DEFAULT_GATES, Gate
 Precision = Literal["fp32", "fp16", "int8", "int8-cpu"]
 
 _CHOICES = {
-    "likelihood": get_args(Likelihood),
+    "likelihood": tuple(LIKELIHOODS),
     "layout": get_args(Layout),
     "output_dtype": ("float32", "uint8"),
     "transform": ("identity", "sqrt"),
@@ -75,13 +77,13 @@ class ExportConfig:
     description: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     release: int = 1
-    likelihood: Likelihood = "mse"
+    likelihood: LikelihoodName = "mse"
     variance: float | None = None
     logits: bool = False
     reconstruction_weight: float = 1.0
     kl_weight: float | None = None
     transform: Literal["identity", "sqrt"] = "identity"
-    heads: tuple[Head, ...] = ()
+    heads: tuple[HeadName, ...] = ()
     top_share: float = 0.01
     draws: int = 8
     map_sigma: float = 0.0
@@ -109,10 +111,11 @@ class ExportConfig:
         for name, valid in _CHOICES.items():
             if getattr(self, name) not in valid:
                 raise OptionError(f"{name} is {getattr(self, name)!r}; valid are {', '.join(valid)}")
-        if self.variance is not None and (self.likelihood != "gaussian" or self.variance <= 0):
-            raise OptionError("variance is for likelihood='gaussian', and positive")
-        if self.logits and self.likelihood != "bernoulli":
-            raise OptionError("logits is for likelihood='bernoulli'")
+        likelihood = LIKELIHOODS[self.likelihood]
+        if self.variance is not None and (not likelihood.takes_variance or self.variance <= 0):
+            raise OptionError(f"variance is for likelihood={_those('takes_variance')}, and positive")
+        if self.logits and not likelihood.takes_logits:
+            raise OptionError(f"logits is for likelihood={_those('takes_logits')}")
         if min(self.scale) <= 0 or len(self.offset) != len(self.scale):
             raise OptionError(f"offset {self.offset} and scale {self.scale} need one length, and scale is positive")
         kl_weight = self.kl_weight or 0.0
@@ -122,8 +125,8 @@ class ExportConfig:
             # Measured on shifted data: KL alone ranks anomalies as more normal (AUROC 0.28).
             raise OptionError("a score of KL alone inverts under shift: give reconstruction_weight a positive value")
         self._check_heads()
-        if self.transform == "sqrt" and self.likelihood != "mse":
-            raise OptionError("transform 'sqrt' is for likelihood 'mse': the others can be negative")
+        if self.transform == "sqrt" and not likelihood.is_square:
+            raise OptionError(f"transform 'sqrt' is for likelihood {_those('is_square')}: the others can be negative")
         if self.threshold is not None and not math.isfinite(self.threshold):
             raise OptionError(f"threshold is {self.threshold}; it must be a finite number")
         if self.guard_margin < 0 or (self.stuck_rows or 0) < 0 or (self.period_s is not None and self.period_s <= 0):
@@ -141,28 +144,32 @@ class ExportConfig:
         return self.gates.get(variant, DEFAULT_GATES[variant])
 
     def _check_heads(self) -> None:
-        known = get_args(Head)
-        if wrong := [head for head in self.heads if head not in known]:
-            raise OptionError(f"head is {wrong[0]!r}; valid are {', '.join(known)}")
+        if wrong := [head for head in self.heads if head not in HEADS]:
+            raise OptionError(f"head is {wrong[0]!r}; valid are {', '.join(HEADS)}")
         if len(set(self.heads)) != len(self.heads):
             raise OptionError(f"heads {', '.join(self.heads)}: one is named twice")
-        if self.heads and (self.heads[0] not in FUSED_HEADS or self.heads[0] == "kl"):
-            # Measured on shifted data: KL alone ranks anomalies as more normal (AUROC 0.28).
+        if self.heads and not HEADS[self.heads[0]].may_be_default:
             raise OptionError(
                 f"'{self.heads[0]}' cannot be the default head, which comes first: name one of "
-                f"{', '.join(h for h in FUSED_HEADS if h != 'kl')} before it"
+                f"{', '.join(defaults())} before it"
             )
-        if set(self.heads) & set(ENSEMBLE_HEADS) and len(self.ensemble_parts) < 2:
+        combined = any(HEADS[head].computed == "p_values" for head in self.heads)
+        if combined and len(self.ensemble_parts) < 2:
             raise OptionError("an ensemble combines at least two other heads (kl does not count): name them in heads")
-        if self.transform == "sqrt" and self.heads and self.heads[0] not in ("elbo", "reconstruction"):
+        if self.transform == "sqrt" and self.heads and not HEADS[self.heads[0]].is_sum:
             raise OptionError(f"transform 'sqrt' is for a sum of squares, not for the head '{self.heads[0]}'")
         if not 0 < self.top_share <= 1 or self.draws < 1 or not 0 <= self.map_sigma < math.inf:
             raise OptionError("top_share is in (0, 1], draws is at least 1, and map_sigma is not negative")
 
     @property
-    def ensemble_parts(self) -> tuple[Head, ...]:
+    def ensemble_parts(self) -> tuple[HeadName, ...]:
         """The heads that ensembles combine; not ``kl``, which can call anomalies the most normal of all."""
-        return tuple(head for head in self.heads if head not in (*ENSEMBLE_HEADS, "kl"))
+        return tuple(head for head in self.heads if HEADS[head].may_be_part)
+
+
+def _those(quality: str) -> str:
+    """Likelihoods that have a quality, for messages."""
+    return ", ".join(f"'{name}'" for name, likelihood in LIKELIHOODS.items() if getattr(likelihood, quality))
 
 
 @dataclass(frozen=True)

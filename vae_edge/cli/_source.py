@@ -16,11 +16,14 @@ from vae_edge_runtime.errors import AdaptError, OptionError
 
 from . import _console
 
+_SAVED = "diffusers:FOLDER, pythae:FOLDER, pyod:FILE or pt2:FOLDER"
+"""``vae_edge_export.sources.KINDS`` in words; to read them here would import torch, and a test compares the two."""
+
 Source = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="A run folder; pkg.module:factory; diffusers:FOLDER, pythae:FOLDER, pyod:FILE or pt2:FOLDER.",
+        help=f"A run folder; pkg.module:factory; {_SAVED}.",
         show_default=False,
     ),
 ]
@@ -80,9 +83,7 @@ def open_source(source: str, weights: Path | None, *, trust_pickle: bool = False
     if colon and kind in KINDS:
         _no_weights(weights, f"{kind}:")
         return ModelSource(open_saved(kind, rest, trust_pickle=trust_pickle), {})
-    factory = import_object(
-        source, "a run folder, a factory 'pkg.module:name', or diffusers:, pythae:, pyod:, pt2:PATH"
-    )
+    factory = import_object(source, f"a run folder, a factory 'pkg.module:name', or {_SAVED}")
     try:
         model = factory()
     except Exception as error:

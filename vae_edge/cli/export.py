@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from vae_edge.data import Dataset, read
 from vae_edge_runtime.errors import DataError, OptionError, ParityFailed, VerdictFailed
 from vae_edge_runtime.files import refuse_existing
+from vae_edge_runtime.format.heads import HEADS
+from vae_edge_runtime.format.likelihoods import LIKELIHOODS
 from vae_edge_runtime.format.manifest import Parity, Verdict
 from vae_edge_runtime.format.stream_rules import AlarmSpec
 
@@ -66,7 +68,7 @@ def run(
         ),
     ] = None,
     likelihood: Annotated[
-        str | None, typer.Option(help="mse, bernoulli, gaussian, laplace, beta or categorical.", show_default=False)
+        str | None, typer.Option(help=f"One of {', '.join(LIKELIHOODS)}.", show_default=False)
     ] = None,
     variance: _source.Variance = None,
     logits: Annotated[bool, typer.Option("--logits", help="The bernoulli decoder gives logits.")] = False,
@@ -76,8 +78,7 @@ def run(
     heads: Annotated[
         str | None,
         typer.Option(
-            help="Ways to score, comma separated, the default one first: elbo, reconstruction, top, peak, ssim, "
-            "gradient, kl, reconstruction_probability, iwae, mahalanobis, typicality, fisher, harmonic, ranks.",
+            help=f"Ways to score, comma separated, the default one first: {', '.join(HEADS)}.",
             show_default=False,
         ),
     ] = None,
@@ -145,7 +146,7 @@ def run(
         source=origin,
         description=description,
         release=release,
-        heads=_options.split_names(heads),  # type: ignore[arg-type]
+        heads=_options.split_names(heads),
         top_share=top_share,
         draws=draws,
         map_sigma=map_sigma,

@@ -7,8 +7,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from vae_edge_runtime.backends.base import Backend
+from vae_edge_runtime.format.likelihoods import LIKELIHOODS
 from vae_edge_runtime.format.manifest import Verdict
-from vae_edge_runtime.format.specs import ENSEMBLE_HEADS, Head
 from vae_edge_runtime.scoring.calibrate import Calibrated
 from vae_edge_runtime.scoring.heads import head_scores, posterior_noise
 from vae_edge_runtime.session import ROWS_PER_RUN
@@ -68,9 +68,9 @@ def torch_outputs(reference: Reference, built: BuiltGraphs, feeds: dict[str, Arr
     return outputs
 
 
-def simple_heads(built: BuiltGraphs) -> list[Head]:
+def simple_heads(built: BuiltGraphs) -> list[str]:
     """Every head but ensembles."""
-    return [head for head in built.score.heads if head not in ENSEMBLE_HEADS]
+    return list(built.score.simple)
 
 
 def find_traps(
@@ -83,4 +83,4 @@ def find_traps(
         outputs = score_outputs(backend, built, normal | {"x": x})
         return head_scores(built.score, built.score.heads, outputs, calibrated.fitted)
 
-    return spring_traps(normal["x"], rows.row, score, whole=built.score.likelihood == "categorical")
+    return spring_traps(normal["x"], rows.row, score, whole=LIKELIHOODS[built.score.likelihood].values == "classes")

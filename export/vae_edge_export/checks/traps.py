@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vae_edge_runtime.format.heads import HEADS
 from vae_edge_runtime.format.specs import InputSpec
 
 from ..agreement import auroc
@@ -36,28 +37,28 @@ def unnatural_rows(x: Array, spec: InputSpec) -> dict[str, Array]:
     window = spec.layout == "time_features"
     axes = (0,) if spec.layout == "features" else (0, 1) if window else tuple(range(x.ndim))
     low, high = values.min(axes, keepdims=True), values.max(axes, keepdims=True)
-    found = {"noise": low + (high - low) * rng.random(values.shape), "inverted": low + high - values}
+    unnatural = {"noise": low + (high - low) * rng.random(values.shape), "inverted": low + high - values}
     if image:
         levels = np.linspace(low.item(), high.item(), len(x)).reshape(-1, *[1] * (x.ndim - 1))
-        found["blank"] = np.broadcast_to(levels, x.shape)
+        unnatural["blank"] = np.broadcast_to(levels, x.shape)
         rows_first = values if spec.layout == "nchw" else np.moveaxis(values, 3, 1)
         blurred = _averaged(_averaged(rows_first, 2), 3)
         pixels = rows_first.reshape(*rows_first.shape[:2], -1)
         shuffled = pixels[:, :, rng.permutation(pixels.shape[2])].reshape(rows_first.shape)
-        found |= {
+        unnatural |= {
             name: made if spec.layout == "nchw" else np.moveaxis(made, 1, 3)
             for name, made in (("blurred", blurred), ("shuffled", shuffled))
         }
     elif window:
-        found["blank"] = np.broadcast_to(values.mean(1, keepdims=True), x.shape)
-        found["blurred"] = _averaged(values, 1)
-        found["shuffled"] = values[:, rng.permutation(x.shape[1])]
+        unnatural["blank"] = np.broadcast_to(values.mean(1, keepdims=True), x.shape)
+        unnatural["blurred"] = _averaged(values, 1)
+        unnatural["shuffled"] = values[:, rng.permutation(x.shape[1])]
     else:
         flat = values.reshape(len(x), -1)
-        found["shuffled"] = rng.permuted(flat, axis=0).reshape(x.shape)
+        unnatural["shuffled"] = rng.permuted(flat, axis=0).reshape(x.shape)
     if x.dtype.kind == "u":
-        found = {name: np.clip(np.round(made), 0, 255) for name, made in found.items()}
-    return {name: np.ascontiguousarray(made, dtype=x.dtype) for name, made in sorted(found.items())}
+        unnatural = {name: np.clip(np.round(made), 0, 255) for name, made in unnatural.items()}
+    return {name: np.ascontiguousarray(made, dtype=x.dtype) for name, made in sorted(unnatural.items())}
 
 
 def spring_traps(
@@ -71,7 +72,7 @@ def spring_traps(
         whole: values are classes, whole numbers: what is in between is left out.
     """
     usual = score(normal)
-    found: dict[str, dict[str, float]] = {head: {} for head in usual}
+    traps: dict[str, dict[str, float]] = {head: {} for head in usual}
     for kind, rows in unnatural_rows(normal, spec).items():
         if whole and kind in ("noise", "blurred", "blank"):
             continue
@@ -79,13 +80,14 @@ def spring_traps(
             both = np.concatenate([usual[head], unusual])
             labels = np.arange(len(both)) >= len(normal)
             # An infinite score is as far from normal as can be.
-            found[head][kind] = auroc(np.nan_to_num(both, nan=np.inf), labels)
-    return found
+            traps[head][kind] = auroc(np.nan_to_num(both, nan=np.inf), labels)
+    return traps
 
 
 def trap_warnings(traps: Mapping[str, Mapping[str, float]], default: str) -> list[str]:
     """In words: what the default head takes for more normal than normal rows, and which head does not."""
-    others = [head for head in ("mahalanobis", "top", "ssim", "typicality") if head not in traps]
+    advised = sorted((row.trap_advice, row.name) for row in HEADS.values() if row.trap_advice is not None)
+    others = [head for _, head in advised if head not in traps]
     lines = []
     for kind, share in traps[default].items():
         if share >= 0.5:

@@ -12,17 +12,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vae_edge_runtime.errors import InputError, OptionError
-from vae_edge_runtime.format.specs import (
-    ENSEMBLE_HEADS,
-    SAMPLED_HEADS,
-    Head,
-    LatentSpec,
-    PriorSpec,
-    ScoreSpec,
-    Signature,
-    TensorSpec,
-    signatures,
-)
+from vae_edge_runtime.format.heads import HEADS
+from vae_edge_runtime.format.likelihoods import LIKELIHOODS
+from vae_edge_runtime.format.specs import LatentSpec, PriorSpec, ScoreSpec, Signature, TensorSpec, signatures
 from vae_edge_runtime.scoring.heads import posterior_noise
 from vae_edge_runtime.scoring.inputs import check_condition
 
@@ -76,21 +68,21 @@ def build_graphs(
             feeds |= check_condition(rows.calibration["condition"][0], rows.condition, len(feeds["x"]))
     units = DataUnits(config, model_shape(rows.row.shape, rows.row.layout))
     x = units.to_model(torch.from_numpy(np.array(feeds["x"])))
-    if config.likelihood in ("bernoulli", "beta"):
+    likelihood = LIKELIHOODS[config.likelihood]
+    if likelihood.values == "unit":
         check_unit_interval(x, config.likelihood)
     beside = torch.from_numpy(np.array(feeds["condition"])) if rows.condition is not None else None
-    learned = config.likelihood == "gaussian" and config.variance is None
     vae = adapt(
         recipe,
         x,
         condition=beside,
         scale_form=scale_form,
         likelihood=config.likelihood,
-        learned_variance=learned,
+        learned_variance=likelihood.second_output == "without_variance" and config.variance is None,
         logits=config.logits,
         codebook=codebook,
     )
-    if config.likelihood == "categorical":
+    if likelihood.values == "classes":
         for part in (rows.calibration, rows.held_out):
             if part:
                 check_classes(units.to_model(torch.from_numpy(np.array(part["x"]))), vae.classes)
@@ -141,15 +133,15 @@ def _score_spec(config: ExportConfig, vae: AdaptedVae) -> ScoreSpec:
     Raises:
         OptionError: one needs what the model does not have.
     """
-    default: Head = "elbo" if config.kl_weight else "reconstruction"
+    default = "elbo" if config.kl_weight else "reconstruction"
     heads = config.heads or (default,)
     for head in heads:
-        if not vae.has_kl and head in ("elbo", "kl", *SAMPLED_HEADS):
+        if not vae.has_kl and HEADS[head].needs_kl:
             raise OptionError(
                 f"head '{head}' needs a Gaussian posterior with N(0, I) as its prior; this model has none"
             )
-        if vae.kind == "codes" and head == "mahalanobis":
-            raise OptionError("head 'mahalanobis' needs codes of real numbers; those of a VQ model are indices")
+        if vae.kind == "codes" and HEADS[head].reads_codes:
+            raise OptionError(f"head '{head}' needs codes of real numbers; those of a VQ model are indices")
     return ScoreSpec(
         likelihood=config.likelihood,
         variance=config.variance,
@@ -158,9 +150,9 @@ def _score_spec(config: ExportConfig, vae: AdaptedVae) -> ScoreSpec:
         transform=config.transform,
         heads=heads,
         top_share=config.top_share,
-        draws=config.draws if set(heads) & set(SAMPLED_HEADS) else 0,
+        draws=config.draws if any(HEADS[head].computed == "sampled" for head in heads) else 0,
         map_sigma=float(config.map_sigma),
-        parts=config.ensemble_parts if set(heads) & set(ENSEMBLE_HEADS) else (),
+        parts=config.ensemble_parts if any(HEADS[head].computed == "p_values" for head in heads) else (),
     )
 
 

@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from vae_edge_runtime.format.specs import Likelihood
+from vae_edge_runtime.format.likelihoods import LikelihoodName
 
 _SMALLEST_PROBABILITY = 1e-6
 _LOG_2_PI = math.log(2 * math.pi)
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """What a decoder gives for n rows.
+
+    Attributes:
+        x_hat: (n, *shape) in model units; (n, classes, *shape) logits of ``categorical``.
+        second: (n, *shape), the second output where there is one: logvar of ``gaussian``, beta of ``beta``.
+        variance: the fixed one of ``gaussian``, or None. logits: of ``bernoulli``: whether ``x_hat`` holds logits.
+    """
+
+    x_hat: Tensor
+    second: Tensor | None
+    variance: float | None
+    logits: bool
 
 
 def negative_log_likelihood(
     x: Tensor,
     x_hat: Tensor,
     spread: Tensor | None,
-    likelihood: Likelihood,
+    likelihood: LikelihoodName,
     variance: float | None,
     *,
     logits: bool = False,
@@ -26,53 +44,100 @@ def negative_log_likelihood(
 
     Args:
         x: (n, *shape) in model units; whole numbers from 0 for ``categorical``.
-        x_hat, spread: what the decoder gives, as below.
-
-    mse: (x - x_hat)^2, a Gaussian of variance 1/2 without its constant. bernoulli: binary
-    cross-entropy, softplus(l) - x l on logits l, or with p held in [1e-6, 1 - 1e-6].
-    gaussian: ((x - x_hat)^2 / v + log v + log 2 pi) / 2, v fixed or exp(spread). laplace:
-    |x - x_hat| + log 2. beta: Beta(x_hat, spread), x held in [1e-6, 1 - 1e-6]. categorical:
-    logsumexp(l) - l[x] on logits x_hat (n, classes, *shape).
+        x_hat, spread: what the decoder gives; variance, logits: as in ``Decoded``.
+        likelihood: a name in the table; the formulas are under it in ``NEGATIVE_LOG``.
     """
-    if likelihood == "bernoulli" and logits:
+    return NEGATIVE_LOG[likelihood](x, Decoded(x_hat, spread, variance, logits))
+
+
+def expectation(x_hat: Tensor, spread: Tensor | None, likelihood: LikelihoodName, *, logits: bool) -> Tensor:
+    """What ``decode`` shows, (n, *shape) in model units: the mean; of ``categorical`` the likeliest class."""
+    return SHOWN[likelihood](Decoded(x_hat, spread, None, logits))
+
+
+def _squared_error(x: Tensor, decoded: Decoded) -> Tensor:
+    """(x - x_hat)^2, a Gaussian of variance 1/2 without its constant."""
+    difference = x - decoded.x_hat
+    return difference * difference  # a product, not torch.square: that becomes a power, which takes twice as long
+
+
+def _bernoulli(x: Tensor, decoded: Decoded) -> Tensor:
+    """Binary cross-entropy: softplus(l) - x l on logits l, or with p held in [1e-6, 1 - 1e-6]."""
+    if decoded.logits:
         # log(1 + e^l) without overflow.
+        x_hat = decoded.x_hat
         return torch.relu(x_hat) - x * x_hat + torch.log(1.0 + torch.exp(-torch.abs(x_hat)))
-    if likelihood == "bernoulli":
-        p = x_hat.clamp(_SMALLEST_PROBABILITY, 1.0 - _SMALLEST_PROBABILITY)
-        return -(x * torch.log(p) + (1.0 - x) * torch.log(1.0 - p))
-    if likelihood == "categorical":
-        classes = x_hat.shape[1]
-        shifted = x_hat - x_hat.amax(dim=1, keepdim=True)
-        index = x.round().clamp(0, classes - 1).to(torch.int64)
-        loss = torch.log(torch.exp(shifted).sum(dim=1)) - torch.gather(shifted, 1, index.unsqueeze(1)).squeeze(1)
-        # A class that does not exist has probability 0: the row's score is infinite, and its status says so.
-        return torch.where((x >= 0) & (x <= classes - 1), loss, torch.full_like(loss, torch.inf))
-    if likelihood == "beta":
-        assert spread is not None  # adapt() has checked the decoder
-        x = x.clamp(_SMALLEST_PROBABILITY, 1.0 - _SMALLEST_PROBABILITY)
-        return _beta(x, x_hat, spread)
-    if likelihood == "laplace":
-        return torch.abs(x - x_hat) + math.log(2.0)
-    difference = x - x_hat
-    squared = difference * difference  # a product, not torch.square: that becomes a power, which takes twice as long
-    if likelihood == "mse":
-        return squared
+    p = decoded.x_hat.clamp(_SMALLEST_PROBABILITY, 1.0 - _SMALLEST_PROBABILITY)
+    return -(x * torch.log(p) + (1.0 - x) * torch.log(1.0 - p))
+
+
+def _gaussian(x: Tensor, decoded: Decoded) -> Tensor:
+    """((x - x_hat)^2 / v + log v + log 2 pi) / 2, v fixed or exp(second)."""
+    squared, variance, logvar = _squared_error(x, decoded), decoded.variance, decoded.second
     if variance is not None:
         return 0.5 * (squared / variance + (math.log(variance) + _LOG_2_PI))
-    assert spread is not None
-    return 0.5 * (squared * torch.exp(-spread) + spread + _LOG_2_PI)
+    assert logvar is not None  # adapt() has checked the decoder
+    return 0.5 * (squared * torch.exp(-logvar) + logvar + _LOG_2_PI)
 
 
-def expectation(x_hat: Tensor, spread: Tensor | None, likelihood: Likelihood, *, logits: bool) -> Tensor:
-    """What ``decode`` shows, (n, *shape) in model units: the mean; of ``categorical`` the likeliest class."""
-    if likelihood == "bernoulli" and logits:
-        return torch.sigmoid(x_hat)
-    if likelihood == "categorical":
-        return x_hat.argmax(dim=1).to(x_hat.dtype)
-    if likelihood == "beta":
-        assert spread is not None
-        return x_hat / (x_hat + spread)
-    return x_hat
+def _laplace(x: Tensor, decoded: Decoded) -> Tensor:
+    """|x - x_hat| + log 2."""
+    return torch.abs(x - decoded.x_hat) + math.log(2.0)
+
+
+def _beta(x: Tensor, decoded: Decoded) -> Tensor:
+    """Beta(x_hat, second), x held in [1e-6, 1 - 1e-6]."""
+    assert decoded.second is not None
+    x = x.clamp(_SMALLEST_PROBABILITY, 1.0 - _SMALLEST_PROBABILITY)
+    return _negative_log_beta(x, decoded.x_hat, decoded.second)
+
+
+def _categorical(x: Tensor, decoded: Decoded) -> Tensor:
+    """logsumexp(l) - l[x] on logits (n, classes, *shape)."""
+    classes = decoded.x_hat.shape[1]
+    shifted = decoded.x_hat - decoded.x_hat.amax(dim=1, keepdim=True)
+    index = x.round().clamp(0, classes - 1).to(torch.int64)
+    loss = torch.log(torch.exp(shifted).sum(dim=1)) - torch.gather(shifted, 1, index.unsqueeze(1)).squeeze(1)
+    # A class that does not exist has probability 0: the row's score is infinite, and its status says so.
+    return torch.where((x >= 0) & (x <= classes - 1), loss, torch.full_like(loss, torch.inf))
+
+
+def _location(decoded: Decoded) -> Tensor:
+    return decoded.x_hat
+
+
+def _probability(decoded: Decoded) -> Tensor:
+    return torch.sigmoid(decoded.x_hat) if decoded.logits else decoded.x_hat
+
+
+def _mean_of_beta(decoded: Decoded) -> Tensor:
+    assert decoded.second is not None
+    return decoded.x_hat / (decoded.x_hat + decoded.second)
+
+
+def _likeliest_class(decoded: Decoded) -> Tensor:
+    return decoded.x_hat.argmax(dim=1).to(decoded.x_hat.dtype)
+
+
+NEGATIVE_LOG: dict[str, Callable[[Tensor, Decoded], Tensor]] = {
+    "mse": _squared_error,
+    "bernoulli": _bernoulli,
+    "gaussian": _gaussian,
+    "laplace": _laplace,
+    "beta": _beta,
+    "categorical": _categorical,
+}
+"""-log p per element, the shape of x, by the names in ``vae_edge_runtime/format/likelihoods.py``."""
+
+SHOWN: dict[str, Callable[[Decoded], Tensor]] = {
+    "mse": _location,
+    "bernoulli": _probability,
+    "gaussian": _location,
+    "laplace": _location,
+    "beta": _mean_of_beta,
+    "categorical": _likeliest_class,
+}
+"""What ``decode`` gives, (n, *shape), by the same names."""
 
 
 def kl_to_standard_normal(mean: Tensor, logvar: Tensor) -> Tensor:
@@ -89,7 +154,7 @@ def row_sum(x: Tensor) -> Tensor:
     return (x.sum(-1) if x.ndim > 2 else x).flatten(1).sum(1)
 
 
-def _beta(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+def _negative_log_beta(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """-log Beta(x; a, b) for x inside (0, 1).
 
     log B(a, b) by Stirling's series at a + 8, b + 8 and a + b + 8, walked back by the recurrence of

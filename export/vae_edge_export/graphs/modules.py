@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.format.specs import IMAGE_HEADS, InputSpec, Layout, ScoreSpec
+from vae_edge_runtime.format.heads import HEADS
+from vae_edge_runtime.format.specs import InputSpec, Layout, ScoreSpec
 
 from ..config import ExportConfig
 from ..halves.vae import AdaptedVae
 from ..rows import model_shape
+from .head_formulas import CONSTANTS, FORMULAS, SAMPLED_FORMULAS, Draws, Terms
 from .likelihoods import expectation, kl_to_standard_normal, negative_log_likelihood, row_sum
-from .residuals import Smoothing, StructuralSimilarity, gradient_residual, peak, top_mean
+from .residuals import Smoothing
 
 
 class DataUnits(nn.Module):
@@ -74,14 +76,15 @@ class EncodeGraph(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, ...]:
         """X (n, *row_shape) to two of (n, *latent_shape), in the latent units of the bundle."""
-        found = self.halves.encode(self.vae, self.units.to_model(x), *_given(condition))
+        encoded = self.halves.encode(self.vae, self.units.to_model(x), *_given(condition))
         scale = self.halves.latent_scale
         if self.halves.kind == "codes":
-            return found
-        mean = bundle_latents(found[0], self.halves)
-        if len(found) == 1:
+            return encoded
+        mean = bundle_latents(encoded[0], self.halves)
+        if len(encoded) == 1:
             return (mean,)
-        return mean, found[1] if scale == 1.0 else found[1] + 2.0 * math.log(scale)
+        logvar = encoded[1]
+        return mean, logvar if scale == 1.0 else logvar + 2.0 * math.log(scale)
 
 
 class DecodeGraph(nn.Module):
@@ -112,48 +115,32 @@ class ScoreGraph(nn.Module):
         self.vae, self.units, self.halves, self.config, self.spec = vae.module, units, vae, config, spec
         self.image = row.layout in ("nchw", "nhwc")
         shape = model_shape(row.shape, row.layout)
-        if not self.image and (wrong := set(spec.heads) & set(IMAGE_HEADS)):
+        if not self.image and (wrong := [head for head in spec.heads if HEADS[head].images_only]):
             raise OptionError(f"head '{min(wrong)}' is for images, the layout is '{row.layout}'")
         self.smoothing = Smoothing(spec.map_sigma, row.layout, shape) if spec.map_sigma else None
         span = max(row.high - row.low, 1e-6) / float(units.scale.min())
-        self.similarity = StructuralSimilarity(span, shape) if "ssim" in spec.heads else None
+        self.wanted = (spec.heads[0], *spec.fused)
+        self.constants = nn.ModuleDict({h: CONSTANTS[h](span, shape) for h in self.wanted if h in CONSTANTS})
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, ...]:
         """Preprocess, encode, take the posterior mean, decode, score. The KL is the model's own: in its units."""
         config, spec, given = self.config, self.spec, _given(condition)
         x = self.units.to_model(x)
-        found = self.halves.encode(self.vae, x, *given)
-        x_hat, spread = self.halves.decode(self.vae, found[0], *given)
+        encoded = self.halves.encode(self.vae, x, *given)
+        x_hat, spread = self.halves.decode(self.vae, encoded[0], *given)
         share = negative_log_likelihood(x, x_hat, spread, config.likelihood, config.variance, logits=config.logits)
-        values = {"reconstruction": row_sum(share)}
-        if spec.kl_weight is not None:
-            values["kl"] = kl_to_standard_normal(found[0], found[1])
+        reconstruction = row_sum(share)
+        kl = None if spec.kl_weight is None else kl_to_standard_normal(encoded[0], encoded[1])
         if self.smoothing is not None:
             share = self.smoothing(share)
         expected = expectation(x_hat, spread, config.likelihood, logits=config.logits)
-        wanted = (spec.heads[0], *spec.fused)
-        made = {head: self._head(head, values, share, x, expected) for head in wanted}
-        score = made[spec.heads[0]]
+        terms = Terms(spec, x, expected, share, self.image, reconstruction, kl, self.constants)
+        score, *further = (FORMULAS[head](terms) for head in self.wanted)
         if config.transform == "sqrt":
             score = torch.sqrt(score)
-        further = tuple(made[head] for head in spec.fused)
-        code = (bundle_latents(found[0], self.halves),) if "mahalanobis" in spec.heads else ()
-        return score, *values.values(), *further, self.units.to_raw_layout(share), *code
-
-    def _head(self, head: str, values: dict[str, Tensor], share: Tensor, x: Tensor, x_hat: Tensor) -> Tensor:
-        weighted = self.config.reconstruction_weight * values["reconstruction"]
-        if head == "reconstruction":
-            return weighted
-        if head == "elbo":
-            if (self.config.reconstruction_weight, self.spec.kl_weight) == (1.0, 1.0):
-                return values["reconstruction"] + values["kl"]
-            return weighted + self.spec.kl_weight * values["kl"] if self.spec.kl_weight else weighted
-        if head == "gradient":
-            return gradient_residual(x, x_hat)
-        if self.similarity is not None and head == "ssim":
-            return self.similarity(x, x_hat)  # type: ignore[no-any-return]
-        places = share.sum(1) if self.image else share  # one place per pixel, not per channel
-        return peak(places) if head == "peak" else top_mean(places, self.spec.top_share)
+        parts = (reconstruction,) if kl is None else (reconstruction, kl)
+        code = (bundle_latents(encoded[0], self.halves),) if spec.reads_codes else ()
+        return score, *parts, *further, self.units.to_raw_layout(share), *code
 
 
 class SampledGraph(nn.Module):
@@ -164,31 +151,20 @@ class SampledGraph(nn.Module):
         self.vae, self.units, self.halves, self.config, self.spec = vae.module, units, vae, config, spec
 
     def forward(self, x: Tensor, beside: Tensor, noise: Tensor | None = None) -> tuple[Tensor, ...]:
-        """X (n, *row_shape), the condition if any, noise (n, draws, *latent_shape); rows are repeated per draw.
-
-        reconstruction_probability: -mean_k log p(x|z_k) (An & Cho 2015). iwae: -log mean_k p(x, z_k) / q(z_k|x)
-        (Burda, Grosse & Salakhutdinov 2016), with p(z) = N(0, I).
-        """
+        """X (n, *row_shape), the condition if any, noise (n, draws, *latent_shape); rows are repeated per draw."""
         given = () if noise is None else (beside,)
         noise = beside if noise is None else noise
         draws = self.spec.draws
         x = self.units.to_model(x)
-        found = self.halves.encode(self.vae, x, *given)
-        mean, logvar = found[0].unsqueeze(1), found[1].unsqueeze(1)
+        encoded = self.halves.encode(self.vae, x, *given)
+        mean, logvar = encoded[0].unsqueeze(1), encoded[1].unsqueeze(1)
         z = mean + torch.exp(0.5 * logvar) * noise
         rows, *repeated = (_repeated(tensor, draws) for tensor in (x, *given))
         x_hat, spread = self.halves.decode(self.vae, z.flatten(0, 1), *repeated)
         config = self.config
         share = negative_log_likelihood(rows, x_hat, spread, config.likelihood, config.variance, logits=config.logits)
-        surprise = row_sum(share).reshape(-1, draws)
-        made = {"reconstruction_probability": surprise.mean(1)}
-        if "iwae" in self.spec.heads:
-            # log p(z) - log q(z|x): the constants of the two Gaussians cancel.
-            ratio = 0.5 * (torch.square(noise) + logvar - torch.square(z)).flatten(2).sum(2)
-            weight = ratio - surprise
-            most = weight.amax(1, keepdim=True)
-            made["iwae"] = -(most.squeeze(1) + torch.log(torch.exp(weight - most).mean(1)))
-        return tuple(made[head] for head in self.spec.sampled)
+        drawn = Draws(row_sum(share).reshape(-1, draws), noise, z, logvar)
+        return tuple(SAMPLED_FORMULAS[head](drawn) for head in self.spec.sampled)
 
 
 def bundle_latents(mean: Tensor, vae: AdaptedVae) -> Tensor:

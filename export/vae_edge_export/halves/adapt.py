@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from vae_edge_runtime.errors import AdaptError, OptionError
-from vae_edge_runtime.format.specs import LatentKind, Likelihood
+from vae_edge_runtime.format.likelihoods import LikelihoodName
+from vae_edge_runtime.format.specs import LatentKind
 
 from ..adapters import Recipe
 from ..adapters.scale_form import TO_LOGVAR, ScaleForm
@@ -30,7 +31,7 @@ def adapt(
     *,
     condition: Tensor | None = None,
     scale_form: ScaleForm | None = None,
-    likelihood: Likelihood = "mse",
+    likelihood: LikelihoodName = "mse",
     learned_variance: bool = False,
     logits: bool = False,
     codebook: int | None = None,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_edge_runtime.errors import AdaptError
-from vae_edge_runtime.format.specs import Likelihood
+from vae_edge_runtime.format.likelihoods import LikelihoodName
 
 from ..adapters import Recipe
 from .normalise import Encoded, read_encoded
@@ -95,7 +95,7 @@ def _close(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and torch.allclose(a.float(), b.float(), rtol=1e-3, atol=1e-5)
 
 
-def check_decode(vae: AdaptedVae, feeds: tuple[Tensor, ...], likelihood: Likelihood, *, logits: bool) -> Tensor:
+def check_decode(vae: AdaptedVae, feeds: tuple[Tensor, ...], likelihood: LikelihoodName, *, logits: bool) -> Tensor:
     """The decoder gives rows of the right shape, the same ones each time; returns them."""
     example = feeds[0]
     latent = vae.encode(vae.module, *feeds)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,6 @@ from torch import Tensor, nn
 
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError, OptionError
-
-KINDS = ("diffusers", "pythae", "pyod", "pt2")
 
 
 def open_saved(kind: str, path: str, *, trust_pickle: bool = False) -> Any:
@@ -30,8 +29,7 @@ def open_saved(kind: str, path: str, *, trust_pickle: bool = False) -> Any:
     place = Path(path)
     if not place.exists():
         raise DataError(f"{place} does not exist")
-    opened = {"diffusers": _diffusers, "pythae": _pythae, "pyod": _pyod, "pt2": _exported_programs}[kind]
-    return opened(place, trust_pickle)
+    return _OPENERS[kind](place, trust_pickle)
 
 
 def _diffusers(folder: Path, trust_pickle: bool) -> Any:
@@ -114,3 +112,13 @@ def _guarded(path: Path, load: Any) -> Any:
         return load()
     except Exception as error:  # whatever a foreign loader raises
         raise DataError(f"{path} cannot be opened: {type(error).__name__}: {str(error)[:300]}") from error
+
+
+_OPENERS: dict[str, Callable[[Path, bool], Any]] = {
+    "diffusers": _diffusers,
+    "pythae": _pythae,
+    "pyod": _pyod,
+    "pt2": _exported_programs,
+}
+KINDS = tuple(_OPENERS)
+"""What may stand before the colon of a source."""

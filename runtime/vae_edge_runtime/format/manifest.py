@@ -15,6 +15,7 @@ from ..record import record
 from ..statistics.mahalanobis import statistics_bytes
 from ..statistics.tail import TailFit
 from . import archive, strict_json
+from .heads import HEADS
 from .specs import (
     ELEMENT_SIZE_BYTES,
     ConditionSpec,
@@ -338,8 +339,10 @@ class Manifest:
         further = heads[1:] if variant.calibration else ()
         check(sorted(variant.channels) == sorted(further), f"variant {name}: channels and heads differ")
         check(set(variant.traps) <= set(heads), f"variant {name}: traps of what is no head")
-        for head, found in (("mahalanobis", variant.latent_statistics), ("typicality", variant.typical_score)):
-            check((head in heads) == (found is not None), f"variant {name}: {head} and its statistics disagree")
+        for row in HEADS.values():
+            if row.statistic is not None:
+                fitted = getattr(variant, row.statistic) is not None
+                check((row.name in heads) == fitted, f"variant {name}: {row.name} and its statistics disagree")
         if variant.latent_statistics:
             self._check_size(variant.latent_statistics, statistics_bytes(element_count(self.latent.shape)))
 

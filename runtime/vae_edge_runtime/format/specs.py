@@ -10,28 +10,14 @@ from typing import Literal, NamedTuple
 
 from ..errors import BundleInvalid
 from ..record import record
+from .heads import HEADS, Computed, HeadName
+from .likelihoods import LikelihoodName
 
 GRAPHS = ("encode", "decode", "score", "sampled")
 """``sampled`` is there where a head draws from the posterior."""
 Layout = Literal["nchw", "nhwc", "features", "time_features", "any"]
-Likelihood = Literal["mse", "bernoulli", "gaussian", "laplace", "beta", "categorical"]
 LatentKind = Literal["gaussian", "deterministic", "codes"]
 PriorKind = Literal["standard_normal", "gaussian_mixture", "categorical", "none"]
-Head = Literal[
-    "elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient",
-    "reconstruction_probability", "iwae",
-    "mahalanobis", "typicality",
-    "fisher", "harmonic", "ranks",
-]  # fmt: skip
-FUSED_HEADS = ("elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient")
-"""Computed by the graph ``score``; any of them but ``kl`` may be the default head."""
-SAMPLED_HEADS = ("reconstruction_probability", "iwae")
-"""Computed by the graph ``sampled``, which decodes several draws of the posterior."""
-FITTED_HEADS = ("mahalanobis", "typicality")
-"""Computed in numpy from outputs of ``score`` and statistics of the calibration rows."""
-ENSEMBLE_HEADS = ("fisher", "harmonic", "ranks")
-"""Computed in numpy from the p-values of other heads."""
-IMAGE_HEADS = ("ssim", "gradient")
 
 ELEMENT_SIZE_BYTES = {"float32": 4, "uint8": 1, "int64": 8}
 
@@ -226,16 +212,16 @@ class ScoreSpec:
         parts: the heads that an ensemble combines.
     """
 
-    likelihood: Likelihood
+    likelihood: LikelihoodName
     variance: float | None
     reconstruction_weight: float
     kl_weight: float | None
     transform: Literal["identity", "sqrt"]
-    heads: tuple[Head, ...]
+    heads: tuple[HeadName, ...]
     top_share: float
     draws: int
     map_sigma: float
-    parts: tuple[Head, ...]
+    parts: tuple[HeadName, ...]
 
     def __post_init__(self) -> None:
         kl_weight = self.kl_weight or 0.0
@@ -243,28 +229,45 @@ class ScoreSpec:
         check(self.reconstruction_weight >= 0 and kl_weight >= 0, "a weight is negative")
         check(self.reconstruction_weight + kl_weight > 0, "both weights are 0")
         check(0 < len(self.heads) == len(set(self.heads)), "heads are missing or repeated")
-        check(self.heads[0] in FUSED_HEADS and self.heads[0] != "kl", f"{self.heads[0]} cannot be the default head")
+        for head in (*self.heads, *self.parts):
+            check(head in HEADS, f"{head!r} is no head; valid are {', '.join(HEADS)}")
+        check(HEADS[self.heads[0]].may_be_default, f"{self.heads[0]} cannot be the default head")
         check(0 < self.top_share <= 1 and self.map_sigma >= 0, "top_share or map_sigma is out of range")
         check((self.draws > 0) == bool(self.sampled), "draws and heads disagree")
-        check(self.kl_weight is not None or not {"elbo", "kl"} & set(self.heads), "a head needs a KL there is not")
-        ensembles = set(self.heads) & set(ENSEMBLE_HEADS)
+        lacks_kl = self.kl_weight is None and any(HEADS[head].needs_kl for head in self.heads)
+        check(not lacks_kl, "a head needs a KL there is not")
+        ensembles = self.computed("p_values")
         check(bool(ensembles) == (len(self.parts) > 1), "an ensemble lacks its parts")
-        check(set(self.parts) <= set(self.heads) - set(ENSEMBLE_HEADS), "an ensemble combines what is no head")
+        check(set(self.parts) <= set(self.heads) - set(ensembles), "an ensemble combines what is no head")
+
+    def computed(self, *where: Computed) -> tuple[str, ...]:
+        """The heads that are computed in one of these places (``Head.computed``), in the order of the bundle."""
+        return tuple(head for head in self.heads if HEADS[head].computed in where)
 
     @property
     def fused(self) -> tuple[str, ...]:
         """Outputs of the graph ``score`` for the heads after the first that are not in it anyway."""
-        return tuple(h for h in self.heads[1:] if h in FUSED_HEADS and h not in ("reconstruction", "kl"))
+        return tuple(h for h in self.heads[1:] if HEADS[h].computed == "score" and not HEADS[h].is_term)
 
     @property
     def sampled(self) -> tuple[str, ...]:
         """Outputs of the graph ``sampled``."""
-        return tuple(h for h in self.heads if h in SAMPLED_HEADS)
+        return self.computed("sampled")
+
+    @property
+    def simple(self) -> tuple[str, ...]:
+        """Every head but ensembles: those that are computed from a row alone."""
+        return self.computed("score", "sampled", "statistics")
+
+    @property
+    def reads_codes(self) -> bool:
+        """Whether a head reads the posterior means, the output ``mean`` of the graph ``score``."""
+        return any(HEADS[head].reads_codes for head in self.heads)
 
     @property
     def unit(self) -> str:
         """Of the score, for messages."""
-        if self.heads[0] in IMAGE_HEADS:
+        if not HEADS[self.heads[0]].in_nats:
             return "(no unit)"
         return "nats" if self.transform == "identity" else "root nats"
 
@@ -306,13 +309,13 @@ def signatures(
         encoded = (f32("mean", latent.shape), f32("logvar", latent.shape))[: 2 if latent.kind == "gaussian" else 1]
         z = f32("z", latent.shape)
     parts = ("score", "reconstruction", *(() if score.kl_weight is None else ("kl",)), *score.fused)
-    code = (f32("mean", latent.shape),) if "mahalanobis" in score.heads else ()
-    found = {
+    code = (f32("mean", latent.shape),) if score.reads_codes else ()
+    signed = {
         "encode": Signature((x, *beside), encoded),
         "decode": Signature((z, *beside), (output,)),
         "score": Signature((x, *beside), (*map(f32, parts), f32("map", row.shape), *code)),
     }
     if score.sampled:
         noise = f32("noise", (score.draws, *latent.shape))
-        found["sampled"] = Signature((x, *beside, noise), tuple(map(f32, score.sampled)))
-    return found
+        signed["sampled"] = Signature((x, *beside, noise), tuple(map(f32, score.sampled)))
+    return signed

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import OptionError
-from .quantile import rounded_normal_quantile
 
 _DROPPED_BITS = np.uint64(11)
 _THREAD = threading.local()
@@ -33,6 +32,8 @@ def standard_normal(count: int, *, seed: int, stream: int = 0) -> NDArray[np.flo
     >>> standard_normal(3, seed=7).tolist() == standard_normal(5, seed=7)[:3].tolist()
     True
     """
+    from .quantile import rounded_normal_quantile  # not at the top: whoever draws nothing pays nothing at start
+
     words = philox_words(count, seed=seed, stream=stream)
     return rounded_normal_quantile(((words >> _DROPPED_BITS).astype(np.float64) + 0.5) * 2.0**-53)
 
@@ -61,7 +62,7 @@ def philox_words(count: int, *, seed: int, stream: int = 0) -> NDArray[np.uint64
 
 def _generator() -> np.random.Philox:
     """That of this thread: to set one back takes 2 us, to make one 14."""
-    found: np.random.Philox | None = getattr(_THREAD, "philox", None)
-    if found is None:
-        found = _THREAD.philox = np.random.Philox(0)
-    return found
+    philox: np.random.Philox | None = getattr(_THREAD, "philox", None)
+    if philox is None:
+        philox = _THREAD.philox = np.random.Philox(0)
+    return philox

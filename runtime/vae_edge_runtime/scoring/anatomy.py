@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from ..format.manifest import Manifest
 from ..format.specs import InputSpec, LatentSpec
 from ..record import record
-from ..statistics.regions import Region, regions
 from .inputs import Status
 from .results import Posterior, Scores
+
+if TYPE_CHECKING:
+    from ..statistics.regions import Region
 
 F32 = NDArray[np.float32]
 
@@ -59,7 +61,7 @@ class Anatomy:
             "score": float(self.scores.score[row]),
             "reconstruction": float(self.scores.reconstruction[row]),
             "kl": None if self.scores.kl is None else float(self.scores.kl[row]),
-            "heads": {head: float(found.score[row]) for head, found in self.scores.heads.items()},
+            "heads": {head: float(scores.score[row]) for head, scores in self.scores.heads.items()},
             "top": [{"name": name, "share": share} for name, share in self.top(row, count)],
             "regions": None if self.regions is None else [asdict(region) for region in self.regions[row]],
             "latents": [{"index": i, "kl": float(latents[i])} for i in strongest if latents is not None],
@@ -71,12 +73,14 @@ def anatomy(manifest: Manifest, scores: Scores, posterior: Posterior | None) -> 
     """Take scores with a map apart; ``posterior`` of the same rows where the model has a KL."""
     features, times = element_shares(scores.map, manifest.input)
     latents = None if posterior is None or posterior.logvar is None else latent_shares(posterior, manifest.latent)
-    found = None
+    places_above = None
     peak = scores.heads.get("peak")
     if peak is not None and peak.threshold is not None and manifest.input.layout in ("nchw", "nhwc", "time_features"):
+        from ..statistics.regions import regions  # not at the top: whoever explains nothing pays nothing at start
+
         places = scores.map if manifest.input.layout == "time_features" else features
-        found = tuple(regions(one, peak.threshold) for one in places)
-    return Anatomy(scores, features, times, latents, found, manifest.input.names, manifest.score.draws)
+        places_above = tuple(regions(row, peak.threshold) for row in places)
+    return Anatomy(scores, features, times, latents, places_above, manifest.input.names, manifest.score.draws)
 
 
 def element_shares(maps: F32, spec: InputSpec) -> tuple[F32, F32 | None]:

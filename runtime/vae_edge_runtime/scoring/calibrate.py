@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CalibrationError
+from ..format.heads import HEADS
 from ..format.manifest import Calibration
-from ..format.specs import ENSEMBLE_HEADS, ScoreSpec
+from ..format.specs import ScoreSpec
 from ..statistics.conformal import ScoreSketch, correlation_rows
 from ..statistics.mahalanobis import LatentStatistics
 from ..statistics.multiplicity import leave_one_out_p_values
@@ -62,13 +63,12 @@ def calibrate(
     Raises:
         CalibrationError: too few rows for the rate, or a score that is not finite.
     """
-    latent = LatentStatistics.fit(outputs["mean"]) if "mahalanobis" in spec.heads else None
-    typical = float(np.mean(outputs["score"], dtype=np.float64)) if "typicality" in spec.heads else None
-    simple = [head for head in spec.heads if head not in ENSEMBLE_HEADS]
-    scores = head_scores(spec, simple, outputs, Fitted(latent, typical, {}))
-    for head in spec.heads:
-        if head in ENSEMBLE_HEADS:
-            scores[head] = combine(head, [leave_one_out_p_values(scores[part]) for part in spec.parts])
+    statistics = {HEADS[head].statistic for head in spec.heads}
+    latent = LatentStatistics.fit(outputs["mean"]) if "latent_statistics" in statistics else None
+    typical = float(np.mean(outputs["score"], dtype=np.float64)) if "typical_score" in statistics else None
+    scores = head_scores(spec, spec.simple, outputs, Fitted(latent, typical, {}))
+    for head in spec.computed("p_values"):
+        scores[head] = combine(head, [leave_one_out_p_values(scores[part]) for part in spec.parts])
     by_head: dict[str, Calibration] = {}
     sketches: dict[str, ScoreSketch] = {}
     members: dict[str, bytes] = {}
@@ -83,11 +83,11 @@ def calibrate(
         own = threshold if head == spec.heads[0] else None
         by_head[head], warning = _calibration(sketch, scores[head], member, false_positive_rate, method, own)
         warnings += [f"head '{head}': {warning}"] if warning else []
-    statistics = None
+    latent_member = None
     if latent is not None:
-        statistics = f"{prefix}/latent.bin"
-        members[statistics] = latent.to_bytes()
-    return Calibrated(by_head, members, Fitted(latent, typical, sketches), statistics, tuple(warnings))
+        latent_member = f"{prefix}/latent.bin"
+        members[latent_member] = latent.to_bytes()
+    return Calibrated(by_head, members, Fitted(latent, typical, sketches), latent_member, tuple(warnings))
 
 
 def _calibration(
@@ -127,5 +127,5 @@ def _calibration(
     except CalibrationError as error:
         why = f"; nor is there a tail to go by: {warning}" if method == "tail" else ""
         raise CalibrationError(f"{error}{why}", needed=error.needed) from error
-    said = f"{warning}: the threshold is a quantile instead" if method == "tail" else None
-    return entry("conformal", rate, quantile), said
+    instead = f"{warning}: the threshold is a quantile instead" if method == "tail" else None
+    return entry("conformal", rate, quantile), instead

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import OptionError
-from ..format.specs import ENSEMBLE_HEADS, LatentSpec, ScoreSpec, element_count
+from ..format.heads import HEADS
+from ..format.specs import LatentSpec, ScoreSpec, element_count
 from ..record import record
 from ..sampling.noise import standard_normal
 from ..statistics.conformal import ScoreSketch
@@ -20,11 +21,6 @@ F32 = NDArray[np.float32]
 Outputs = Mapping[str, NDArray[Any]]
 
 _NOISE_SEED, _NOISE_STREAM = 0, 2
-_COMBINE: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
-    "fisher": fisher,
-    "harmonic": harmonic_mean,
-    "ranks": mean_rank,
-}
 
 
 @record(frozen=True, eq=False)
@@ -41,6 +37,31 @@ class Fitted:
     sketches: Mapping[str, ScoreSketch]
 
 
+def _mahalanobis(outputs: Outputs, fitted: Fitted) -> F32:
+    assert fitted.latent is not None  # the manifest has it wherever it has the head
+    return fitted.latent.distance(outputs["mean"])
+
+
+def _typicality(outputs: Outputs, fitted: Fitted) -> F32:
+    assert fitted.typical_score is not None
+    distance: F32 = np.abs(outputs["score"] - np.float32(fitted.typical_score))
+    return distance
+
+
+FROM_STATISTICS: dict[str, Callable[[Outputs, Fitted], F32]] = {
+    "mahalanobis": _mahalanobis,
+    "typicality": _typicality,
+}
+"""Outputs of the graph ``score`` for n rows to (n,) float32: the heads computed from ``statistics``."""
+
+FROM_P_VALUES: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "fisher": fisher,
+    "harmonic": harmonic_mean,
+    "ranks": mean_rank,
+}
+"""P-values (n, parts) of other heads to (n,): the heads computed from ``p_values``."""
+
+
 def with_parts(spec: ScoreSpec, heads: Sequence[str]) -> tuple[str, ...]:
     """``heads`` and those they are combined from, in the order of the bundle.
 
@@ -51,36 +72,35 @@ def with_parts(spec: ScoreSpec, heads: Sequence[str]) -> tuple[str, ...]:
         raise OptionError(
             f"this bundle has no head {min(unknown)!r}; it has {', '.join(spec.heads)}: heads are chosen at export"
         )
-    parts = spec.parts if set(heads) & set(ENSEMBLE_HEADS) else ()
+    parts = spec.parts if any(HEADS[head].computed == "p_values" for head in heads) else ()
     return tuple(head for head in spec.heads if head in heads or head in parts)
 
 
 def outputs_for(spec: ScoreSpec, heads: Sequence[str]) -> tuple[str, ...]:
     """Outputs of the graph ``score`` that ``heads`` need, ``score`` first."""
-    own = [head for head in heads if head in (*spec.fused, "reconstruction", "kl") and head != spec.heads[0]]
-    return ("score", *own, *(["mean"] if "mahalanobis" in heads else []))
+    own = [head for head in heads if HEADS[head].computed == "score" and head != spec.heads[0]]
+    codes = ("mean",) if any(HEADS[head].reads_codes for head in heads) else ()
+    return ("score", *own, *codes)
 
 
 def head_scores(spec: ScoreSpec, heads: Sequence[str], outputs: Outputs, fitted: Fitted) -> dict[str, F32]:
     """Score of n rows by each of ``heads`` (parts before ensembles, as ``with_parts`` orders them): (n,) float32."""
-    found: dict[str, F32] = {}
-    for head in sorted(heads, key=lambda head: head in ENSEMBLE_HEADS):
+    scores: dict[str, F32] = {}
+    for head in sorted(heads, key=lambda head: HEADS[head].computed == "p_values"):
         if head == spec.heads[0]:
-            found[head] = outputs["score"]
-        elif head == "mahalanobis" and fitted.latent is not None:
-            found[head] = fitted.latent.distance(outputs["mean"])
-        elif head == "typicality" and fitted.typical_score is not None:
-            found[head] = np.abs(outputs["score"] - np.float32(fitted.typical_score))
-        elif head in _COMBINE:
-            found[head] = combine(head, [fitted.sketches[part].p_values(found[part]) for part in spec.parts])
+            scores[head] = outputs["score"]
+        elif HEADS[head].computed == "statistics":
+            scores[head] = FROM_STATISTICS[head](outputs, fitted)
+        elif HEADS[head].computed == "p_values":
+            scores[head] = combine(head, [fitted.sketches[part].p_values(scores[part]) for part in spec.parts])
         else:
-            found[head] = outputs[head]
-    return found
+            scores[head] = outputs[head]
+    return scores
 
 
 def combine(head: str, p_values: Sequence[NDArray[np.float64]]) -> F32:
     """Score of an ensemble from the p-values (n,) of its parts: larger is less normal, (n,) float32."""
-    return _COMBINE[head](np.stack(p_values, axis=1)).astype(np.float32)
+    return FROM_P_VALUES[head](np.stack(p_values, axis=1)).astype(np.float32)
 
 
 def posterior_noise(spec: ScoreSpec, latent: LatentSpec, n: int) -> F32:

@@ -13,11 +13,9 @@ from vae_edge_export import ExportConfig, export
 from vae_edge_export.graphs.residuals import Smoothing, StructuralSimilarity, gradient_residual, peak, top_mean
 from vae_edge_export.rows import drawn_to_hold_out
 from vae_edge_runtime import VAE, CalibrationError, InputError, OptionError, load, standard_normal, verify
+from vae_edge_runtime.format import heads
 
-HEADS = (
-    "elbo", "reconstruction", "kl", "top", "peak", "reconstruction_probability", "iwae", "mahalanobis", "typicality",
-    "fisher", "harmonic", "ranks",
-)  # fmt: skip
+HEADS = tuple(name for name, head in heads.HEADS.items() if not head.images_only)
 DRAWS = 5
 
 
@@ -45,7 +43,7 @@ def rows() -> np.ndarray:
 @pytest.fixture(scope="module")
 def bundle(rows: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("heads") / "heads.vaeb"
-    config = ExportConfig(heads=HEADS, draws=DRAWS, top_share=0.4, layout="features", false_positive_rate=0.05)  # type: ignore[arg-type]
+    config = ExportConfig(heads=HEADS, draws=DRAWS, top_share=0.4, layout="features", false_positive_rate=0.05)
     export(Halves(), path, calibration=rows, scale_form="logvar", config=config)
     return path
 
@@ -136,6 +134,7 @@ def test_ensembles_combine_the_p_values_of_their_parts(vae: VAE, rows: np.ndarra
     np.testing.assert_allclose(found["fisher"].score, -2 * np.log(p).sum(1), rtol=1e-5)
     order = np.argsort(found["harmonic"].score)
     np.testing.assert_array_equal(np.diff((1 / p).mean(1)[order]) >= -1e-4, True)
+    np.testing.assert_allclose(found["ranks"].score, (1 - p).mean(1), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -269,6 +268,12 @@ def test_image_heads_find_the_small_defect_that_the_sum_drowns(images: np.ndarra
         place = np.unravel_index(bad.map[0].sum(-1).argmax(), (16, 16))
         assert {int(i) for i in place} <= {5, 6}
         np.testing.assert_allclose(bad.map.sum(-1).max((1, 2)), bad.heads["peak"].score, rtol=1e-5)
+        shown = vae.reconstruct(defect)
+        low, high = vae.manifest.input.low, vae.manifest.input.high
+    a, b = (torch.from_numpy(np.moveaxis(rows, 3, 1) / np.float32(255.0)) for rows in (defect, shown))
+    similarity = StructuralSimilarity((high - low) / 255.0, (3, 16, 16))
+    np.testing.assert_allclose(bad.heads["ssim"].score, similarity(a, b).numpy(), rtol=1e-4)
+    np.testing.assert_allclose(bad.heads["gradient"].score, gradient_residual(a, b).numpy(), rtol=1e-4)
 
 
 def test_image_heads_are_for_images(rows: np.ndarray, tmp_path: Path) -> None:
