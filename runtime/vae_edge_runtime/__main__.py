@@ -24,7 +24,7 @@ from .device.devices import help_text
 from .device.doctor import findings, read_machine
 from .format.schema import schema_text
 from .scoring.score_table import score_columns, to_csv, to_rows
-from .stdio import INTERNAL_ERROR, INTERRUPTED, SCHEMA_VERSION, write
+from .stdio import DOCUMENT_VERSION, INTERNAL_ERROR, INTERRUPTED, write
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -148,7 +148,7 @@ def _schema(_: argparse.Namespace) -> int:
 
 
 def _document(command: str, document: dict[str, Any]) -> None:
-    text = json.dumps({"schema_version": SCHEMA_VERSION, "command": command, **document}, allow_nan=False)
+    text = json.dumps({"schema_version": DOCUMENT_VERSION, "command": command, **document}, allow_nan=False)
     write(sys.stdout, text + "\n")
 
 

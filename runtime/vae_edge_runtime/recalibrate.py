@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._version import __version__
 from .errors import CalibrationError, InputError, OptionError
 from .files import refuse_existing, write_atomic
 from .format import archive
@@ -212,7 +213,10 @@ def _manifest(
         stream = dataclasses.replace(stream, guard=fitted)
     listed = {name: MemberSpec(len(raw), hashlib.sha256(raw).hexdigest()) for name, raw in sorted(members.items())}
     row = dataclasses.replace(before.input, low=float(rows.min()), high=float(rows.max()))
-    return dataclasses.replace(before, variants=variants, release=release, stream=stream, input=row, members=listed)
+    made_with = before.made_with | {"vae_edge": __version__}  # an older manifest was brought up to this version's
+    return dataclasses.replace(
+        before, variants=variants, release=release, stream=stream, input=row, members=listed, made_with=made_with
+    )
 
 
 def _read_back(path: str) -> None:

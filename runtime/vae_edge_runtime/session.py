@@ -60,7 +60,7 @@ def load(
     Raises:
         BundleError: the file is corrupt, breaks the format, or is too new.
         GraphRefused: a graph holds what this runtime does not run.
-        ProviderUnavailable: the device is not to be had.
+        ProviderUnavailable: the device is not to be had, or its engine is older than the bundle asks for.
         MissingDependency: no inference engine is installed.
         OptionError: device, variant, threads or spin is not a valid value.
     """
@@ -97,7 +97,9 @@ class VAE:
         self._idle = threading.Condition(self._lock)
         self._running, self._closed = 0, False
         try:
-            if find_device(self._backend.describe().device).prepare_at_start:
+            running = self._backend.describe()
+            bundle.check_engine(running.backend, running.engine_version)
+            if find_device(running.device).prepare_at_start:
                 self._backend.prepare("score")
         except BaseException:
             self._backend.close()
@@ -106,14 +108,14 @@ class VAE:
     @property
     def info(self) -> SessionInfo:
         """What really runs: backend, provider, variant, degraded or not."""
-        found = self._backend.describe()
+        running = self._backend.describe()
         return SessionInfo(
             path=str(self._bundle.path),
             bundle_id=self._bundle.bundle_id,
             variant=self._variant_name,
-            degraded=found.degraded_reason is not None,
+            degraded=running.degraded_reason is not None,
             tuned=self._tuned,
-            **asdict(found),
+            **asdict(running),
         )
 
     def score(
@@ -195,9 +197,8 @@ class VAE:
         """Posterior q(z|x) of raw rows; arguments as in ``score``."""
         feeds, status = self._rows(x, condition)
         names = [t.name for t in self._variant.graphs["encode"].outputs]
-        found = self._run("encode", feeds, names)
-        blank_bad_rows(found, status)
-        outputs = dict(zip(names, found, strict=True))
+        outputs = dict(zip(names, self._run("encode", feeds, names), strict=True))
+        blank_bad_rows(list(outputs.values()), status)
         return Posterior(
             mean=outputs["z_q"] if "z_q" in outputs else outputs["mean"],
             logvar=outputs.get("logvar"),
@@ -389,12 +390,12 @@ class VAE:
         try:
             if 0 < n <= ROWS_PER_RUN:
                 return self._backend.run(graph, feeds, names)
-            found = [np.empty((n, *spec.output(name).shape), dtype=spec.output(name).dtype) for name in names]
+            arrays = [np.empty((n, *spec.output(name).shape), dtype=spec.output(name).dtype) for name in names]
             for start in range(0, n, ROWS_PER_RUN):
                 rows = slice(start, start + ROWS_PER_RUN)
                 part = self._backend.run(graph, {name: x[rows] for name, x in feeds.items()}, names)
-                for whole, piece in zip(found, part, strict=True):
+                for whole, piece in zip(arrays, part, strict=True):
                     whole[rows] = piece
-            return found
+            return arrays
         finally:
             self._leave()

@@ -7,8 +7,8 @@ from typing import TextIO
 
 from .errors import StorageError
 
-SCHEMA_VERSION = 1
-"""Of the JSON documents on stdout."""
+DOCUMENT_VERSION = 1
+"""Of the JSON documents on stdout: their key ``schema_version``."""
 INTERNAL_ERROR, INTERRUPTED = 70, 130
 """Exit codes that belong to no error class."""
 

@@ -21,6 +21,7 @@ from vae_edge.bench.rows import Rows
 from vae_edge.bench.run import bench, steps
 from vae_edge_runtime import InputError, OptionError, load
 from vae_edge_runtime.errors import BackendError
+from vae_edge_runtime.stdio import DOCUMENT_VERSION
 
 QUICK = Pace(rounds=2, calls_per_turn=2, gap_seconds=0.0)
 
@@ -185,7 +186,7 @@ def test_the_command_prints_tables_and_writes_report_and_plot(cli: Cli, pair_pat
     assert "AUROC" in done.out
     assert "note: no percentile where there are too few calls: p99 needs 100 calls; there were 24" in done.err
     written = json.loads(output.read_text())
-    assert (written["command"], written["schema_version"], written["rounds"]) == ("bench", 1, 4)
+    assert (written["command"], written["schema_version"], written["rounds"]) == ("bench", DOCUMENT_VERSION, 4)
     assert written["variants"][1]["cold_start"]["peak_rss_bytes"] > 1e7
     assert written["cells"][3]["cell"] == {"variant": "int8", "device": "cpu", "batch": 8, "threads": 1}
     assert written["cells"][0]["latency"]["p99_ms"] is None

@@ -16,6 +16,7 @@ from shell import Cli, World
 
 from vae_edge_runtime import load, verify
 from vae_edge_runtime.device.devices import device_names
+from vae_edge_runtime.stdio import DOCUMENT_VERSION
 
 COMMANDS = (
     "train", "inspect", "export", "info", "verify", "score", "explain", "evaluate", "recalibrate", "sample",
@@ -72,7 +73,7 @@ def test_the_bundle_is_the_trained_model(world: World) -> None:
 def test_info_prints_the_manifest_as_one_document(cli: Cli, world: World) -> None:
     found = cli("info", world.bundle, "--json")
     document = found.json()
-    assert (found.code, document["schema_version"], document["command"]) == (0, 1, "info")
+    assert (found.code, document["schema_version"], document["command"]) == (0, DOCUMENT_VERSION, "info")
     assert document["manifest"]["model"]["name"] == "table"
     assert "float32 [5] features" in cli("info", world.bundle).out
 

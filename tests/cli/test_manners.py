@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from shell import Cli, World
 
+from vae_edge_runtime.stdio import DOCUMENT_VERSION
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -113,7 +115,7 @@ def test_infinity_and_nan_are_null_in_json(capsys: pytest.CaptureFixture[str]) -
 
     _console.print_json("x", {"a": [float("inf"), {"b": float("nan")}], "c": 1.5})
     assert json.loads(capsys.readouterr().out) == {
-        "schema_version": 1,
+        "schema_version": DOCUMENT_VERSION,
         "command": "x",
         "a": [None, {"b": None}],
         "c": 1.5,

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from vae_edge_runtime import __version__
 from vae_edge_runtime.format import archive
 from vae_edge_runtime.format.manifest import (
     SCHEMA_VERSION,
@@ -23,7 +24,6 @@ from vae_edge_runtime.format.manifest import (
     GraphSpec,
     Manifest,
     MemberSpec,
-    Requirements,
     Variant,
 )
 from vae_edge_runtime.format.specs import (
@@ -32,6 +32,7 @@ from vae_edge_runtime.format.specs import (
     ModelCard,
     Preprocessing,
     PriorSpec,
+    Requirements,
     ScoreSpec,
     TensorSpec,
 )
@@ -193,7 +194,7 @@ def _members_and_manifest() -> tuple[dict[str, bytes], Manifest]:
         model=ModelCard("tiny", "1", "CC0-1.0", "", "linear, for tests", {"auroc": 0.5}),
         release=1,
         pair_id=PAIR,
-        made_with={"onnx": onnx.__version__},
+        made_with={"vae_edge": __version__, "onnx": onnx.__version__},
         input=InputSpec((FEATURES,), "float32", "features", -4.0, 4.0, ("a", "b", "c", "d")),
         condition=None,
         preprocessing=Preprocessing((0.0,), (1.0,)),
@@ -205,7 +206,7 @@ def _members_and_manifest() -> tuple[dict[str, bytes], Manifest]:
         stream=None,
         variants={"fp32": Variant("fp32", None, None, graphs, {}, None, calibration, {}, None, None, {})},
         golden=Golden(2, "golden/input.bin", None, {"fp32": golden}, {"fp32": dict.fromkeys(golden, 1e-5)}),
-        requires=Requirements(SCHEMA_VERSION, 18, 10, ">=1.17"),
+        requires=Requirements(SCHEMA_VERSION, 18, 10, "1.17"),
         members={name: member_spec(data) for name, data in members.items()},
     )
     return members, manifest

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 
 from vae_edge_runtime import SessionInfo
-from vae_edge_runtime.stdio import SCHEMA_VERSION, write
+from vae_edge_runtime.stdio import DOCUMENT_VERSION, write
 
 QUIET, NORMAL, VERBOSE = range(3)
 loudness = ContextVar("loudness", default=NORMAL)
@@ -56,7 +56,7 @@ def print_json(command: str, document: dict[str, Any]) -> None:
 
 def json_text(command: str, document: dict[str, Any]) -> str:
     """The JSON document of a command; NaN and infinity, which JSON lacks, become null."""
-    plain = _finite({"schema_version": SCHEMA_VERSION, "command": command, **document})
+    plain = _finite({"schema_version": DOCUMENT_VERSION, "command": command, **document})
     return json.dumps(plain, allow_nan=False, default=str)
 
 

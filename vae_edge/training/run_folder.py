@@ -19,7 +19,8 @@ from vae_edge_runtime.files import write_atomic
 
 from .config import EpochReport, TrainConfig
 
-SCHEMA_VERSION = 1
+CONFIG_VERSION = 1
+"""Of ``config.json``, its key ``schema_version``."""
 CONFIG, WEIGHTS, METRICS, CHECKPOINT = "config.json", "weights.safetensors", "metrics.jsonl", "checkpoint.safetensors"
 
 
@@ -102,7 +103,7 @@ def read_config(folder: Path) -> TrainConfig:
     path = folder / CONFIG
     try:
         plain = json.loads(path.read_text("utf-8"))
-        if plain.pop("schema_version") != SCHEMA_VERSION:
+        if plain.pop("schema_version") != CONFIG_VERSION:
             raise DataError(f"{path} was written by another version of vae-edge: train again")
         model = plain.pop("model")
         model["input_shape"] = tuple(model["input_shape"])
@@ -118,7 +119,7 @@ def read_config(folder: Path) -> TrainConfig:
 
 def write_config(folder: Path, config: TrainConfig) -> None:
     """Write ``config.json``."""
-    plain = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(config)}
+    plain = {"schema_version": CONFIG_VERSION, **dataclasses.asdict(config)}
     write_atomic(folder / CONFIG, [json.dumps(plain, indent=1, sort_keys=True).encode() + b"\n"])
 
 

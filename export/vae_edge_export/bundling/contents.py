@@ -21,10 +21,9 @@ from vae_edge_runtime.format.manifest import (
     GraphSpec,
     Manifest,
     MemberSpec,
-    Requirements,
     Variant,
 )
-from vae_edge_runtime.format.specs import ModelCard, Preprocessing, PriorSpec, Signature
+from vae_edge_runtime.format.specs import ModelCard, Preprocessing, PriorSpec, Requirements, Signature
 from vae_edge_runtime.format.stream_rules import AlarmSpec, StreamSpec, fit_guard, longest_run
 
 from ..config import ExportConfig

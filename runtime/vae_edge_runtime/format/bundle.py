@@ -10,12 +10,21 @@ from contextlib import ExitStack, contextmanager
 from io import FileIO
 from types import TracebackType
 
-from ..errors import BundleCorrupt, BundleError, BundleInvalid, BundleTooNew, GraphRefused, OptionError, PairMismatch
+from ..errors import (
+    BundleCorrupt,
+    BundleError,
+    BundleInvalid,
+    BundleTooNew,
+    GraphRefused,
+    OptionError,
+    PairMismatch,
+    ProviderUnavailable,
+)
 from . import manifest as manifest_module
 from . import onnx_scan, strict_json
 from .archive import Archive
 from .manifest import GraphSpec, Manifest
-from .specs import TensorSpec
+from .specs import TensorSpec, version_numbers
 
 PAIR_ID = "vae_edge.pair_id"
 """Metadata key under which each graph names the trained weights it belongs to."""
@@ -121,6 +130,22 @@ class Bundle:
             raise OptionError(f"variant is {wish!r}; this bundle has {', '.join(names)}")
         return wish
 
+    def check_engine(self, name: str, version: str) -> None:
+        """Refuse an engine that is older than the graphs need.
+
+        Args:
+            name, version: of the engine, as it says itself. The manifest asks for a version of onnxruntime alone.
+
+        Raises:
+            ProviderUnavailable: the engine is too old; the message says what to install.
+        """
+        wanted = self.manifest.requires.onnxruntime
+        if name == "onnxruntime" and version_numbers(version) < version_numbers(wanted):
+            raise ProviderUnavailable(
+                f"{self.path} needs onnxruntime {wanted} or newer, this is {version}: "
+                f'pip install --upgrade "onnxruntime>={wanted}" (on a Jetson a newer JetPack wheel)'
+            )
+
     def verify_members(self) -> None:
         """Hash every member, in constant memory.
 
@@ -206,12 +231,14 @@ class Bundle:
     def _check_requirements(self) -> None:
         requires = self.manifest.requires
         for what, wanted, have in (
-            ("runtime schema", requires.runtime_schema, manifest_module.SCHEMA_VERSION),
             ("opset", requires.opset, onnx_scan.OPSET_MAX),
             ("IR version", requires.ir_version, onnx_scan.IR_VERSION_MAX),
         ):
             if wanted > have:
-                raise BundleTooNew(f"needs {what} {wanted}, this runtime has {have}: update vae-edge on this device")
+                from .upgrade import remedy  # not at the top: a bundle that this runtime reads needs no remedy
+
+                writer = self.manifest.made_with["vae_edge"]
+                raise BundleTooNew(f"needs {what} {wanted}, this runtime has {have}: {remedy(writer)}")
 
     def _check_members(self) -> None:
         listed = self.manifest.members

@@ -8,9 +8,9 @@ the same classes (``python -m vae_edge_runtime schema``).
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
-from ..errors import BundleInvalid, BundleTooNew
+from ..errors import BundleError
 from ..record import record
 from ..statistics.mahalanobis import statistics_bytes
 from ..statistics.tail import TailFit
@@ -23,6 +23,7 @@ from .specs import (
     LatentSpec,
     ModelCard,
     Preprocessing,
+    Requirements,
     ScoreSpec,
     TensorSpec,
     check,
@@ -233,16 +234,6 @@ class Golden:
 
 
 @record(frozen=True)
-class Requirements:
-    """What the device must offer."""
-
-    runtime_schema: int
-    opset: int
-    ir_version: int
-    onnxruntime: str
-
-
-@record(frozen=True)
 class MemberSpec:
     """Size and hash of one entry of the bundle."""
 
@@ -283,6 +274,7 @@ class Manifest:
     def __post_init__(self) -> None:
         check(self.release >= 1, "release is below 1")
         check(bool(re.fullmatch(r"[0-9a-f]{32}", self.pair_id)), "pair_id is not 32 hex digits")
+        check("vae_edge" in self.made_with, "made_with does not say which vae_edge wrote the bundle")
         check(bool(self.variants), "there is no variant")
         for name in self.members:
             check(archive.is_member_name(name) and name != MEMBER, f"member name {name!r:.80} is not valid")
@@ -305,13 +297,13 @@ class Manifest:
 
     def referenced(self) -> list[str]:
         """Every member name the manifest points at."""
-        found = [part for v in self.variants.values() for g in v.graphs.values() for part in g.parts]
+        names = [part for v in self.variants.values() for g in v.graphs.values() for part in g.parts]
         for variant in self.variants.values():
-            found += [c.member for c in variant.calibrations]
-            found += [variant.latent_statistics] if variant.latent_statistics else []
-        found += [m for m in (self.latent.prior.member, self.golden.condition) if m is not None]
-        found += [self.golden.input, *(m for by_output in self.golden.expected.values() for m in by_output.values())]
-        return found
+            names += [c.member for c in variant.calibrations]
+            names += [variant.latent_statistics] if variant.latent_statistics else []
+        names += [m for m in (self.latent.prior.member, self.golden.condition) if m is not None]
+        names += [self.golden.input, *(m for by_output in self.golden.expected.values() for m in by_output.values())]
+        return names
 
     def variant_bytes(self, name: str) -> int:
         """Bytes of the graphs and weights of one variant in the bundle."""
@@ -371,24 +363,31 @@ class Manifest:
 
     @classmethod
     def from_json(cls, raw: bytes) -> Manifest:
-        """Parse and check a manifest.
+        """Parse and check a manifest, of this schema version or an older one.
 
         Raises:
-            BundleTooNew: its schema version is above this runtime's.
+            BundleTooNew: its schema version, or the one it asks for, is above this runtime's.
             BundleInvalid: anything else; the message names the key.
         """
         plain = strict_json.parse(raw, member=MEMBER)
-        version = plain.get("schema_version") if isinstance(plain, dict) else None
-        if type(version) is int and version > SCHEMA_VERSION:
-            raise BundleTooNew(
-                f"schema version {version}, this runtime reads up to {SCHEMA_VERSION}: update vae-edge on this device",
-                member=MEMBER,
-            )
-        manifest = strict_json.build(cls, plain, member=MEMBER)
-        if manifest.schema_version != SCHEMA_VERSION:
-            raise BundleInvalid(f"schema version {version} never existed", member=MEMBER)
-        return manifest
+        if not _is_current(plain):
+            from .upgrade import brought_up_to_date  # not at the top: a bundle of this version needs no door
+
+            try:
+                plain = brought_up_to_date(plain, SCHEMA_VERSION)
+            except BundleError as error:
+                raise type(error)(error.problem, member=MEMBER) from None
+        return strict_json.build(cls, plain, member=MEMBER)
 
     def to_json(self) -> bytes:
         """The one canonical text of this manifest."""
         return strict_json.dump(self)
+
+
+def _is_current(plain: Any) -> bool:
+    """Whether a parsed manifest is of this version and asks for no newer reader."""
+    try:
+        versions = plain["schema_version"], plain["requires"]["runtime_schema"]
+        return {type(version) for version in versions} == {int} and versions[0] == SCHEMA_VERSION >= versions[1]
+    except (KeyError, TypeError, IndexError):
+        return False

@@ -1,4 +1,4 @@
-"""What a model takes and gives, as frozen typed objects: rows, conditions, latents, scores.
+"""What a model takes and gives, as frozen typed objects: rows, conditions, latents, scores; and what it asks for.
 
 ``signatures`` is the one place that says which inputs and outputs the graphs of a model have;
 the exporter builds by it, and a manifest whose graphs differ is refused.
@@ -6,6 +6,7 @@ the exporter builds by it, and a manifest whose graphs differ is refused.
 
 from __future__ import annotations
 
+import re
 from typing import Literal, NamedTuple
 
 from ..errors import BundleInvalid
@@ -41,6 +42,15 @@ def element_count(shape: tuple[int, ...]) -> int:
     for n in shape:
         count *= n
     return count
+
+
+def version_numbers(version: str) -> tuple[int, ...]:
+    """A version's numbers, to compare: of ``1.23.0+cu12`` (1, 23); suffixes and last zeros do not count."""
+    digits = re.match(r"\d{1,9}(\.\d{1,9})*", version, re.ASCII)
+    numbers = [int(part) for part in digits.group().split(".")] if digits else []
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
 
 
 @record(frozen=True)
@@ -282,6 +292,19 @@ class TensorSpec:
 
     def __post_init__(self) -> None:
         _check_shape(self.shape, f"{self.name}: shape")
+
+
+@record(frozen=True)
+class Requirements:
+    """What the device must offer; ``onnxruntime`` is the oldest version of it that runs the graphs."""
+
+    runtime_schema: int
+    opset: int
+    ir_version: int
+    onnxruntime: str
+
+    def __post_init__(self) -> None:
+        check(bool(re.fullmatch(r"\d{1,6}(\.\d{1,6}){1,3}", self.onnxruntime, re.ASCII)), "onnxruntime is no version")
 
 
 class Signature(NamedTuple):

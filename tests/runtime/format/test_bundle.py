@@ -37,6 +37,7 @@ from vae_edge_runtime import (
     SessionClosed,
 )
 from vae_edge_runtime.format.archive import Archive, encode
+from vae_edge_runtime.format.manifest import SCHEMA_VERSION
 
 PARTS = ["fp32/decode.onnx", "fp32/decoder.weights"]
 
@@ -144,10 +145,10 @@ def test_bytes_that_changed_after_opening_are_never_returned(tiny: TinyBundle) -
             bundle.read("golden/input.bin")
 
 
-@pytest.mark.parametrize(("key", "value"), [("runtime_schema", 2), ("opset", 19), ("ir_version", 11)])
+@pytest.mark.parametrize(("key", "value"), [("runtime_schema", SCHEMA_VERSION + 1), ("opset", 19), ("ir_version", 11)])
 def test_a_bundle_that_needs_more_than_this_runtime_names_both_numbers(tiny: TinyBundle, key: str, value: int) -> None:
     plain = tiny.plain
-    have = {"runtime_schema": 1, "opset": 18, "ir_version": 10}[key]
+    have = {"runtime_schema": SCHEMA_VERSION, "opset": 18, "ir_version": 10}[key]
     plain["requires"][key] = value
     with pytest.raises(BundleTooNew, match=f"needs .* {value}, this runtime has {have}: update") as caught:
         Bundle.open(tiny.write(plain))
@@ -155,8 +156,9 @@ def test_a_bundle_that_needs_more_than_this_runtime_names_both_numbers(tiny: Tin
 
 
 def test_a_newer_schema_is_too_new_even_where_its_keys_are_unknown(tiny: TinyBundle) -> None:
-    with pytest.raises(BundleTooNew, match=r"tiny.vaeb \[manifest.json\]: schema version 2"):
-        Bundle.open(tiny.write({"schema_version": 2, "news": []}))
+    newer = SCHEMA_VERSION + 1
+    with pytest.raises(BundleTooNew, match=rf"tiny.vaeb \[manifest.json\]: schema version {newer}"):
+        Bundle.open(tiny.write({"schema_version": newer, "news": []}))
 
 
 def test_an_empty_or_huge_manifest_is_refused(tiny: TinyBundle) -> None:

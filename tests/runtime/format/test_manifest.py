@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tiny_bundle import TinyBundle
 
 from vae_edge_runtime import BundleError, BundleInvalid, BundleTooNew, Manifest
+from vae_edge_runtime.format.manifest import SCHEMA_VERSION
 from vae_edge_runtime.format.schema import manifest_schema, schema_text
 
 SCHEMA_FILE = Path(__file__).parents[3] / "docs" / "manifest.schema.json"
@@ -45,7 +46,7 @@ def test_the_schema_takes_a_real_manifest_and_refuses_a_spoilt_one() -> None:
     for path, value in (
         (("release",), "1"),
         (("input", "dtype"), "int7"),
-        (("schema_version",), 2),
+        (("schema_version",), SCHEMA_VERSION + 1),
         (("golden",), None),
     ):
         spoilt: Any = copy.deepcopy(PLAIN)
@@ -130,9 +131,10 @@ def test_a_threshold_that_is_no_number_is_refused(text: str) -> None:
         Manifest.from_json(TEXT.replace(threshold, text).encode())
 
 
-@pytest.mark.parametrize("version", [2, 1000, 1 << 40])
+@pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 1000, 1 << 40])
 def test_a_newer_schema_says_what_to_update(version: int) -> None:
-    with pytest.raises(BundleTooNew, match=f"schema version {version}, this runtime reads up to 1: update vae-edge"):
+    problem = f"schema version {version}, this runtime reads up to {SCHEMA_VERSION}: update vae-edge"
+    with pytest.raises(BundleTooNew, match=problem):
         read({"schema_version": version, "whatever": 1})
 
 
