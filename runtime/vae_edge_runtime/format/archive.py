@@ -278,7 +278,7 @@ class Archive:
 
     def _parse_directory(self, tail: bytes) -> dict[str, tuple[int, int]]:
         """Name -> (size, CRC-32), in file order; whether the rest is canonical is seen by encoding again."""
-        found: dict[str, tuple[int, int]] = {}
+        entries: dict[str, tuple[int, int]] = {}
         position, stop = 0, len(tail) - _END.size
         while position < stop:
             if stop - position < _CENTRAL.size:
@@ -287,10 +287,10 @@ class Archive:
             crc, size, name_bytes = fields[7], fields[9], fields[10]
             position += _CENTRAL.size + name_bytes
             name = tail[position - name_bytes : min(position, stop)].decode("latin-1")
-            if name in found:
+            if name in entries:
                 raise BundleInvalid("occurs twice", member=name)
-            found[name] = size, crc
-        return found
+            entries[name] = size, crc
+        return entries
 
     def _not_canonical(self, what: str, member: str | None = None) -> BundleCorrupt:
         problem = f"{what} is not as vae-edge writes it: damaged, or packed by another ZIP tool"

@@ -45,11 +45,11 @@ def parse(raw: bytes, *, member: str) -> Any:
         raise refuse(f"JSON nested more than {MAX_DEPTH} deep")
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(items)
-        if len(found) != len(items):
+        members = dict(items)
+        if len(members) != len(items):
             twice = next(key for key, _ in items if [k for k, _ in items].count(key) > 1)
             raise refuse(f"JSON key {twice!r} occurs twice")
-        return found
+        return members
 
     def constant(name: str) -> Any:
         raise refuse(f"JSON holds {name}, which is not a number")

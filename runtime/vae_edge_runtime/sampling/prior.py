@@ -41,11 +41,11 @@ def choose(tables: U32, n: int, positions: int, *, seed: int) -> NDArray[np.int6
     words = philox_words(n * positions, seed=seed, stream=_CHOICES) >> np.uint64(32)
     # A stored 2**32 - 1 stands for 2**32, which no word reaches: the largest word must not pass it.
     words = np.minimum(words, np.uint64(_ONE - 2)).astype(np.uint32).reshape(n, positions)
-    found = np.empty((n, positions), dtype=np.int64)
+    codes = np.empty((n, positions), dtype=np.int64)
     for position in range(positions):
         table = tables[position if len(tables) > 1 else 0]
-        found[:, position] = np.searchsorted(table[:-1], words[:, position], side="right")
-    return found
+        codes[:, position] = np.searchsorted(table[:-1], words[:, position], side="right")
+    return codes
 
 
 def mixture_bytes(weights: NDArray[Any], means: NDArray[Any], stds: NDArray[Any]) -> bytes:

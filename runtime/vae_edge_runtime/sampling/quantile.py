@@ -90,15 +90,15 @@ def _library_quantile() -> Callable[[float], float]:
 def _at_once(p: F64) -> F64:
     """Quantiles within ``_MARGIN``; not a number beyond 6.66 standard deviations, one value in 36 billion."""
     q = p - 0.5
-    found: F64 = q * _ratio_by_powers(_CENTRE, 0.180625 - q * q)  # meaningless outside, and overwritten
+    values: F64 = q * _ratio_by_powers(_CENTRE, 0.180625 - q * q)  # meaningless outside, and overwritten
     outer = np.flatnonzero(np.abs(q) > 0.425)
     if len(outer):
         q_outer, p_outer = q[outer], p[outer]
         r = np.sqrt(-np.log(np.maximum(np.minimum(p_outer, 1.0 - p_outer), 2.0**-54)))
         magnitude = _ratio_by_powers(_MIDDLE, r - 1.6)
         magnitude[r > 5.0] = np.nan
-        found[outer] = np.copysign(magnitude, q_outer)
-    return found
+        values[outer] = np.copysign(magnitude, q_outer)
+    return values
 
 
 def _ratio_by_powers(terms: F64, r: F64) -> F64:

@@ -54,7 +54,7 @@ class SessionInfo:
         return f"{text} · DEGRADED: {self.degraded_reason}" if self.degraded else text
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class HeadScores:
     """Scores of n rows by one head; NaN where a row was not scored.
 
@@ -66,6 +66,15 @@ class HeadScores:
     score: F32
     threshold: float | None
     _sketch: ScoreSketch | None
+
+    def __repr__(self) -> str:
+        return f"<HeadScores of {len(self.score)} rows: {self._decisions()}>"
+
+    def _decisions(self) -> str:
+        """Threshold and number of anomalies, for one line of text."""
+        if self.threshold is None:
+            return "no threshold"
+        return f"threshold {self.threshold:.6g}, {int(np.count_nonzero(self.is_anomaly))} anomalies"
 
     @property
     def calibrated(self) -> bool:
@@ -107,7 +116,7 @@ class HeadScores:
         return benjamini_hochberg(self.p_value, false_discovery_rate)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Scores(HeadScores):
     """Scores of n rows; a row whose ``status`` is not 0 holds NaN and is no anomaly.
 
@@ -128,6 +137,12 @@ class Scores(HeadScores):
 
     def __len__(self) -> int:
         return len(self.score)
+
+    def __repr__(self) -> str:
+        counts = {status.name.lower(): int(np.count_nonzero(self.status == status)) for status in Status}
+        statuses = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        text = f"<Scores of {len(self)} rows by {', '.join(self.heads)}: {self._decisions()}"
+        return f"{text}; {statuses}>" if statuses else f"{text}>"
 
     @property
     def ok(self) -> NDArray[np.bool_]:

@@ -41,9 +41,9 @@ def score_columns(ids: Sequence[str], scores: Scores) -> dict[str, Sequence[Any]
         "is_anomaly": decided,
         "status": [Status(int(s)).name.lower() for s in scores.status],
     }
-    for head, found in tuple(scores.heads.items())[1:]:
-        columns.setdefault(head, found.score)
-        columns[f"{head}_p_value"] = found.p_value if found.calibrated else unknown
+    for head, further in tuple(scores.heads.items())[1:]:
+        columns.setdefault(head, further.score)
+        columns[f"{head}_p_value"] = further.p_value if further.calibrated else unknown
     return columns
 
 

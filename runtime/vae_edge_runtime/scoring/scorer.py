@@ -22,6 +22,10 @@ Arrays = Mapping[str, NDArray[Any]]
 Run = Callable[[str, Arrays, Sequence[str]], list[NDArray[Any]]]
 
 
+MAX_PLANS = 64
+"""Kinds of call that are remembered; where callers ask in more ways than that, plans are worked out anew."""
+
+
 class _Plan(NamedTuple):
     """What one kind of call computes, worked out once.
 
@@ -113,6 +117,8 @@ class Scorer:
     def _plan(self, heads: tuple[str, ...], maps: bool) -> _Plan:
         plan = self._plans.get((heads, maps))
         if plan is None:
+            if len(self._plans) >= MAX_PLANS:
+                self._plans.clear()
             spec = self._manifest.score
             computed = with_parts(spec, (self.heads[0], *heads))
             parts = ("reconstruction", *(() if spec.kl_weight is None else ("kl",)), *(("map",) if maps else ()))

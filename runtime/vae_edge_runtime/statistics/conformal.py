@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BundleInvalid, CalibrationError
+from ..errors import BundleInvalid, CalibrationError, OptionError
 from ..record import record
 
 F32 = NDArray[np.float32]
@@ -25,9 +25,18 @@ _EXACT_TAIL = MAX_POINTS // 2
 def samples_needed(false_positive_rate: float) -> int:
     """Fewest calibration rows that can back a rate: the smallest p-value is 1 / (n + 1).
 
+    Args:
+        false_positive_rate: of normal rows, inside (0, 1).
+
+    Raises:
+        OptionError: it is not.
+
     >>> samples_needed(0.01), samples_needed(0.001)
     (99, 999)
     """
+    number = isinstance(false_positive_rate, (float, int, np.number)) and not isinstance(false_positive_rate, bool)
+    if not number or not 0.0 < false_positive_rate < 1.0:  # a comparison with NaN is False
+        raise OptionError(f"false_positive_rate is {false_positive_rate!r}: pass a number inside (0, 1)")
     return max(1, math.ceil(1.0 / false_positive_rate - 1e-9) - 1)
 
 

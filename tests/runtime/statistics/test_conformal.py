@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from vae_edge_runtime import BundleInvalid, CalibrationError, ScoreSketch, samples_needed
+from vae_edge_runtime import BundleInvalid, CalibrationError, OptionError, ScoreSketch, samples_needed
 from vae_edge_runtime.statistics.conformal import MAX_POINTS, correlation_rows
 
 scores_strategy = hnp.arrays(np.float32, st.integers(1, 60), elements=st.integers(-5, 5).map(float))
@@ -119,6 +120,12 @@ def test_rates_outside_the_open_unit_interval_are_refused(rate: float) -> None:
 @pytest.mark.parametrize(("rate", "needed"), [(0.1, 9), (0.01, 99), (0.001, 999), (1e-4, 9999), (0.05, 19)])
 def test_rows_needed_for_a_rate(rate: float, needed: int) -> None:
     assert samples_needed(rate) == needed
+
+
+@pytest.mark.parametrize("rate", [0, 0.0, -1, -0.1, 1, 1.5, math.nan, math.inf, True, "0.1", None])
+def test_rows_needed_for_what_is_no_rate_are_refused(rate: Any) -> None:
+    with pytest.raises(OptionError, match=r"false_positive_rate is .*: pass a number inside \(0, 1\)"):
+        samples_needed(rate)
 
 
 def test_so_many_correlated_rows_count_as_one() -> None:
