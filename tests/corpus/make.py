@@ -170,7 +170,9 @@ def make(name: str) -> Path:
 
 
 def main(names: list[str]) -> None:
-    stored = json.loads(FIGURES.read_text()) if names and FIGURES.is_file() else {}
+    stored = json.loads(FIGURES.read_text()) if FIGURES.is_file() else {}
+    if not names:  # figures of other versions stay
+        stored = {name: value for name, value in stored.items() if not name.startswith(f"v{SCHEMA_VERSION}-")}
     for name in names or CASES:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's exporter; what matters is in the report
@@ -181,7 +183,7 @@ def main(names: list[str]) -> None:
         stored[path.name]["variants"] = {variant: figures(path, variant) for variant in variants}
         print(f"{path.stat().st_size:7d} {path.name}")  # noqa: T201
         assert path.stat().st_size < LARGEST_BUNDLE, path
-    total = sum(path.stat().st_size for path in FOLDER.glob("*.vaeb"))
+    total = sum(path.stat().st_size for path in FOLDER.glob(f"v{SCHEMA_VERSION}-*.vaeb"))
     assert total < LARGEST_CORPUS, f"{total} bytes in all"
     FIGURES.write_text(json.dumps(_short(stored), sort_keys=True).replace('"v', '\n"v') + "\n")
     frozen(SCHEMA_VERSION).write_text(json.dumps(format_now(), indent=1, sort_keys=True) + "\n")
