@@ -39,6 +39,12 @@ def test_the_published_schema_is_the_generated_one() -> None:
     )
 
 
+def test_the_page_of_the_format_is_of_this_version() -> None:
+    page = (SCHEMA_FILE.parent / "bundle-format.md").read_text()
+    assert page.startswith(f"# The bundle format, schema version {SCHEMA_VERSION}\n")
+    assert f'| `format`, `schema_version` | `"vae-edge-bundle"`, {SCHEMA_VERSION} |' in page
+
+
 def test_the_schema_takes_a_real_manifest_and_refuses_a_spoilt_one() -> None:
     jsonschema.Draft202012Validator.check_schema(manifest_schema())
     validator = jsonschema.Draft202012Validator(manifest_schema())

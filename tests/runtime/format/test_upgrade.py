@@ -20,16 +20,16 @@ from vae_edge_runtime.recalibrate import recalibrate
 
 NEWER = SCHEMA_VERSION + 1
 UNKNOWN = [
-    (("score", "heads"), ["elbo", "huber"]),
-    (("score", "likelihood"), "poisson"),
-    (("score", "transform"), "log"),
-    (("latent", "kind"), "hyperspherical"),
-    (("latent", "prior", "kind"), "flow"),
-    (("input", "layout"), "graph"),
-    (("input", "dtype"), "uint16"),
-    (("variants", "fp32", "precision"), "fp8"),
-    (("variants", "fp32", "calibration", "source"), "online"),
-    (("output", "dtype"), "float16"),
+    (("score", "heads"), ["elbo", "no_such_head"]),
+    (("score", "likelihood"), "no_such_likelihood"),
+    (("score", "transform"), "no_such_transform"),
+    (("latent", "kind"), "no_such_kind"),
+    (("latent", "prior", "kind"), "no_such_prior"),
+    (("input", "layout"), "no_such_layout"),
+    (("input", "dtype"), "no_such_dtype"),
+    (("variants", "fp32", "precision"), "no_such_precision"),
+    (("variants", "fp32", "calibration", "source"), "no_such_source"),
+    (("output", "dtype"), "no_such_dtype"),
 ]
 
 
