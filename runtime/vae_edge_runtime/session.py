@@ -245,10 +245,9 @@ class VAE:
             InputError: ``x`` does not fit the model, or a row is not finite.
         """
         posterior = self.encode(x, condition=condition)
-        if posterior.status.any():
-            bad = int(np.flatnonzero(posterior.status)[0])
+        if bad := np.flatnonzero(posterior.status).tolist():
             raise InputError(
-                f"row {bad} of x is not finite or encodes to nothing finite; reconstruct has no status to say so"
+                f"row {bad[0]} of x is not finite or encodes to nothing finite; reconstruct has no status to say so"
             )
         return self.decode(posterior, condition=condition)
 
@@ -295,8 +294,8 @@ class VAE:
         if posterior.status.any():
             raise InputError("a or b is not finite")
         t = np.linspace(0, 1, steps, dtype=np.float32).reshape(-1, *[1] * len(self.manifest.latent.shape))
-        line = ((1 - t) * posterior.mean[0] + t * posterior.mean[1]).astype(np.float32)
-        return self.decode(line, condition=condition)
+        first, last = posterior.mean
+        return self.decode(((1 - t) * first + t * last).astype(np.float32), condition=condition)
 
     def run_graph(self, graph: str, feeds: dict[str, NDArray[Any]], outputs: list[str]) -> list[NDArray[Any]]:
         """Run one graph of the bundle as it is: inputs are checked, rows get no status.

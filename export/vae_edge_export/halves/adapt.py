@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_edge_runtime.errors import AdaptError, OptionError
-from vae_edge_runtime.format.likelihoods import LikelihoodName
+from vae_edge_runtime.format.likelihoods import LIKELIHOODS, LikelihoodName
 from vae_edge_runtime.format.specs import LatentKind
 
 from ..adapters import Recipe
@@ -102,7 +102,7 @@ def adapt(
             groups=groups,
             embedding_shape=embedding_shape,
             codebook=_codebook_size(module, recipe.codebook or codebook or 0, encoded),
-            decoded=2 if learned_variance or likelihood == "beta" else 1,
+            decoded=2 if learned_variance or LIKELIHOODS[likelihood].second_output == "always" else 1,
             classes=0,
             has_kl=kind == "gaussian" and recipe.has_kl,
             prior=recipe.prior,
@@ -116,7 +116,7 @@ def adapt(
             evidence.append("decode gave values in [0, 1] only: if they are probabilities, leave logits out")
         evidence += _other_prior(vae)
         evidence.append(compare_with_forward(recipe, vae, feeds, logits=logits))
-    classes = x_hat.shape[1] if likelihood == "categorical" else 0
+    classes = x_hat.shape[1] if LIKELIHOODS[likelihood].values == "classes" else 0
     return dataclasses.replace(vae, classes=classes, evidence=tuple(evidence))
 
 

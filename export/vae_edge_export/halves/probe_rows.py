@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_edge_runtime.errors import AdaptError
-from vae_edge_runtime.format.likelihoods import LikelihoodName
+from vae_edge_runtime.format.likelihoods import LIKELIHOODS, LikelihoodName
 
 from ..adapters import Recipe
 from .normalise import Encoded, read_encoded
@@ -112,7 +112,7 @@ def check_decode(vae: AdaptedVae, feeds: tuple[Tensor, ...], likelihood: Likelih
             ) from error
         raise failed("decode", vae.module, (latent, *feeds[1:]), error) from error
     shape = tuple(x_hat.shape)
-    if likelihood == "categorical":
+    if LIKELIHOODS[likelihood].values == "classes":
         if len(shape) != example.ndim + 1 or (shape[0], *shape[2:]) != tuple(example.shape):
             raise AdaptError(
                 f"decode gave shape {shape}; a categorical needs (n, classes, *{tuple(example.shape[1:])})"
@@ -123,7 +123,7 @@ def check_decode(vae: AdaptedVae, feeds: tuple[Tensor, ...], likelihood: Likelih
             "decode=lambda m, z: …"
         )
     low, high = float(x_hat.min()), float(x_hat.max())
-    if likelihood == "bernoulli" and not logits and not 0.0 <= low <= high <= 1.0:
+    if LIKELIHOODS[likelihood].takes_logits and not logits and not 0.0 <= low <= high <= 1.0:
         raise AdaptError(
             f"decode gives values from {low:.3g} to {high:.3g}, which are no probabilities: if they are logits, say "
             "logits=True; else take another likelihood"

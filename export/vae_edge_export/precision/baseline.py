@@ -17,6 +17,7 @@ from vae_edge_export.config import ExportConfig
 from vae_edge_export.graphs.build import BuiltGraphs
 from vae_edge_export.rows import ExportRows, Feeds, rows_of
 from vae_edge_runtime.backends.base import Backend
+from vae_edge_runtime.format.likelihoods import LIKELIHOODS
 from vae_edge_runtime.format.specs import InputSpec
 
 from .activations import range_rows
@@ -77,7 +78,7 @@ def measure_baseline(
         backend: runs the fp32 graphs. latents: (encode's first output) -> what to feed ``decode``.
     """
     named = {graph: named_uniquely(copy.deepcopy(model)) for graph, model in models.items()}
-    classes = config.likelihood == "categorical"
+    classes = LIKELIHOODS[config.likelihood].values == "classes"
     feeds = rows_of(rows.calibration, slice(_CHOICE_ROWS))
     fp32 = observe(backend, built, feeds)
     extreme_rows = probes(rows.row, whole=classes).values()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_edge_runtime.backends.base import Backend
+from vae_edge_runtime.format.likelihoods import LIKELIHOODS
 from vae_edge_runtime.format.manifest import Fidelity, Parity, Reduction, Variant, Verdict
 from vae_edge_runtime.scoring.calibrate import Calibrated, calibrate
 
@@ -64,7 +65,7 @@ class VariantBuilder:
     @property
     def classes(self) -> bool:
         """Whether rows are whole numbers, classes."""
-        return self.config.likelihood == "categorical"
+        return LIKELIHOODS[self.config.likelihood].values == "classes"
 
     @property
     def latents(self) -> Latents:

@@ -32,10 +32,6 @@ class Likelihood:
     takes_logits: bool = False
     is_square: bool = False
 
-    def gives_two(self, variance: float | None) -> bool:
-        """Whether the decoder gives two tensors at this fixed variance (None: there is none)."""
-        return self.second_output == "always" or (self.second_output == "without_variance" and variance is None)
-
 
 _TABLE = (
     Likelihood("mse", "sum of squared errors", is_square=True),
