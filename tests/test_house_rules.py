@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SOURCES = sorted(
-    path
-    for folder in ("vae_edge", "export/vae_edge_export", "runtime/vae_edge_runtime", "tests", "examples", "benchmarks")
-    for path in (ROOT / folder).rglob("*.py")
-)
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+FOLDERS = ("vae_edge", "export/vae_edge_export", "runtime/vae_edge_runtime", "tests", "examples", "benchmarks", "docs")
+SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+PAGES = ("docs", "benchmarks", "examples", ".github")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for folder in PAGES for path in (ROOT / folder).rglob("*.md"))])
 LOOSE_ENDS = re.compile("TO" + "DO|FIX" + "ME|XX" + "X")
 VAGUE = re.compile(r"(utils?|helpers?|misc|common)\.py")
 

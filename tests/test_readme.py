@@ -50,6 +50,8 @@ def test_every_command_shown_is_one_that_exists(document: str, command: list[str
     if program == "make":
         targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
         assert set(arguments) <= set(targets)
+    elif program == "python" and arguments[0].endswith(".py"):
+        assert (ROOT / arguments[0]).is_file()
     elif program == "vae-edge":
         name, *options = arguments
         with _cli().commands[name].make_context(name, options) as context:  # parses, and runs nothing
