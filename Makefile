@@ -5,7 +5,7 @@
 #   make rtx    TensorRT RTX parses and builds every graph at every precision, on a CPU
 #   make test-arm64   the runtime's tests and a bundle on aarch64, emulated; on a Debian machine
 #   make compatibility   the same, into docs/compatibility.md
-#   make bench  speed beside PyTorch, OpenVINO and plain ONNX Runtime, into docs/benchmarks.md; half an hour alone
+#   make bench  speed beside PyTorch, OpenVINO and plain ONNX Runtime, into docs/benchmarks.md and benchmarks/speed/targets.md; half an hour alone
 #   make soak   ten million scores, and a file of 10 GB; minutes, opt-in
 #   make day    a day of sensor rows at 100 Hz with planted faults and anomalies, through vae-edge watch
 PYTHON ?= python3

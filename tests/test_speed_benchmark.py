@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks" / "speed"))
 
 import speed_page  # noqa: E402
+import speed_targets  # noqa: E402
 
 
 def document(ours_ms: float = 1.0) -> dict[str, Any]:
@@ -55,39 +57,58 @@ def line(text: str, start: str) -> list[str]:
 
 
 def test_targets_are_ratios_of_the_same_cells() -> None:
-    text = speed_page.page(document(), "speed.png")
+    text = speed_targets.targets_page(document())
     assert line(text, "fp32, PyTorch eager")[2:5] == [">= 2.5", "4.000", "yes"]
     assert line(text, "fp32, separate sessions |")[3:5] == ["2.000", "yes"]
     assert line(text, "fp32, the fastest peer")[3:5] == ["1.500", "yes"]
     assert line(text, "int8, our own fp32")[3:5] == ["4.000", "yes"]
     assert line(text, "cold start, PyTorch")[3:5] == ["7.000", "yes"]
     assert line(text, "int8 AUROC drop, toy")[3:5] == ["+0.0010", "yes"]
-    assert line(text, "toy, 1 row | 0.4")[2:4] == ["0.4 / 0.8", "0.5 / -"]
-    assert line(text, "toy | 230")[2:4] == ["230", "460"]
     assert line(text, "bf16, our own fp32")[3:5] == ["2.000", "yes"]
     assert line(text, "fp32 on the engine chosen, PyTorch")[3:5] == ["5.000", "yes"]
     assert line(text, "fp32 on the engine chosen, separate")[2:5] == [">= 1.4", "2.500", "yes"]
     assert line(text, "fp32 on the engine chosen, the fastest peer")[3:5] == ["1.875", "yes"]
     assert line(text, "int8 on the engine chosen, our own fp32")[2:5] == [">= 2", "5.000", "yes"]
     assert line(text, "toy, fp32, score, 1 row")[2:7] == ["0.5", "75%", "5%", "20%", "Conv 70%, Pow 10%, Gemm 5%"]
-    assert (
-        speed_page.CHOSEN not in text.split("## Every cell")[1].split("## Scores")[0]
-    )  # no column of its own: its times are of other rounds
     assert line(text, "bf16 Spearman, toy")[2:5] == [">= 0.999", "0.9985", "**no**"]
     assert line(text, "int8 bytes over fp32's, toy")[3:5] == ["0.28", "yes"]
     assert line(text, "toy, 32 rows, 1 thread")[2:7] == ["100", "20", "0.32", "1", "3.12"]
 
 
+def test_the_page_of_users_begins_with_speed_and_memory() -> None:
+    text = speed_page.page(document(), "speed.png")
+    assert "with fp32 graphs it is 4 times as fast as PyTorch eager, with int8-cpu graphs it is 16 times" in text
+    assert line(text, "Toy rows")[2:7] == ["4 ms", "1 ms", "0.25 ms", "1.05 s, 80 MB", "0.15 s, 80 MB"]
+    assert text.index("Toy rows") < text.index("## Every cell") < text.index("## Cold start and memory")
+    assert "asked |" not in text
+    assert line(text, "toy, 1 row | 0.4")[2:4] == ["0.4 / 0.8", "0.5 / -"]
+    assert line(text, "toy | 230")[2:4] == ["230", "460"]
+    assert speed_page.CHOSEN not in text  # no column of its own: its times are of other rounds
+
+
 def test_a_target_that_is_missed_says_so() -> None:
-    text = speed_page.page(document(ours_ms=2.0), "speed.png")
+    text = speed_targets.targets_page(document(ours_ms=2.0))
     assert line(text, "fp32, PyTorch eager")[3:5] == ["2.000", "**no**"]
     assert line(text, "fp32, the fastest peer")[3:5] == ["0.750", "**no**"]
 
 
-def test_the_published_page_is_that_of_the_published_figures() -> None:
-    published = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
-    assert published.startswith("# Speed\n\nWritten by `make bench` on 20")
-    assert published.count("\n### ") >= 3
+def test_the_published_pages_are_laid_out_as_the_script_writes_them() -> None:
+    """Their figures are of a run of half an hour; headings and heads of tables are those of the code."""
+    speed = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    targets = (ROOT / "benchmarks" / "speed" / "targets.md").read_text(encoding="utf-8")
+    for published, written in (
+        (speed, speed_page.page(document(), "images/speed.png")),
+        (targets, speed_targets.targets_page(document())),
+    ):
+        assert re.findall(r"^##? .*", published, flags=re.MULTILINE) == re.findall(
+            r"^##? .*", written, flags=re.MULTILINE
+        )
+        assert published.split("## ")[0].split("Written by")[0] == written.split("## ")[0].split("Written by")[0]
+        assert re.search(r"^Written by `make bench` on 20\d\d-", published, flags=re.MULTILINE)
+    assert speed.count("\n### ") >= 3
+    assert line(speed, "Sensor windows")[1:7] == [
+        "Sensor windows, 100 x 38, MLP", "1.39 ms", "0.64 ms", "0.172 ms", "1.02 s, 265 MB", "0.18 s, 91 MB"
+    ]  # fmt: skip
 
 
 def test_the_picture_is_a_png() -> None:
@@ -112,4 +133,5 @@ def test_a_quick_run_measures_everything_once(tmp_path: Path) -> None:
     nodes = found["nodes"]["windows"]
     assert [n["ms"] > 0 and n["products"] > 0.4 and min(n["moves"], n["rest"]) > -1e-9 for n in nodes] == [True] * 8
     assert found["quality"]["windows"]["ways"]["int8"]["spearman"] > 0.99
+    assert "| fp32, PyTorch eager |" in (tmp_path / "speed-quick-targets.md").read_text("utf-8")
     assert (tmp_path / "speed-quick.png").stat().st_size > 5000

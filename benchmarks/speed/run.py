@@ -1,4 +1,4 @@
-"""``make bench``: writes docs/benchmarks.md by running it; all figures also go to build/benchmarks/speed.json.
+"""``make bench``: writes docs/benchmarks.md and benchmarks/speed/targets.md; figures go to build/benchmarks/speed.json.
 
 Every model and number of threads has a process of its own, in which all contenders take turns; quality, cold
 starts and the machine's floor follow, one after the other and nothing beside them.
@@ -25,6 +25,7 @@ from beside import beside_other_work
 from nodes import node_times
 from speed_models import SUBJECTS, Subject, bundle, trained
 from speed_page import figure, page
+from speed_targets import targets_page
 from streaming import rates
 
 import vae_edge_runtime
@@ -46,13 +47,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one round each, no torch.compile: to see that it runs")
     parser.add_argument("--subjects", default=",".join(s.name for s in SUBJECTS), help="of the three, comma separated")
-    parser.add_argument("--rewrite", action="store_true", help="write the page from the figures of the last run")
+    parser.add_argument("--rewrite", action="store_true", help="write the pages from the figures of the last run")
     parser.add_argument("--again", choices=["cold", "quality"], help="measure that part alone, keep the others")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "benchmarks")
     options = parser.parse_args()
-    figures, written = options.output / "speed.json", ROOT / "docs" / "benchmarks.md"
+    figures, written, targets = options.output / "speed.json", ROOT / "docs" / "benchmarks.md", HERE / "targets.md"
     if options.quick:
-        figures, written = options.output / "speed-quick.json", options.output / "speed-quick.md"
+        figures, written, targets = (options.output / f"speed-quick{end}" for end in (".json", ".md", "-targets.md"))
     if not options.rewrite:
         options.output.mkdir(parents=True, exist_ok=True)
         chosen = [s for s in SUBJECTS if s.name in options.subjects.split(",")]
@@ -67,7 +68,8 @@ def main() -> None:
     picture = written.parent / ("images/speed.png" if not options.quick else "speed-quick.png")
     write_atomic(picture, [figure(document)])
     write_atomic(written, [page(document, picture.relative_to(written.parent).as_posix()).encode()])
-    say(f"{figures}\n{written}\n{picture}")
+    write_atomic(targets, [targets_page(document).encode()])
+    say(f"{figures}\n{written}\n{targets}\n{picture}")
 
 
 def measure(subjects: list[Subject], folder: Path, *, quick: bool) -> dict[str, Any]:
