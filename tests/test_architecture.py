@@ -60,6 +60,8 @@ def test_no_arrow_goes_upward_and_no_box_touches_another(root: Path) -> None:
     svg = room_picture.svg(root.name, rooms)
     boxes = _boxes(svg)
     assert len(boxes) == len(rooms)
+    # Four boxes side by side, and no more than two beyond them: a page shows a wider picture in letters too small.
+    assert float(ET.fromstring(svg).get("width", "")) < 6 * room_picture.WIDTH
     for i, (left, top, right, bottom) in enumerate(boxes):
         for other in boxes[:i]:
             assert right < other[0] or other[2] < left or bottom < other[1] or other[3] < top

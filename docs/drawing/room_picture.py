@@ -16,7 +16,9 @@ LANE = 16
 LINE, BETWEEN_FLOORS, MARGIN = 15, 52, 24
 CHARACTERS = 34
 """In a line of a sentence: at 11.5 pixels no usual sans-serif font is wider than the box then."""
-SWEEPS = 40
+SWEEPS = 100
+TO_CENTRE = 0.06
+"""Share of its way to the centre that a box is pulled: without it a chain of rooms leans out of the page."""
 INK, PALE, BORDER, ARROW = "#1b1f24", "#f3f6fa", "#8c9bab", "#56687a"
 FONT = "font-family='Helvetica, Arial, sans-serif'"
 
@@ -112,9 +114,13 @@ def _arrange(floors: list[list[_Spot]]) -> None:
         if (crossings := _crossings(floors)) < fewest:
             best, fewest = [list(floor) for floor in floors], crossings
     floors[:] = best
+    joined = [spot for floor in floors for spot in floor if spot.up or spot.down]
     for _ in range(SWEEPS):
+        centre = _mean(joined, 0.0)  # where a room without arrows belongs
         for floor in (*floors, *reversed(floors)):
-            _pack(floor, [_mean(_neighbours(spot), spot.x) for spot in floor])
+            means = [_mean(_neighbours(spot), centre) for spot in floor]
+            pulls = [0.0 if spot.name is None else TO_CENTRE for spot in floor]
+            _pack(floor, [mean + pull * (centre - mean) for mean, pull in zip(means, pulls, strict=True)])
 
 
 def _neighbours(spot: _Spot) -> list[_Spot]:
