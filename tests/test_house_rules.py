@@ -63,3 +63,55 @@ def test_links_to_headings_have_their_heading(path: Path) -> None:
 def test_pictures_in_the_repository_are_small() -> None:
     sizes = {_name(path): path.stat().st_size for path in (ROOT / "docs").rglob("*.png")}
     assert {name: size for name, size in sizes.items() if size > 80_000} == {}
+
+
+HABITS = (
+    ".editorconfig",
+    ".pre-commit-config.yaml",
+    ".github/workflows/ci.yml",
+    "Makefile",
+    ".ci/run",
+    "pyproject.toml",
+)
+
+
+def test_no_line_ends_with_blanks() -> None:
+    for path in [*SOURCES, *DOCUMENTS, *(ROOT / name for name in HABITS)]:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert [number for number, line in enumerate(lines, 1) if line != line.rstrip()] == [], _name(path)
+
+
+def test_the_workflow_runs_what_a_change_must_pass_and_nothing_else() -> None:
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    steps = re.findall(r"^ +- (?:uses|run): ([^#\n]+?)(?: #.*)?$", text, flags=re.MULTILINE)
+    assert steps == ["actions/checkout@v4", "apt-get update", "bash .ci/run"]
+    targets = re.findall(r"^(\S+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    called = re.findall(r"^make (\S+)$", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert {"lint", "test", "slow"} <= set(called) <= set(targets)
+
+
+def test_hooks_before_a_commit_are_tools_that_make_lint_runs_too() -> None:
+    text = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    assert re.findall(r"repo: (\S+)", text) == ["local"]  # nothing is fetched
+    tools = re.findall(r"entry: \.venv/bin/(\S+)", text)
+    lint = re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert lint
+    assert tools
+    assert set(tools) <= set(re.findall(r"\$\(BIN\)/(\S+)", lint[1]))
+    assert text.count("- id:") == text.count("language: system")
+
+
+@pytest.mark.parametrize(
+    "path", [*sorted((ROOT / ".github").rglob("*.yml")), ROOT / ".pre-commit-config.yaml"], ids=_name
+)
+def test_yaml_files_can_be_read(path: Path) -> None:
+    assert "\t" not in path.read_text(encoding="utf-8")
+    yaml = pytest.importorskip("yaml", reason="pyyaml comes with the libraries of make zoo")
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def test_templates_of_issues_name_and_describe_themselves() -> None:
+    templates = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.md"))
+    assert len(templates) >= 3
+    for path in templates:
+        assert re.match(r"---\nname: \S.*\nabout: \S.*\nlabels: \w+\n---\n", path.read_text(encoding="utf-8")), path
