@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -64,6 +65,11 @@ def test_the_wheel_holds_every_module_of_the_tree(wheel: Path) -> None:
         path.relative_to(root).as_posix() for package, root in roots.items() for path in (root / package).rglob("*.py")
     }
     assert {name for name in names if name.endswith(".py")} == expected
+
+
+def test_the_wheel_is_as_large_as_the_readme_says(wheel: Path) -> None:
+    (said,) = re.findall(r"wheel of vae-edge itself has ([\d.]+) MB", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert wheel.stat().st_size / 1e6 == pytest.approx(float(said), rel=0.15)
 
 
 def test_only_numpy_is_required_and_no_extra_brings_an_engine_unasked(wheel: Path) -> None:
