@@ -95,7 +95,7 @@ def _with_loudness(run: Callable[..., None]) -> Callable[..., None]:
         if verbose and quiet:
             raise OptionError("--verbose and --quiet contradict each other: pass one")
         _console.loudness.set(_console.VERBOSE if verbose else _console.QUIET if quiet else _console.NORMAL)
-        _rows.begin(**{name: options.pop(name) for name in of_tables})
+        _rows.begin(**{name: options.pop(name, default) for name, (_, default) in of_tables.items()})
         start = time.perf_counter()
         _console.detail(f"vae-edge {__version__}, Python {platform.python_version()}, numpy {np.__version__}")
         run(**options)

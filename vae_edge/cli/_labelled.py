@@ -61,7 +61,7 @@ def read_labelled(
     if labels is None and label_column is None:
         found = rows.labels
     else:
-        values = files.read_values(source, column)
+        values = files.read_values(source, column, _rows.table_options())
         cut = _rows.window_length(spec, path, window)
         if cut is not None:
             values = files.of_windows(values, len(rows), cut, stride or 1, str(source))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_edge.data import Dataset, ReadReport, TableOptions, read
+from vae_edge.data.options import in_model_order
 from vae_edge.data.tables import SUFFIXES as TABLES
 from vae_edge_runtime.errors import DataError, OptionError
 from vae_edge_runtime.format.specs import InputSpec
@@ -143,24 +144,6 @@ def read_for(
         # No row is passed on, so that the check costs nothing; its message is about shape and dtype.
         check_rows(np.broadcast_to(np.zeros((), x.dtype), x.shape), shape=spec.shape, dtype=spec.dtype, what=str(path))
     return replace(found, x=x, layout=spec.layout)
-
-
-def in_model_order(columns: tuple[str, ...] | None, names: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Columns said by hand stand for the model's features in order; the model's own names keep their places.
-
-    Raises:
-        OptionError: a name of the model stands in the place of another.
-    """
-    if columns is None or not names:
-        return columns
-    if sorted(columns) == sorted(names):
-        return names
-    if wrong := [name for place, name in zip(names, columns, strict=False) if name in names and name != place]:
-        raise OptionError(
-            f"--columns names {wrong[0]!r} in the place of another feature; the model takes, in this order: "
-            f"{', '.join(names)}"
-        )
-    return columns
 
 
 def _pictures_for(spec: InputSpec, x: NDArray[Any], path: Path) -> NDArray[Any]:

@@ -11,7 +11,7 @@ import typer
 from numpy.typing import NDArray
 
 from vae_edge.data import Dataset, read
-from vae_edge.data.options import split_lessened
+from vae_edge.data.options import in_model_order, split_lessened
 from vae_edge_runtime.errors import DataError, OptionError, ParityFailed, VerdictFailed
 from vae_edge_runtime.files import refuse_existing
 from vae_edge_runtime.format.heads import HEADS
@@ -138,7 +138,7 @@ def run(
         layout=layout,
     )  # fmt: skip
     reader: dict[str, Any] = {"window": window, "stride": stride, "image_shape": _rows.image_size(image_size)}
-    reader["columns"] = _rows.in_model_order(_rows.split_columns(columns), options.get("names", ()))
+    reader["columns"] = in_model_order(_rows.split_columns(columns), options.get("names", ()))
     rows, condition, options = rows_and_layout(calibration, reader, options, own_offset=offset is not None)
     every_anomaly = AlarmSpec(1, 1, 1, false_positive_rate, 0) if 0 < false_positive_rate < 1 else None
     config = ExportConfig(

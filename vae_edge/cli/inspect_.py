@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from vae_edge.data.options import in_model_order
 from vae_edge_runtime.errors import OptionError
 
 from . import _console, _options, _rows, _source
@@ -63,7 +64,7 @@ def run(
     condition = None
     if calibration is not None:
         reader: dict[str, Any] = {"window": window, "stride": stride, "image_shape": _rows.image_size(image_size)}
-        reader["columns"] = _rows.in_model_order(_rows.split_columns(columns), options.get("names", ()))
+        reader["columns"] = in_model_order(_rows.split_columns(columns), options.get("names", ()))
         rows, condition, options = rows_and_layout(calibration, reader, options, own_offset=offset is not None)
         rows, condition = rows[:_ROWS], None if condition is None else condition[:_ROWS]
     else:

@@ -78,6 +78,10 @@ class _Walk:
             self._visited.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as entries:
                 listed = sorted(entries, key=lambda entry: entry.name)
+        except FileNotFoundError:
+            if relative:  # removed since its name was read
+                return
+            raise DataError(f"the folder {folder} does not exist") from None
         except OSError as error:
             raise DataError(f"the folder {folder} cannot be read: {error.strerror or error}") from error
         folders: list[tuple[str, bool]] = []
@@ -100,6 +104,8 @@ class _Walk:
             self.others[ending] += 1
             return
         try:
+            if not path.exists() and not path.is_symlink():
+                return  # removed since its name was read
             regular = stat.S_ISREG(path.stat().st_mode)
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror or error}") from error

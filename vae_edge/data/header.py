@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from vae_edge_runtime.errors import DataError
 
@@ -18,7 +18,8 @@ _FEWEST_FOR_HEADER = 3
 
 def find_delimiter(lines: Sequence[str], decimal: str | None) -> str:
     """The delimiter of the first lines of a table: one that cuts them into the same number of cells."""
-    for delimiter in (*_SPECIAL, *(() if decimal == "," else (",",))):
+    candidates: tuple[str, ...] = _SPECIAL if decimal == "," else (*_SPECIAL, ",")
+    for delimiter in candidates:
         counts = [len(row) for row in cut(lines, delimiter) if row]
         if counts and counts[0] > 1 and all(abs(n - counts[0]) <= 1 for n in counts[:2]):
             return delimiter
@@ -38,10 +39,10 @@ def cut(lines: Sequence[str], delimiter: str) -> list[list[str]]:
         return []
 
 
-def reader(lines: object, delimiter: str) -> csv._reader:  # type: ignore[name-defined]
+def reader(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
     """A strict reader of lines."""
     spaces = delimiter == " "
-    return csv.reader(lines, delimiter=delimiter, skipinitialspace=spaces, strict=True)  # type: ignore[arg-type]
+    return csv.reader(lines, delimiter=delimiter, skipinitialspace=spaces, strict=True)
 
 
 def is_header(first: Sequence[str], rest: Sequence[Sequence[str]], path: object, cells: Cells) -> bool:

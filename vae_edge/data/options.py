@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vae_edge_runtime.errors import OptionError
@@ -71,3 +71,21 @@ def split_lessened(name: str) -> tuple[str, float] | None:
         return (match[1], float(match[2])) if match else None
     except ValueError:
         return None
+
+
+def in_model_order(columns: Sequence[str] | None, names: Sequence[str]) -> tuple[str, ...] | None:
+    """Columns said by hand stand for the model's features in order; the model's own names keep their places.
+
+    Raises:
+        OptionError: a name of the model stands in the place of another.
+    """
+    if columns is None or not names:
+        return None if columns is None else tuple(columns)
+    if sorted(columns) == sorted(names):
+        return tuple(names)
+    if wrong := [name for place, name in zip(names, columns, strict=False) if name in names and name != place]:
+        raise OptionError(
+            f"--columns names {wrong[0]!r} in the place of another feature; the model takes, in this order: "
+            f"{', '.join(names)}"
+        )
+    return tuple(columns)

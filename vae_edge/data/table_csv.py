@@ -102,15 +102,9 @@ class CsvTable:
         booleans: set[int] = set()
         blocks: list[NDArray[Any]] = []
         count = empty_at_end = 0
-        spare = False
         rows = self._body()
         while block := list(itertools.islice(rows, max(1, _CELLS_AT_ONCE // width))):
-            for line, row in block:
-                if len(row) > width and not any(cell.strip() for cell in row[width:]):
-                    del row[width:]
-                    spare = True
-                if len(row) != width:
-                    raise DataError(self._ragged(line, row))
+            for _, row in block:
                 empty_at_end = 0 if any(map(str.strip, row)) else empty_at_end + 1
             count += len(block)
             check_limit("rows", count, self.path)
@@ -128,12 +122,11 @@ class CsvTable:
                     troubles[i] = Trouble(columns[i][bad], f"line {block[bad][0]}")
             blocks.append(values)
         x = np.concatenate(blocks) if blocks else np.empty((0, len(indices)))
-        return self._loaded(x, indices, troubles, booleans, empty_at_end if width > 1 else 0, spare)
+        return self._loaded(x, indices, troubles, booleans, empty_at_end if width > 1 else 0)
 
     def _loaded(
-        self, x: NDArray[Any], indices: Sequence[int], troubles: dict[int, Trouble], booleans: set[int], empty: int,
-        spare: bool,
-    ) -> Loaded:  # fmt: skip
+        self, x: NDArray[Any], indices: Sequence[int], troubles: dict[int, Trouble], booleans: set[int], empty: int
+    ) -> Loaded:
         for place in sorted(booleans):
             i = indices[place]
             known = x[:, place][~np.isnan(x[:, place])]
@@ -149,7 +142,7 @@ class CsvTable:
             notes.append("thousands separators were taken out")
         if self.delimiter != ",":
             notes.append(f"the delimiter is {self.delimiter!r}")
-        if spare:
+        if self._spare:
             notes.append("empty cells after the last column were left out")
         left = [(f"{empty} lines at the end", "every cell is empty")] if empty else []
         if self._source.comments:
@@ -160,11 +153,10 @@ class CsvTable:
 
     def words(self, index: int) -> list[str]:
         """One column as text, such as labels or classes."""
-        rows = [(line, row) for line, row in self._body()]
-        for line, row in rows:
-            if len(row) <= index:
-                raise DataError(self._ragged(line, row))
-        return [row[index].strip() for _, row in rows]
+        rows = [(row[index].strip(), any(map(str.strip, row))) for _, row in self._body()]
+        while rows and not rows[-1][1] and len(self.names) > 1:  # as ``load`` leaves out empty lines at the end
+            rows.pop()
+        return [cell for cell, _ in rows]
 
     def _lines(self) -> Iterator[str]:
         self._source = Lines(self.path, self._encoding, self._skip)
@@ -186,11 +178,19 @@ class CsvTable:
             raise DataError(f"{self.path} line {self._source.number} cannot be read as CSV: {error}") from error
 
     def _body(self) -> Iterator[tuple[int, list[str]]]:
-        return itertools.islice(self._rows(), self._first_row, None)
+        """The rows after the header, each as wide as the table."""
+        width, self._spare = len(self.names), False
+        for line, row in itertools.islice(self._rows(), self._first_row, None):
+            if len(row) > width and not any(map(str.strip, row[width:])):
+                del row[width:]
+                self._spare = True
+            if len(row) != width:
+                raise DataError(self._ragged(line, row))
+            yield line, row
 
     def _ragged(self, line: int, row: Sequence[str]) -> str:
         width = len(self.names)
-        text = f"{self.path} line {line} has {len(row)} cells, the first has {width}"
+        text = f"{self.path} has lines of different lengths: line {line} has {len(row)} cells, the first has {width}"
         if self.delimiter == "," and len(row) == 2 * width and width > 1:
             return f"{text}: twice as many, as with decimal commas between commas; save it with ; or tab as delimiter"
         if not self._first_row or line <= _HEAD_LINES:

@@ -58,6 +58,11 @@ def _decodes(path: Path, encoding: str) -> bool:
     return True
 
 
+def is_comment(line: str) -> bool:
+    """Whether a line begins with ``#``, but not with an error of a spreadsheet such as ``#N/A``."""
+    return line.startswith("#") and _EXCEL_ERROR.match(line) is None
+
+
 class Lines:
     """Lines with their ends as ``\\n``, without comments; counts lines as an editor does.
 
@@ -78,7 +83,7 @@ class Lines:
                 self.number += 1
                 if self.number <= self._skip:
                     continue
-                if line.startswith("#") and not _EXCEL_ERROR.match(line):
+                if is_comment(line):
                     self.comments, self.last_comment = self.comments + 1, line
                     continue
                 yield line

@@ -25,12 +25,12 @@ class LostColumn(NamedTuple):
     """A column that float32 cannot hold.
 
     Attributes:
-        index: of the column. name: of the column, or its index in words.
+        place: of the column, from 0. name: of the column, or its index in words.
         rows, distinct: how many values there are, and how many float32 tells apart.
         subtract: a number to subtract from the column in float64, near its mean.
     """
 
-    index: int
+    place: int
     name: str
     rows: int
     distinct: int
@@ -95,7 +95,7 @@ def refuse_lost(x: NDArray[Any], *, names: Sequence[str], what: str) -> None:
     if not lost:
         return
     options = " ".join(f"--subtract {_quoted(f'{c.name}={c.subtract!r}')}" for c in lost[:6])
-    arrays = ", ".join(f"x[..., {c.index}] - {c.subtract!r}" for c in lost[:6])
+    arrays = ", ".join(f"x[..., {c.place}] - {c.subtract!r}" for c in lost[:6])
     remedy = f"with the options {options}, or in Python with {arrays}" if names else f"with {arrays}"
     raise InputError(
         f"{what}: {'; '.join(map(str, lost[:6]))}. Subtract the offset in float64 before the values are rounded, here "
@@ -116,7 +116,7 @@ def _doubtful(x: NDArray[Any]) -> NDArray[np.bool_]:
     low, high = np.nanmin(finite, axis=0), np.nanmax(finite, axis=0)
     size = np.maximum(np.abs(low), np.abs(high))
     if x.dtype == np.float32:
-        return ((low == high) & (size >= _ALL_WHOLE)) | ((low < high) & (high - low < size * 2.0**-14))
+        return np.asarray(((low == high) & (size >= _ALL_WHOLE)) | ((low < high) & (high - low < size * 2.0**-14)))
     return np.asarray((low < high) & (size * 2.0**-25 > LARGEST_ERROR * _spread(finite)))
 
 
