@@ -69,6 +69,13 @@ TABLE: dict[str, tuple[object, object]] = {
         ],
         None,
     ),
+    "missing": (
+        Annotated[
+            str | None,
+            typer.Option(help="Words that stand for no value, comma separated, such as Bad.", show_default=False),
+        ],
+        None,
+    ),
     "drop_missing": (
         Annotated[bool, typer.Option("--drop-missing", help="Leave out rows or windows with a missing cell.")],
         False,

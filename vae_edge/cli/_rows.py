@@ -33,6 +33,7 @@ def begin(
     decimal: str | None = None,
     skip_lines: int = 0,
     subtract: list[str] | None = None,
+    missing: str | None = None,
     drop_missing: bool = False,
 ) -> None:
     """Keep what the command that starts says about its tables; it has read nothing yet.
@@ -47,6 +48,7 @@ def begin(
         decimal=decimal,
         skip_lines=skip_lines,
         subtract=dict(_assignment(text) for text in subtract or ()),
+        missing=split_columns(missing) or (),
         drop_missing=drop_missing,
     )
     _table.set(options)

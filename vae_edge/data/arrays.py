@@ -17,7 +17,7 @@ from vae_edge_runtime.errors import DataError
 from .dataset import Dataset, as_condition, as_labels, as_rows
 from .files import check_regular, first_bytes, refuse_other_kind
 from .limits import check_limit
-from .report import ReadReport
+from .report import ReadReport, printable
 
 _DAMAGED = (ValueError, OSError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error, SyntaxError,
             tokenize.TokenError, TypeError, KeyError, AttributeError, OverflowError, struct.error)  # fmt: skip
@@ -46,7 +46,7 @@ def read_arrays(path: Path, label_key: str | None) -> Dataset:
     except _DAMAGED as error:
         raise DataError(f"{path} cannot be read as a numpy file: {error}") from error
     check_limit("rows", len(x), path)
-    report = ReadReport(str(path), "array", len(x), notes=(f"each is {list(x.shape[1:])} {x.dtype}",))
+    report = ReadReport(printable(path), "array", len(x), notes=(f"each is {list(x.shape[1:])} {x.dtype}",))
     ids = tuple(map(str, range(len(x))))
     return Dataset(x, "features" if x.ndim == 2 else "any", (), ids, labels, condition, report)
 

@@ -20,8 +20,8 @@ _EXPONENT = r"(?:[eE][+-]?\d+)?"
 _ONE_GROUP = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")
 _GROUPS = {",": re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3}){2,}"), ".": re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3}){2,}")}
 _DECIMAL = {
-    ",": re.compile(rf"[+-]?([1-9]\d{{0,2}}(\.\d{{3}})+|\d*),\d*{_EXPONENT}"),
-    ".": re.compile(rf"[+-]?([1-9]\d{{0,2}}(,\d{{3}})+|\d*)\.\d*{_EXPONENT}"),
+    ",": re.compile(rf"[+-]?([1-9]\d{{0,2}}([. \u00a0\u202f'\u2019]\d{{3}})+|\d*),\d*{_EXPONENT}"),
+    ".": re.compile(rf"[+-]?([1-9]\d{{0,2}}([, \u00a0\u202f'\u2019]\d{{3}})+|\d*)\.\d*{_EXPONENT}"),
 }
 _THOUSANDS = {
     mark: re.compile(
@@ -50,8 +50,14 @@ class Cells:
         thousands: whether a thousands separator was read.
     """
 
-    def __init__(self, where: str, decimal: str | None) -> None:
+    def __init__(self, where: str, decimal: str | None, missing: Sequence[str] = ()) -> None:
+        """``missing``: words that stand for no value, beside ``MISSING``."""
         self._where, self.decimal, self.thousands = where, decimal, False
+        self._missing = MISSING.union(word.strip().lower() for word in missing)
+
+    def is_missing(self, cell: str) -> bool:
+        """Whether a cell stands for no value in this file."""
+        return cell.strip().lower() in self._missing
 
     def learn(self, cells: Sequence[str]) -> None:
         """Find the decimal mark in cells of all columns, before any of them is read.
@@ -118,7 +124,7 @@ class Cells:
             value = self.number(plain)
             if value is None and plain.lower() in ("true", "false"):
                 words, value = True, float(plain.lower() == "true")
-            if value is None and plain.lower() not in MISSING:
+            if value is None and plain.lower() not in self._missing:
                 return values, i, words
             values[i] = np.nan if value is None else value
         return values, None, words

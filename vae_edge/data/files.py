@@ -26,6 +26,7 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"%!PS", "a PostScript document", "bring the data itself"),
     (b"\x89PNG", "a PNG picture", "let its name end with .png"),
     (b"\xff\xd8\xff", "a JPEG picture", "let its name end with .jpg"),
+    (b"GIF8", "a GIF picture", "save it as PNG"),
     (b"{\\rtf", "a text document (RTF)", "save the table as CSV"),
     (b"<!doctype", "a web page", _AS_CSV),
     (b"<html", "a web page", _AS_CSV),

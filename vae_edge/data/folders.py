@@ -43,7 +43,7 @@ class Listing:
             total = count + len(self.pictures)
             endings = ", ".join(f"{ending or 'no ending'} {n}" for ending, n in sorted(self.others.items()))
             rows.append((f"{count} of {total} files", f"they are no pictures: {endings}"))
-        rows += [(folder, "a link leads to a folder that was read already") for folder in self.loops]
+        rows += [(folder, "a link leads upwards, or to a folder that was read already") for folder in self.loops]
         return tuple(rows)
 
 
@@ -53,7 +53,7 @@ def list_pictures(folder: Path) -> Listing:
     Raises:
         DataError: a folder cannot be read, or an entry called as a picture is no regular file.
     """
-    walk = _Walk()
+    walk = _Walk(folder)
     walk.visit(folder, hidden=False, relative="")
     # By the text of the path, so that the order is the same on every file system.
     walk.pictures.sort(key=lambda p: p.relative_to(folder).parts)
@@ -61,21 +61,21 @@ def list_pictures(folder: Path) -> Listing:
 
 
 class _Walk:
-    def __init__(self) -> None:
+    def __init__(self, root: Path) -> None:
         self.pictures: list[Path] = []
         self.hidden, self.count = 0, 0
         self.others: Counter[str] = Counter()
         self.loops: list[str] = []
-        self._visited: set[tuple[int, int]] = set()
+        # A link that leads upwards would bring in what lies beside the folder.
+        self._visited = {_identity(parent) for parent in root.resolve().parents}
 
     def visit(self, folder: Path, *, hidden: bool, relative: str) -> None:
         """Look at every entry, folders last."""
         try:
-            status = folder.stat()
-            if (status.st_dev, status.st_ino) in self._visited:
+            if (identity := _identity(folder)) in self._visited:
                 self.loops.append(relative)
                 return
-            self._visited.add((status.st_dev, status.st_ino))
+            self._visited.add(identity)
             with os.scandir(folder) as entries:
                 listed = sorted(entries, key=lambda entry: entry.name)
         except FileNotFoundError:
@@ -87,7 +87,7 @@ class _Walk:
         folders: list[tuple[str, bool]] = []
         for entry in listed:
             self.count += 1
-            check_limit("files of a folder", self.count, folder)
+            check_limit("entries of a folder", self.count, folder)
             is_hidden = hidden or entry.name.startswith(".") or entry.name.lower() in _OF_THE_SYSTEM
             if _is_folder(entry):
                 folders.append((entry.name, is_hidden))
@@ -112,6 +112,11 @@ class _Walk:
         if not regular:
             raise DataError(f"{path} is no regular file: take it out of the folder")
         self.pictures.append(path)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

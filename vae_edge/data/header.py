@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from vae_edge_runtime.errors import DataError
@@ -14,6 +15,7 @@ _SPECIAL = ("\t", ";", "|")
 """Delimiters that win over a comma: a comma inside such lines is a decimal mark."""
 _MOST_UNIT_LINES = 2
 _FEWEST_FOR_HEADER = 3
+_UNIT = re.compile(r"[^\W\d_]|[°%‰$€£]")
 
 
 def find_delimiter(lines: Sequence[str], decimal: str | None) -> str:
@@ -24,7 +26,7 @@ def find_delimiter(lines: Sequence[str], decimal: str | None) -> str:
         if counts and counts[0] > 1 and all(abs(n - counts[0]) <= 1 for n in counts[:2]):
             return delimiter
     if all("," not in line and ";" not in line for line in lines):
-        rows = [line.split() for line in lines]
+        rows = cut(lines, " ")
         numbers = [all(number(cell) is not None or is_missing(cell) for cell in row) for row in rows]
         if len({len(row) for row, good in zip(rows, numbers, strict=True) if good}) == 1 and len(rows[-1]) > 1:
             return " "
@@ -78,24 +80,26 @@ def is_header(first: Sequence[str], rest: Sequence[Sequence[str]], path: object,
     return False
 
 
-def count_unit_lines(rows: Sequence[Sequence[str]]) -> int:
+def count_unit_lines(rows: Sequence[Sequence[str]], cells: Cells) -> int:
     """How many lines after the header hold no number in any column where the line after them has one.
 
     Args:
         rows: the first lines after the header, as cells.
+        cells: reads a cell as a number.
     """
     for count in range(_MOST_UNIT_LINES, 0, -1):
-        if len(rows) > count and all(_are_units(row, rows[count]) for row in rows[:count]):
+        if len(rows) > count and all(_are_units(row, rows[count], cells) for row in rows[:count]):
             return count
     return 0
 
 
-def _are_units(row: Sequence[str], values: Sequence[str]) -> bool:
-    if len(row) != len(values) or all(is_missing(cell) for cell in row):
+def _are_units(row: Sequence[str], values: Sequence[str], cells: Cells) -> bool:
+    if len(row) != len(values) or all(cells.is_missing(cell) for cell in row):
         return False
-    numeric = [number(value) is not None for value in values]
-    words = [not is_missing(cell) and number(cell) is None and not is_time(cell) for cell in row]
-    empty = [is_missing(cell) for cell in row]
+    numeric = [cells.number(value) is not None for value in values]
+    words = [cells.number(cell) is None and not is_time(cell) and _UNIT.search(cell) is not None for cell in row]
+    empty = [cells.is_missing(cell) for cell in row]
+    words = [word and not nothing for word, nothing in zip(words, empty, strict=True)]
     return any(n and w for n, w in zip(numeric, words, strict=True)) and all(
         w or e for n, w, e in zip(numeric, words, empty, strict=True) if n
     )

@@ -19,8 +19,9 @@ from vae_edge_runtime.errors import DataError
 from .dataset import Dataset
 from .files import check_regular, first_bytes, refuse_other_kind
 from .folders import SUFFIXES, list_pictures
-from .limits import check_limit
-from .report import ReadReport
+from .limits import LIMITS, check_limit
+from .png import is_complete
+from .report import ReadReport, printable
 
 FORMATS = ("PNG", "JPEG", "MPO", "BMP", "TIFF", "WEBP", "PPM")
 """What Pillow may open. Without this list it starts Ghostscript for a PostScript file that is called g.png."""
@@ -74,7 +75,7 @@ def read_images(path: Path, shape: tuple[int, int] | None) -> Dataset:
         notes.append("resized as --image-size says, bilinear")
     if turned:
         notes.append(f"{turned} pictures were turned upright as their EXIF orientation says")
-    report = ReadReport(str(path), "pictures", len(x), rows_left_out=left_out, notes=tuple(notes))
+    report = ReadReport(printable(path), "pictures", len(x), rows_left_out=left_out, notes=tuple(notes))
     return Dataset(x, "nhwc", (), ids, report=report)
 
 
@@ -95,6 +96,8 @@ def _open(file: Path, shape: tuple[int, int] | None) -> tuple[NDArray[np.uint8],
         _check_mode(file, image)
         try:
             image.load()
+            if image.format == "PNG" and not is_complete(file):
+                raise DataError(f"{file} is not a readable image: it ends before its last pixel")
             turned = image.getexif().get(_ORIENTATION, 1) in range(2, 9)
             upright = ImageOps.exif_transpose(image) if turned else image
             mode = upright.mode
@@ -126,6 +129,10 @@ def _opened(file: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower, and an error
             image = Image.open(file, formats=known)
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"{file} has more than {LIMITS['pixels of a picture'].most:,} pixels, which are not read: {error}"
+        ) from error
     except _damages() as error:
         refuse_other_kind(file, _without_pictures(first_bytes(file, 64)), "readable image")
         raise DataError(f"{file} is not a readable image: {error}") from error
@@ -221,5 +228,4 @@ def _check_sizes(files: Sequence[Path]) -> None:
 
 
 def _name(path: Path) -> str:
-    """The name of a row; bytes of a file's name that are no UTF-8 become question marks."""
-    return path.as_posix().encode("utf-8", "replace").decode("utf-8")
+    return printable(path.as_posix())

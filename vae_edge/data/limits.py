@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from vae_edge_runtime.errors import DataError
 
-LIMITS: dict[str, int] = {
-    "rows": 1 << 25,
-    "columns": 1 << 17,
-    "line bytes": 1 << 24,
-    "bytes of numbers in memory": 1 << 32,
-    "bytes of a mapped .npy": 1 << 36,
-    "pixels of a picture": 1 << 26,
-    "files of a folder": 1 << 22,
+
+class Limit(NamedTuple):
+    """A bound, and what to do with more."""
+
+    most: int
+    remedy: str
+
+
+LIMITS: dict[str, Limit] = {
+    "rows": Limit(1 << 25, "split the file"),
+    "columns": Limit(1 << 17, "name those to use in a smaller file"),
+    "bytes in a line": Limit(1 << 24, "it is no table of rows"),
+    "bytes of numbers in memory": Limit(1 << 32, "split the file, or save it as a .npy, which is mapped"),
+    "bytes of a mapped .npy": Limit(1 << 36, "split the file"),
+    "pixels of a picture": Limit(1 << 26, "make it smaller or cut it"),
+    "entries of a folder": Limit(1 << 22, "split the folder"),
 }
 """What is counted, and the most that is read. A file above a limit is refused before its memory is taken."""
 
@@ -27,5 +37,6 @@ def check_limit(what: str, count: int, where: object) -> None:
     Raises:
         DataError: there are more.
     """
-    if count > LIMITS[what]:
-        raise DataError(f"{where}: {count:,} {what} are more than the {LIMITS[what]:,} that are read: split the file")
+    limit = LIMITS[what]
+    if count > limit.most:
+        raise DataError(f"{where} has {count:,} {what}, more than the {limit.most:,} that are read: {limit.remedy}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -27,6 +29,7 @@ class TableOptions:
         decimal: ``.`` or ``,``; None: found out.
         skip_lines: lines before the header that are no part of the table.
         subtract: per column a number that is subtracted in float64, before values are rounded to float32.
+        missing: words that stand for no value, beside those of ``docs/data.md``.
         drop_missing: leave out rows (or windows) with a missing cell.
     """
 
@@ -37,6 +40,7 @@ class TableOptions:
     decimal: str | None = None
     skip_lines: int = 0
     subtract: Mapping[str, float] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
     drop_missing: bool = False
 
     def __post_init__(self) -> None:
@@ -57,6 +61,13 @@ class TableOptions:
     def given(self) -> bool:
         """Whether any option says something, apart from ``columns`` and ``drop_missing``."""
         return self != TableOptions(columns=self.columns, drop_missing=self.drop_missing)
+
+
+def joined(names: Sequence[str]) -> str:
+    """Names as an option takes them: with commas, and quotes where a name holds a comma."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(names)
+    return text.getvalue()
 
 
 def lessened(name: str, value: float) -> str:

@@ -60,6 +60,11 @@ class ReadReport:
         return [*lines, *(f"  {note}" for note in self.notes)]
 
 
+def printable(path: object) -> str:
+    """A path as text that every stream takes: bytes of a name that are no UTF-8 are written as escapes."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def some(names: Sequence[str], most: int = _MOST_NAMES) -> str:
     """Names with commas; of many the first few and their number."""
     if len(names) <= most:

@@ -22,7 +22,7 @@ class Trouble(NamedTuple):
         """In words, without the file."""
         if not self.place:
             return f"column {name!r} is {self.cell}"
-        kind = "a time and no number" if is_time(self.cell) else "which is no number"
+        kind = "a time and no number" if is_time(self.cell) else "which is no number (--missing if it means no value)"
         return f"{self.place}, column {name!r} holds {self.cell!r:.40}, {kind}"
 
 

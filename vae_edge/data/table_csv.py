@@ -39,7 +39,7 @@ class CsvTable:
         self.path, self._skip = path, options.skip_lines
         self._encoding, note = encoding_of(path, "CSV")
         self.notes: list[str] = [note] if note else []
-        self._cells = Cells(str(path), options.decimal)
+        self._cells = Cells(str(path), options.decimal, options.missing)
         head = list(itertools.islice((line for line in self._lines() if line.strip()), _HEAD_LINES))
         self._separator_line = bool(head) and head[0][:4].lower() == "sep=" and len(head[0].strip()) == 5
         if self._separator_line:
@@ -68,7 +68,7 @@ class CsvTable:
             if not rest:
                 raise DataError(f"{self.path} holds a header and no rows")
             self._fit_names(rest[0])
-            units = count_unit_lines(rest)
+            units = count_unit_lines(rest, self._cells)
             self._first_row += units
             for row in rest[:units]:
                 self.notes.append(f"left out a line without numbers after the header, such as units: {some(row, 6)}")

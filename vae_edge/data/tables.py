@@ -15,12 +15,12 @@ from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.scoring.resolution import lost_columns, round_to_float32
 
 from .dataset import Dataset, as_labels
-from .options import TableOptions, lessened, split_lessened
-from .report import ReadReport, some
+from .options import TableOptions, joined, lessened, split_lessened
+from .report import ReadReport, printable, some
 from .table import Loaded, Table
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
-_NAMELESS = re.compile(r"Unnamed: \d+")
+_NAMELESS = re.compile(r"Unnamed: \d+(\.\d+)*")
 _FEWEST_TO_COUNT = 10
 """Rows from which on a column with a name that grows by 1 in each row counts them; fewer may do so by chance."""
 
@@ -46,7 +46,10 @@ def open_table(path: Path, options: TableOptions) -> Table:
 
         table = CsvTable(path, options)
     # The name that pandas gives to a column without one, so that options can name it.
-    table.names[:] = [name if name.strip() else f"Unnamed: {i}" for i, name in enumerate(table.names)]
+    taken = set(table.names)
+    for i, name in enumerate(table.names):
+        if not name.strip():
+            table.names[i] = f"Unnamed: {i}" if f"Unnamed: {i}" not in taken else f"Unnamed: {i}.1"
     return table
 
 
@@ -73,7 +76,7 @@ def read_table(
     values = loaded.values[:, : len(chosen.columns)]
     left_out = dict(chosen.left_out)
     if not chosen.by_name:
-        chosen.columns, values = _by_rules(table, chosen.columns, loaded, values, left_out)
+        chosen.columns, values = _by_rules(table, chosen.columns, loaded, values, left_out, chosen.notes)
     else:
         _refuse_troubles(table, loaded, [column.place for column in chosen.columns])
     values, notes = _subtracted(chosen.columns, values)
@@ -87,7 +90,7 @@ def read_table(
         counted = some([f"{name} {n:,}" for name, n in missing.items()])
         notes.append(f"{sum(missing.values()):,} cells are missing: {counted}")
     report = ReadReport(
-        str(path),
+        printable(path),
         table.kind,
         len(values),
         names,
@@ -139,7 +142,7 @@ class _Choice:
             if twice := [name for name in wanted if len(self._places[name]) > 1]:
                 raise DataError(
                     f"{table.path} names a column twice: {some(twice)}. Leave it out with "
-                    f"--drop-columns {','.join(twice)}, or rename one"
+                    f"--drop-columns {joined(twice)!r}, or rename one"
                 )
         self.columns = self._found(list(wanted), options, features)
         if reason:
@@ -219,7 +222,12 @@ def _subtracted(columns: Sequence[_Column], values: NDArray[Any]) -> tuple[NDArr
 
 
 def _by_rules(
-    table: Table, columns: Sequence[_Column], loaded: Loaded, values: NDArray[Any], left_out: dict[str, str]
+    table: Table,
+    columns: Sequence[_Column],
+    loaded: Loaded,
+    values: NDArray[Any],
+    left_out: dict[str, str],
+    notes: list[str],
 ) -> tuple[list[_Column], NDArray[Any]]:
     """Leave out nameless columns that are empty or count rows; refuse those about which only the user knows.
 
@@ -258,6 +266,11 @@ def _by_rules(
         raise DataError(f"{table.path}: {listed}. {_remedy(table, doubtful)}")
     if not kept:
         raise DataError(f"{table.path} leaves no column to use")
+    rising = [table.names[columns[at].place] for at in kept if _rises(values[:, at])]
+    if rising:
+        notes.append(
+            f"{some(rising)}: every value is above the one before, as of a clock or counter; later ones are new"
+        )
     return [columns[at] for at in kept], values[:, kept]
 
 
@@ -265,12 +278,12 @@ def _refuse_troubles(table: Table, loaded: Loaded, places: Sequence[int], doubtf
     place = next((place for place in places if place in loaded.troubles), None)
     if place is not None:
         name = table.names[place]
-        raise DataError(f"{table.path} {loaded.troubles[place].said(name)}: {_remedy(table, doubtful or [name])}")
+        raise DataError(f"{table.path} {loaded.troubles[place].said(name)}. {_remedy(table, doubtful or [name])}")
 
 
 def _remedy(table: Table, doubtful: Sequence[str]) -> str:
     return (
-        f"Leave out what is no measurement with --drop-columns {','.join(doubtful[:40])!r}, or name the numeric "
+        f"Leave out what is no measurement with --drop-columns {joined(doubtful[:40])!r}, or name the numeric "
         f"columns with --columns, of {some(table.names, 40)}"
     )
 
@@ -278,3 +291,7 @@ def _remedy(table: Table, doubtful: Sequence[str]) -> str:
 def _counts(x: NDArray[Any]) -> bool:
     """Whether each value is a whole number, and one more than the value before."""
     return bool(len(x) > 1 and x[0] == np.round(x[0]) and (np.diff(x) == 1).all())
+
+
+def _rises(x: NDArray[Any]) -> bool:
+    return len(x) >= _FEWEST_TO_COUNT and bool((np.diff(x) > 0).all())

@@ -33,8 +33,9 @@ def encoding_of(path: Path, wanted: str) -> tuple[str, str]:
     refuse_other_kind(path, head, wanted)
     if b"\0" in head:
         # Text in UTF-16 without a mark has a zero in nearly every second byte.
-        for name, zeros in (("utf-16-le", head[1::2]), ("utf-16-be", head[::2])):
-            if zeros.count(0) > 0.9 * len(zeros):
+        halves = (("utf-16-le", head[1::2], head[::2]), ("utf-16-be", head[::2], head[1::2]))
+        for name, zeros, letters in halves:
+            if zeros.count(0) > 0.9 * len(zeros) and letters.count(0) == 0:
                 return name, f"the text is {name.upper()} without a byte order mark"
         raise DataError(f"{path} holds zero bytes and is no text: save the table as {wanted} in UTF-8")
     for name, note in (("utf-8", ""), ("cp1252", "the text is no UTF-8: read as Windows-1252")):
@@ -101,7 +102,7 @@ class Lines:
                 first, *rest = decoder.decode(chunk).split("\n")
                 parts.append(first)
                 length += len(first)
-                check_limit("line bytes", length, f"{self._path} line {self.number + 1}")
+                check_limit("bytes in a line", length, f"{self._path} line {self.number + 1}")
                 if rest:
                     yield "".join(parts) + "\n"
                     yield from (line + "\n" for line in rest[:-1])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_edge.data.cells import Cells, is_missing
+from vae_edge.data.cells import Cells
 from vae_edge.data.report import some
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.stream import Rows
@@ -103,11 +103,13 @@ class Columns:
                 raise DataError(f"{self.where} line {number} has {len(cells)} cells, the first has {self.width}")
         picked = [[cells[i] for i in self.features] for _, cells in lines]
         self.cells.learn([cell for row in picked for cell in row])
-        missing = np.array([[is_missing(cell) and "nan" not in cell.lower() for cell in row] for row in picked])
+        missing = np.array(
+            [[self.cells.is_missing(cell) and "nan" not in cell.lower() for cell in row] for row in picked]
+        )
         values = np.full(missing.shape, np.nan)
         for i, j in zip(*np.nonzero(~missing), strict=True):
             cell = picked[i][j].strip()
-            value = math.nan if is_missing(cell) else self.cells.number(cell)
+            value = math.nan if self.cells.is_missing(cell) else self.cells.number(cell)
             if value is None:
                 raise DataError(
                     f"{self.where} line {lines[i][0]} holds {picked[i][j]!r:.40} in column {self.features[j] + 1}, "

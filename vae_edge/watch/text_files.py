@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_edge.data.cells import Cells, is_missing
+from vae_edge.data.cells import Cells
 from vae_edge.data.header import find_delimiter, reader
 from vae_edge.data.options import TableOptions
 from vae_edge.data.report import some
@@ -95,7 +95,7 @@ class CsvLines:
                 count=self._count,
                 time_column=self._time_column,
                 delimiter=delimiter,
-                cells=Cells(self._where, self._table.decimal),
+                cells=Cells(self._where, self._table.decimal, self._table.missing),
                 drop=self._table.drop,
             )
             if self._columns.others and self._note is not None:
@@ -111,8 +111,8 @@ class CsvLines:
         plain = {cell.strip() for cell in cells}
         if self._names and plain.issuperset(self._names):
             return True
-        known = Cells(self._where, self._table.decimal)
-        return any(known.number(cell.strip()) is None and not is_missing(cell) for cell in cells)
+        known = Cells(self._where, self._table.decimal, self._table.missing)
+        return any(known.number(cell.strip()) is None and not known.is_missing(cell) for cell in cells)
 
     def _unnamed(self, cells: list[str]) -> list[str]:
         if self._time_column is not None:

@@ -122,9 +122,10 @@ def _doubtful(x: NDArray[Any]) -> NDArray[np.bool_]:
 
 def _spread(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Deviation of each column, (columns,); that of the middle half where it is smaller, as outliers hide the rest."""
-    some = x[:: -(-len(x) // _ROWS_TO_RANK)]
-    low, high = np.nanquantile(some, (0.25, 0.75), axis=0)
-    middle, deviation = (high - low) / 1.349, np.nanstd(x, axis=0)
+    ranked = np.sort(x[:: -(-len(x) // _ROWS_TO_RANK)], axis=0)  # NaN comes last; nanquantile takes 100 times as long
+    last = np.maximum(np.isfinite(ranked).sum(axis=0) - 1, 0)
+    low, high = (np.take_along_axis(ranked, (last * share).astype(int)[None], axis=0)[0] for share in (0.25, 0.75))
+    middle, deviation = np.nan_to_num(high - low) / 1.349, np.nanstd(x, axis=0)
     return np.asarray(np.where(middle > 0, np.minimum(middle, deviation), deviation))
 
 
