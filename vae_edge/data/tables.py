@@ -278,7 +278,11 @@ def _refuse_troubles(table: Table, loaded: Loaded, places: Sequence[int], doubtf
     place = next((place for place in places if place in loaded.troubles), None)
     if place is not None:
         name = table.names[place]
-        raise DataError(f"{table.path} {loaded.troubles[place].said(name)}. {_remedy(table, doubtful or [name])}")
+        before = ""
+        if table.kind == "csv" and len(loaded.troubles) == loaded.values.shape[1]:
+            before = " No column holds numbers only: if lines stand before the table, leave them out with --skip-lines."
+        said = loaded.troubles[place].said(name)
+        raise DataError(f"{table.path} {said}.{before} {_remedy(table, doubtful or [name])}")
 
 
 def _remedy(table: Table, doubtful: Sequence[str]) -> str:

@@ -111,8 +111,9 @@ def columns_of(x: NDArray[Any], layout: str) -> NDArray[Any] | None:
 
 def _doubtful(x: NDArray[Any]) -> NDArray[np.bool_]:
     """Columns that may be lost, (columns,), by their size and spread."""
-    finite = np.where(np.isfinite(x), x, np.nan).astype(np.float64)
-    finite[:, ~np.isfinite(x).any(axis=0)] = 0
+    known = np.abs(x) <= np.finfo(np.float32).max  # not NaN, nor what becomes infinite
+    finite = np.where(known, x, np.nan).astype(np.float64)
+    finite[:, ~known.any(axis=0)] = 0
     low, high = np.nanmin(finite, axis=0), np.nanmax(finite, axis=0)
     size = np.maximum(np.abs(low), np.abs(high))
     if x.dtype == np.float32:
