@@ -131,7 +131,7 @@ def read_for(
     if is_table and spec.layout == "time_features" and window is None:
         window = spec.shape[0]
     names = in_model_order(split_columns(columns), spec.names)
-    found = read_said(
+    dataset = read_said(
         path,
         window=window,
         stride=stride,
@@ -139,13 +139,13 @@ def read_for(
         image_shape=image_size(size),
         features=spec.names if is_table else (),
     )
-    x = found.x if found.x.dtype != np.float64 else round_to_float32(found.x)
-    if found.layout == "nhwc":
+    x = dataset.x if dataset.x.dtype != np.float64 else round_to_float32(dataset.x)
+    if dataset.layout == "nhwc":
         x = _pictures_for(spec, x, path)
     if x.shape[1:] != spec.shape or str(x.dtype) != spec.dtype:
         # No row is passed on, so that the check costs nothing; its message is about shape and dtype.
         check_rows(np.broadcast_to(np.zeros((), x.dtype), x.shape), shape=spec.shape, dtype=spec.dtype, what=str(path))
-    return replace(found, x=x, layout=spec.layout)
+    return replace(dataset, x=x, layout=spec.layout)
 
 
 def _pictures_for(spec: InputSpec, x: NDArray[Any], path: Path) -> NDArray[Any]:

@@ -33,6 +33,7 @@ PANELS: _help.Panels = {
         "trust_pickle", "encode", "decode", "scale_form", "codebook", "prior", "likelihood", "variance", "logits",
     ),
     "Rows": ("offset", "scale", "layout", "label_column", "columns", "window", "stride", "image_size"),
+    "How a table is read": tuple(_options.TABLE),
     "Scoring": ("heads", "top_share", "draws", "map_sigma", "false_positive_rate", "threshold_method"),
     "Alarms": ("alarm", "clear_after", "clear_rate", "cool_down", "stuck_rows", "period_s"),
     "Variants": ("gate", "output_dtype"),

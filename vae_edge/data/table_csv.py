@@ -105,7 +105,7 @@ class CsvTable:
         rows = self._body()
         while block := list(itertools.islice(rows, max(1, _CELLS_AT_ONCE // width))):
             for _, row in block:
-                empty_at_end = 0 if any(map(str.strip, row)) else empty_at_end + 1
+                empty_at_end = 0 if row[0].strip() or any(map(str.strip, row)) else empty_at_end + 1
             count += len(block)
             check_limit("rows", count, self.path)
             check_limit("bytes of numbers in memory", 8 * count * len(indices), self.path)

@@ -108,9 +108,11 @@ def train(
 def _check_rows(config: TrainConfig, x: NDArray[Any]) -> None:
     check_raw_rows(x, "training data")
     check_finite(x, "training")
-    found, wanted = x.shape[1:], config.model.input_shape
-    if len(found) != len(wanted) or model_shape(found, config.layout) != wanted:
-        raise InputError(f"a row has shape {found} in layout '{config.layout}'; in model layout it must be {wanted}")
+    row_shape, wanted = x.shape[1:], config.model.input_shape
+    if len(row_shape) != len(wanted) or model_shape(row_shape, config.layout) != wanted:
+        raise InputError(
+            f"a row has shape {row_shape} in layout '{config.layout}'; in model layout it must be {wanted}"
+        )
 
 
 def _model_rows(config: TrainConfig, x: NDArray[Any]) -> tuple[TrainConfig, Tensor]:

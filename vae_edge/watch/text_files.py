@@ -137,10 +137,10 @@ class JsonLines:
 
     def __call__(self, first: int, lines: list[str]) -> Rows | None:
         """Parse lines; empty ones are passed over."""
-        found = [self._row(first + i, line) for i, line in enumerate(lines) if line.strip()]
-        if not found:
+        parsed = [self._row(first + i, line) for i, line in enumerate(lines) if line.strip()]
+        if not parsed:
             return None
-        cells, moments = [row for row, _ in found], [moment for _, moment in found]
+        cells, moments = [row for row, _ in parsed], [moment for _, moment in parsed]
         missing = np.array([[cell is None for cell in row] for row in cells])
         values = np.array([[_as_float(cell) for cell in row] for row in cells])
         time: NDArray[np.float64] | None = None
