@@ -24,6 +24,11 @@ def text(rows: np.ndarray = ROWS, *, delimiter: str = ",", decimal: str = ".", h
     return end.join(lines) + end
 
 
+def numbered(table: str) -> str:
+    """The table with a nameless column that counts its rows from 1."""
+    return "\n".join(f"{i or ''},{line}" for i, line in enumerate(table.splitlines()))
+
+
 def write(path: Path, content: str | bytes, encoding: str = "utf-8") -> Path:
     path.write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
     return path
@@ -46,6 +51,7 @@ def write(path: Path, content: str | bytes, encoding: str = "utf-8") -> Path:
         ("sep=;\n" + text(delimiter=";"), "utf-8", "the delimiter is ';'"),
         ("# a logger\n# of 2024\n" + text(), "utf-8", "left out 2 lines: they begin with #"),
         (text(head="# temp,pressure,vib"), "utf-8", "names from the comment"),
+        ("#" + numbered(text()), "utf-8", "left out Unnamed: 0: it has no name and counts rows (1 to 20)"),
         (text(head="temp,pressure,vib\n°C,hPa,mm/s2"), "utf-8", "such as units: °C, hPa, mm/s2"),
         (text(head="temp,pressure,vib,").replace("\n", ",\n").replace(",,\n", ",\n"), "utf-8", "no name and no value"),
         (text().replace("\n", ",\n").replace("vib,", "vib"), "utf-8", "empty cells after the last column"),

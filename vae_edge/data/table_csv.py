@@ -58,7 +58,11 @@ class CsvTable:
         first, *rest = rows
         self._cells.learn([cell for row in rest or rows for cell in row])
         comment = self._comment_before(len(first))
-        self.has_header = header if header is not None else is_header(first, rest, self.path, self._cells)
+        numeric = all(self._cells.number(cell) is not None or self._cells.is_missing(cell) for cell in first)
+        if comment and numeric and header is None:
+            self.has_header = False
+        else:
+            self.has_header = header if header is not None else is_header(first, rest, self.path, self._cells)
         self._first_row = 0
         if not self.has_header and comment and header is None:
             self.names, self.header = comment, "names from the comment before the first row"
@@ -89,7 +93,7 @@ class CsvTable:
         next((line for line in lines if line.strip()), None)
         text = self._source.last_comment.lstrip("# ").rstrip("\n")
         names = [name.strip() for name in (text.split() if self.delimiter == " " else text.split(self.delimiter))]
-        return names if len(names) == width and len(set(names)) == width and all(names) else []
+        return names if len(names) == width and len(set(names)) == width and all(names[1:]) else []
 
     def load(self, indices: Sequence[int]) -> Loaded:
         """Columns by their place.
