@@ -133,7 +133,12 @@ def test_the_table_of_commands_is_complete() -> None:
 
 
 def test_every_option_named_in_prose_exists() -> None:
-    known = {option for command in _cli().commands.values() for p in command.params for option in p.opts}
+    known = {
+        option
+        for command in _cli().commands.values()
+        for p in command.params
+        for option in (*p.opts, *p.secondary_opts)
+    }
     known |= {"--help", "--strict"}
     for path in DOCUMENTS:
         prose = FENCE.sub("", path.read_text(encoding="utf-8"))

@@ -19,6 +19,7 @@ from vae_edge_runtime.errors import VaeEdgeError
 from .adapters import Decode, Encode, recipe_for
 from .adapters.scale_form import ScaleForm
 from .config import ExportConfig
+from .doors import taken_in
 from .graphs.build import BuiltGraphs, build_graphs, filled_in
 from .rows import rows_to_look_at
 from .tracing.clean_graphs import trace_clean
@@ -81,7 +82,7 @@ class Inspection:
 
 def inspect_model(
     model: Any,
-    rows: NDArray[Any],
+    rows: Any,
     *,
     condition: NDArray[Any] | None = None,
     encode: Encode | None = None,
@@ -93,7 +94,7 @@ def inspect_model(
     """Recognise, adapt and trace a model; problems of the model are findings, not exceptions.
 
     Args:
-        rows: (n, *row_shape) raw rows, 3 or more; random ones do for a first look.
+        rows: (n, *row_shape) raw rows as in ``export``, 3 or more; random ones do for a first look.
         condition, encode, decode, scale_form, codebook, config: as in ``export``.
 
     Raises:
@@ -101,6 +102,7 @@ def inspect_model(
     """
     config, parameters = config or ExportConfig(), 0
     evidence: tuple[str, ...] = ()
+    rows, config, _ = taken_in(rows, config, "the rows")
     few_rows = rows_to_look_at(rows, condition, config)
     kind = type(model).__name__
     try:

@@ -26,6 +26,7 @@ from .checks.in_memory import in_memory
 from .checks.parity import Reference, run_backend
 from .checks.traps import trap_warnings
 from .config import ExportConfig, ExportReport
+from .doors import constant_said, taken_in
 from .graphs.build import BuiltGraphs, build_graphs, filled_in
 from .passes import finish_fp32
 from .rows import ExportRows, split_rows
@@ -42,15 +43,15 @@ def export(
     model: Any,
     path: str | os.PathLike[str],
     *,
-    calibration: Array,
+    calibration: Any,
     condition: Array | None = None,
-    example: Array | None = None,
+    example: Any = None,
     encode: Encode | None = None,
     decode: Decode | None = None,
     scale_form: ScaleForm | None = None,
     codebook: int | None = None,
     prior: PriorChoice = None,
-    evaluation: tuple[Array, ...] | None = None,
+    evaluation: tuple[Any, ...] | None = None,
     config: ExportConfig | None = None,
     force: bool = False,
     progress: Callable[[str], None] | None = None,
@@ -61,8 +62,9 @@ def export(
         model: a trained module, or what an adapter knows (a PyOD detector); it is copied, and left
             exactly as it is.
         path: of the ``.vaeb`` to write.
-        calibration: (n, *row_shape) uint8 or float32, raw normal rows the model was not
-            trained on. They set the threshold, so at least 1/rate - 1 of them.
+        calibration: (n, *row_shape) raw normal rows the model was not trained on. They set the threshold, so at
+            least 1/rate - 1 of them. An array or tensor of uint8, float32 or float64 (which is rounded, unless
+            float32 would lose a column), a data frame (its columns give the names), or an iterable of batches.
         condition: of a conditional model, one per calibration row: int64 labels (n,) or float32
             vectors (n, k). ``encode`` and ``decode`` then take it last.
         example: (k, *row_shape) raw rows to trace with; default: the first calibration rows.
@@ -95,6 +97,10 @@ def export(
 
     # Torch: the rows shared out, the model's halves proven, the graphs as modules.
     with timer("check data"):
+        calibration, config, said = taken_in(calibration, config, "calibration")
+        if evaluation is not None:
+            evaluation = (taken_in(evaluation[0], config, "evaluation rows")[0], *evaluation[1:])
+        example = None if example is None else taken_in(example, config, "example")[0]
         rows = split_rows(calibration, condition, evaluation, config)
     with timer("adapt"):
         built = build_graphs(recipe, rows, config, example=example, scale_form=scale_form, codebook=codebook)
@@ -129,8 +135,8 @@ def export(
             exporters=exporters.values(),
         )
         write_atomic(target, [bundle.data], check=read_back)
-    evidence = (*built.vae.evidence, *brought_along, *_traced_by_legacy(exporters))
-    return _report(target, bundle, variants, evidence, timer.seconds)
+    evidence = (*built.vae.evidence, *brought_along, *said, *_traced_by_legacy(exporters))
+    return _report(target, bundle, variants, evidence, constant_said(calibration, config), timer.seconds)
 
 
 def _codes(backend: Backend, built: BuiltGraphs, rows: ExportRows) -> Array:
@@ -150,11 +156,13 @@ def _report(
     bundle: PackedBundle,
     variants: Mapping[str, FinishedVariant],
     evidence: tuple[str, ...],
+    about_rows: tuple[str, ...],
     seconds: dict[str, float],
 ) -> ExportReport:
     default_head, default_variant = bundle.manifest.score.heads[0], next(iter(variants))
     warnings = [warning for variant in variants.values() for warning in variant.warnings]
     warnings += trap_warnings(variants[default_variant].variant.traps, default_head)
+    warnings += about_rows
     return ExportReport(
         path=path,
         size_bytes=len(bundle.data),

@@ -86,9 +86,9 @@ def drawn_to_hold_out(n: int) -> NDArray[np.bool_]:
     Not every fifth: of windows that follow a cycle of five it would take one phase out of the calibration.
     """
     drawn = np.argsort(philox_words(n, seed=0, stream=3), kind="stable")[: n // HELD_OUT_EVERY]
-    found = np.zeros(n, dtype=bool)
-    found[drawn] = True
-    return found
+    held_out = np.zeros(n, dtype=bool)
+    held_out[drawn] = True
+    return held_out
 
 
 def rows_to_look_at(x: NDArray[Any], condition: NDArray[Any] | None, config: ExportConfig) -> ExportRows:

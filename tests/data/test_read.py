@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vae_edge.data import read
+from vae_edge.data import TableOptions, read
 from vae_edge_runtime import DataError
 
 TABLE = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -156,7 +156,7 @@ def test_other_dtypes_are_refused(tmp_path: Path, dtype: str) -> None:
 
 def test_csv_with_and_without_a_header(tmp_path: Path) -> None:
     named = read(csv(tmp_path / "n.csv", "a,b,c\n0,1,2\n3,4,5\n"))
-    bare = read(csv(tmp_path / "b.csv", "0,1,2\n3,4,5\n\n"))
+    bare = read(csv(tmp_path / "b.csv", "0,1,2\n3,4,5\n\n"), table=TableOptions(header=False))
     assert named.names == ("a", "b", "c")
     assert bare.names == ("column0", "column1", "column2")
     np.testing.assert_array_equal(named.x, TABLE[:2])

@@ -209,7 +209,8 @@ def test_labelled_rows_give_an_auroc_equal_to_torchs(tmp_path: Path, rows: np.nd
     ("change", "error", "said"),
     [
         ({"calibration": np.zeros((10, 6), np.float32)}, CalibrationError, "at least 99 .* pass at least 124"),
-        ({"calibration": np.zeros((300, 6))}, InputError, "float64"),
+        ({"calibration": np.zeros((300, 6), np.int64)}, InputError, "int64"),
+        ({"calibration": np.arange(1800.0).reshape(300, 6) / 1e3 + 1.7e9}, InputError, "column 0: float32 keeps 1 "),
         ({"calibration": np.full((300, 6), np.nan, np.float32)}, InputError, "row 0"),
         ({"calibration": [[0.0] * 6]}, InputError, "list"),
         ({"example": np.zeros((2, 5), np.float32)}, InputError, "example"),

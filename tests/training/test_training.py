@@ -185,7 +185,8 @@ def test_no_file_of_a_run_is_a_pickle(rows: np.ndarray, tmp_path: Path) -> None:
     ("change", "x", "error", "said"),
     [
         ({}, np.zeros((50, 5), np.float32), InputError, r"\(5,\)"),
-        ({}, np.zeros((50, 6)), InputError, "float64"),
+        ({}, np.arange(300.0).reshape(50, 6) / 1e3 + 1.7e9, InputError, "float32 keeps 1 different values of 50 rows"),
+        ({}, np.zeros((50, 6), np.float32), InputError, "one value only in column 0,column 1"),
         ({}, np.full((50, 6), np.nan, np.float32), InputError, "row 0"),
         ({}, np.zeros((2, 6), np.float32), InputError, "too few"),
         ({}, np.zeros((0, 6), np.float32), InputError, "too few"),
@@ -195,7 +196,7 @@ def test_no_file_of_a_run_is_a_pickle(rows: np.ndarray, tmp_path: Path) -> None:
             InputError,
             r"\[0, 1\]",
         ),
-        ({"learning_rate": 1e30}, np.ones((300, 6), np.float32), DataError, "lower the learning rate"),
+        ({"learning_rate": 1e30}, np.eye(300, 6, dtype=np.float32), DataError, "lower the learning rate"),
     ],
 )
 def test_rows_that_cannot_be_trained_on_are_refused(

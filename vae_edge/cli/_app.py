@@ -19,6 +19,7 @@ from . import (
     _console,
     _help,
     _options,
+    _rows,
     bench,
     build,
     compare,
@@ -85,20 +86,25 @@ def _root(
 
 
 def _with_loudness(run: Callable[..., None]) -> Callable[..., None]:
-    """The command with ``-v`` and ``-q``, which all have."""
+    """The command with ``-v`` and ``-q``, which all have, and the options of tables where it reads them."""
+    own = inspect.signature(run, eval_str=True)
+    of_tables = _options.TABLE if "columns" in own.parameters else {}
 
     @functools.wraps(run)
     def command(*, verbose: bool, quiet: bool, **options: Any) -> None:
         if verbose and quiet:
             raise OptionError("--verbose and --quiet contradict each other: pass one")
         _console.loudness.set(_console.VERBOSE if verbose else _console.QUIET if quiet else _console.NORMAL)
+        _rows.begin(**{name: options.pop(name, default) for name, (_, default) in of_tables.items()})
         start = time.perf_counter()
         _console.detail(f"vae-edge {__version__}, Python {platform.python_version()}, numpy {np.__version__}")
         run(**options)
         _console.detail(f"{time.perf_counter() - start:.2f} s")
 
-    own = inspect.signature(run, eval_str=True)
     added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in of_tables.items()
+    ] + [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
         for name, kind in (("verbose", _options.Verbose), ("quiet", _options.Quiet))
     ]

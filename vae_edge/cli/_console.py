@@ -16,6 +16,8 @@ from vae_edge_runtime.stdio import DOCUMENT_VERSION, write
 QUIET, NORMAL, VERBOSE = range(3)
 loudness = ContextVar("loudness", default=NORMAL)
 """Of what goes to stderr, for the command that runs."""
+documents: ContextVar[dict[str, Any]] = ContextVar("documents", default={})  # noqa: B039 (read only)
+"""What every JSON document of the command that runs holds beside its own: ``data``, what its readers took."""
 
 
 def say(text: str, *, end: str = "\n") -> None:
@@ -56,7 +58,7 @@ def print_json(command: str, document: dict[str, Any]) -> None:
 
 def json_text(command: str, document: dict[str, Any]) -> str:
     """The JSON document of a command; NaN and infinity, which JSON lacks, become null."""
-    plain = _finite({"schema_version": DOCUMENT_VERSION, "command": command, **document})
+    plain = _finite({"schema_version": DOCUMENT_VERSION, "command": command, **document, **documents.get()})
     return json.dumps(plain, allow_nan=False, default=str)
 
 

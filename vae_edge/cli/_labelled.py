@@ -59,11 +59,11 @@ def read_labelled(
     source = path if labels is None else labels
     column = "y" if label_column is None and labels is not None and source.suffix.lower() == ".npz" else label_column
     if labels is None and label_column is None:
-        found = rows.labels
+        marks = rows.labels
     else:
-        values = files.read_values(source, column)
+        values = files.read_values(source, column, _rows.table_options())
         cut = _rows.window_length(spec, path, window)
         if cut is not None:
             values = files.of_windows(values, len(rows), cut, stride or 1, str(source))
-        found = files.to_labels(values, len(rows), str(source))
-    return rows, None if found is None else check_labels(found, len(rows))
+        marks = files.to_labels(values, len(rows), str(source))
+    return rows, None if marks is None else check_labels(marks, len(rows))

@@ -13,7 +13,8 @@ from vae_edge_runtime.format.stream_rules import AlarmSpec
 
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .vaeb file.", show_default=False)]
 Source = Annotated[
-    Path, typer.Argument(metavar="PATH", help="Folder of images, .npy, .npz, .csv or .parquet.", show_default=False)
+    Path,
+    typer.Argument(metavar="PATH", help="Pictures, .npy, .npz, .csv, .tsv, .jsonl or .parquet.", show_default=False),
 ]
 Device = Annotated[str, typer.Option(help=f"That device, or an error: {help_text()}.")]
 Variant = Annotated[str, typer.Option(help="auto, or a precision in the bundle.")]
@@ -35,6 +36,52 @@ Columns = Annotated[
     str | None,
     typer.Option(help="Columns of a table, comma separated; default: those of the model.", show_default=False),
 ]
+TABLE: dict[str, tuple[object, object]] = {
+    "drop_columns": (
+        Annotated[str | None, typer.Option(help="Columns to leave out, comma separated.", show_default=False)],
+        None,
+    ),
+    "header": (
+        Annotated[
+            bool | None,
+            typer.Option("--header/--no-header", help="Line 1 holds names; default: found.", show_default=False),
+        ],
+        None,
+    ),
+    "delimiter": (
+        Annotated[
+            str | None,
+            typer.Option(help="Between cells: one character, tab or space; default: found.", show_default=False),
+        ],
+        None,
+    ),
+    "decimal": (
+        Annotated[str | None, typer.Option(help="Decimal mark, . or a comma; default: found.", show_default=False)],
+        None,
+    ),
+    "skip_lines": (Annotated[int, typer.Option(min=0, help="Lines before the table, such as a title.")], 0),
+    "subtract": (
+        Annotated[
+            list[str] | None,
+            typer.Option(
+                help="COLUMN=NUMBER, subtracted in float64 before rounding; the bundle keeps it.", show_default=False
+            ),
+        ],
+        None,
+    ),
+    "missing": (
+        Annotated[
+            str | None,
+            typer.Option(help="Words that stand for no value, comma separated, such as Bad.", show_default=False),
+        ],
+        None,
+    ),
+    "drop_missing": (
+        Annotated[bool, typer.Option("--drop-missing", help="Leave out rows or windows with a missing cell.")],
+        False,
+    ),
+}
+"""How a table is read, by name: annotation and default. Every command with ``columns`` has them (``_app``)."""
 ImageSize = Annotated[str | None, typer.Option(help="Resize images to HEIGHTxWIDTH, e.g. 64x64.", show_default=False)]
 ThresholdMethod = Annotated[
     str, typer.Option(help="conformal (a quantile), or tail (peaks over threshold, for rates below 1 in n).")

@@ -2,21 +2,82 @@
 
 from __future__ import annotations
 
+import csv
+from contextvars import ContextVar
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_edge.data import Dataset, read
-from vae_edge_runtime.errors import OptionError
+from vae_edge.data import Dataset, ReadReport, TableOptions, read
+from vae_edge.data.options import in_model_order
+from vae_edge.data.tables import SUFFIXES as TABLES
+from vae_edge_runtime.errors import DataError, OptionError
 from vae_edge_runtime.format.specs import InputSpec
 from vae_edge_runtime.scoring.inputs import check_rows
+from vae_edge_runtime.scoring.resolution import round_to_float32
+
+from . import _console
+
+_table: ContextVar[TableOptions] = ContextVar("table", default=TableOptions())  # noqa: B039 (frozen)
+_reports: ContextVar[list[ReadReport]] = ContextVar("reports")
+
+
+def begin(
+    *,
+    drop_columns: str | None = None,
+    header: bool | None = None,
+    delimiter: str | None = None,
+    decimal: str | None = None,
+    skip_lines: int = 0,
+    subtract: list[str] | None = None,
+    missing: str | None = None,
+    drop_missing: bool = False,
+) -> None:
+    """Keep what the command that starts says about its tables; it has read nothing yet.
+
+    Raises:
+        OptionError: a value is not valid.
+    """
+    options = TableOptions(
+        drop=split_columns(drop_columns) or (),
+        header=header,
+        delimiter=delimiter,
+        decimal=decimal,
+        skip_lines=skip_lines,
+        subtract=dict(_assignment(text) for text in subtract or ()),
+        missing=split_columns(missing) or (),
+        drop_missing=drop_missing,
+    )
+    _table.set(options)
+    _reports.set([])
+    _console.documents.set({})
+
+
+def table_options() -> TableOptions:
+    """What the command that runs says about its tables."""
+    return _table.get()
+
+
+def _assignment(text: str) -> tuple[str, float]:
+    name, equals, value = text.rpartition("=")
+    try:
+        return name.strip(), float(value if equals else "")
+    except ValueError:
+        raise OptionError(f"subtract is {text!r}; write COLUMN=NUMBER, such as time_s=1700000000") from None
 
 
 def split_columns(columns: str | None) -> tuple[str, ...] | None:
-    """``a,b`` to (a, b)."""
-    return None if columns is None else tuple(name.strip() for name in columns.split(","))
+    """``a,"b,c"`` to (a, "b,c"), as a CSV file writes such names."""
+    if columns is None:
+        return None
+    try:
+        (names,) = csv.reader([columns], skipinitialspace=True, strict=True)
+    except (csv.Error, ValueError) as error:
+        raise OptionError(f"{columns!r} is no list of columns: {error}") from None
+    return tuple(name.strip() for name in names)
 
 
 def image_size(text: str | None) -> tuple[int, int] | None:
@@ -33,6 +94,22 @@ def image_size(text: str | None) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
+def read_said(path: Path, **options: Any) -> Dataset:
+    """``read`` with the table options of the command; what was taken and left out goes to stderr and into its JSON.
+
+    Raises:
+        DataError, MissingDependency: as ``read``.
+    """
+    rows = read(path, table=table_options(), **options)
+    if rows.report is not None:
+        for line in rows.report.lines():
+            _console.note(line)
+        reports = _reports.get([])
+        reports.append(rows.report)
+        _console.documents.set({"data": [report.to_dict() for report in reports]})
+    return rows
+
+
 def read_for(
     spec: InputSpec,
     path: Path,
@@ -44,22 +121,65 @@ def read_for(
 ) -> Dataset:
     """Read a file as rows of the shape, dtype and layout a bundle takes.
 
-    Axes are moved where the file says what they are (images); values are never cast.
+    Columns of a table are found by the names in the bundle. Axes are moved where the file says what they are
+    (pictures), and grey pictures become colour for a model of colour pictures.
 
     Raises:
-        DataError: the file cannot be read. InputError: its rows do not fit the model.
+        DataError: the file cannot be read, or its rows do not fit the model.
     """
-    names = split_columns(columns)
-    is_table = path.suffix.lower() in (".csv", ".parquet")
-    if is_table and names is None and spec.names:
-        names = spec.names
+    is_table = path.suffix.lower() in TABLES
     if is_table and spec.layout == "time_features" and window is None:
         window = spec.shape[0]
-    found = read(path, window=window, stride=stride, columns=names, image_shape=image_size(size))
-    x = to_layout(found.x, found.layout, spec.layout)
+    names = in_model_order(split_columns(columns), spec.names)
+    dataset = read_said(
+        path,
+        window=window,
+        stride=stride,
+        columns=names,
+        image_shape=image_size(size),
+        features=spec.names if is_table else (),
+    )
+    x = dataset.x if dataset.x.dtype != np.float64 else round_to_float32(dataset.x)
+    if dataset.layout == "nhwc":
+        x = _pictures_for(spec, x, path)
     if x.shape[1:] != spec.shape or str(x.dtype) != spec.dtype:
-        check_rows(np.empty((len(x), *x.shape[1:]), x.dtype)[:0], shape=spec.shape, dtype=spec.dtype, what=str(path))
-    return Dataset(x, spec.layout, found.names, found.row_ids, found.labels, found.condition)
+        # No row is passed on, so that the check costs nothing; its message is about shape and dtype.
+        check_rows(np.broadcast_to(np.zeros((), x.dtype), x.shape), shape=spec.shape, dtype=spec.dtype, what=str(path))
+    return replace(dataset, x=x, layout=spec.layout)
+
+
+def _pictures_for(spec: InputSpec, x: NDArray[Any], path: Path) -> NDArray[Any]:
+    """Pictures (n, height, width, channels) uint8 in the layout of a model, or an error that says what it takes."""
+    n, height, width, channels = x.shape
+    colours = "grey" if channels == 1 else "colour"
+    have = f"{path}: {n:,} pictures of {width}x{height} pixels (width x height), {colours}"
+    if spec.layout not in ("nchw", "nhwc"):
+        if x.shape[1:] == spec.shape and spec.dtype == "uint8":
+            return x
+        raise DataError(
+            f"{have}. The model takes rows of shape {list(spec.shape)}, and the bundle does not say which axis holds "
+            "the channels: export it again with --layout nchw (in Python layout='nchw'), or nhwc"
+        )
+    turned = to_layout(x, "nhwc", spec.layout)
+    if spec.dtype != "uint8":
+        raise DataError(
+            f"{have}, uint8. The model takes {spec.dtype} rows with values from {spec.low:g} to {spec.high:g}: save "
+            "the rows as it was trained on them as one .npy, or export it with uint8 rows and --scale 255"
+        )
+    wanted_channels = spec.shape[0] if spec.layout == "nchw" else spec.shape[2]
+    wanted = spec.shape[1:] if spec.layout == "nchw" else spec.shape[:2]
+    if (height, width) != wanted:
+        raise DataError(
+            f"{have}. The model takes {wanted[1]}x{wanted[0]}: resize them with --image-size {wanted[0]}x{wanted[1]} "
+            "(height x width), if that is how it was trained"
+        )
+    if channels == 1 < wanted_channels == 3:
+        _console.note("  grey pictures became colour, as the model takes colour: all three channels are the same")
+        return np.repeat(turned, 3, axis=1 if spec.layout == "nchw" else 3)
+    if channels != wanted_channels:
+        kind = {1: "grey pictures", 3: "colour pictures"}.get(wanted_channels, f"{wanted_channels} channels")
+        raise DataError(f"{have}. The model takes {kind}: convert them as it was trained")
+    return turned
 
 
 def to_layout(x: NDArray[Any], have: str, want: str) -> NDArray[Any]:
@@ -73,5 +193,5 @@ def to_layout(x: NDArray[Any], have: str, want: str) -> NDArray[Any]:
 
 def window_length(spec: InputSpec, path: Path, window: int | None) -> int | None:
     """Rows per window where the file is cut into windows; None where its rows are rows."""
-    is_table = path.suffix.lower() in (".csv", ".parquet")
+    is_table = path.suffix.lower() in TABLES
     return spec.shape[0] if window is None and is_table and spec.layout == "time_features" else window

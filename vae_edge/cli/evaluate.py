@@ -153,13 +153,13 @@ def _truth(
     source = path if labels is None else labels
     if source.is_dir():
         raise DataError(f"{source} is a folder: give --labels FILE, or --normal with its sub-folder of normal images")
-    if labels is None and source.suffix.lower() in (".npy", ".csv", ".parquet") and label_column is None:
+    if labels is None and source.suffix.lower() != ".npz" and label_column is None:
         raise DataError(f"{source} does not say which rows are anomalies: give --labels FILE or --label-column")
     if label_column is None and source.suffix.lower() == ".npz":
         label_column = "y"
 
     def per_row(column: str | None) -> NDArray[Any]:
-        values = files.read_values(source, column)
+        values = files.read_values(source, column, _rows.table_options())
         return values if window is None else files.of_windows(values, len(rows), window, stride, str(source))
 
     found = files.to_labels(per_row(label_column), len(rows), str(source))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from numpy.typing import NDArray
 
 from vae_edge.data import Dataset, read
+from vae_edge.data.options import in_model_order, split_lessened
 from vae_edge_runtime.errors import DataError, OptionError, ParityFailed, VerdictFailed
 from vae_edge_runtime.files import refuse_existing
 from vae_edge_runtime.format.heads import HEADS
@@ -20,7 +22,7 @@ from vae_edge_runtime.format.stream_rules import AlarmSpec
 from . import _console, _help, _options, _rows, _source, _tables
 
 if TYPE_CHECKING:
-    from vae_edge_export import ExportReport
+    from vae_edge_export import ExportConfig, ExportReport
 
 NAME = "export"
 EXAMPLE = "vae-edge export run --calibration good_parts/ --name pump --licence MIT -o pump.vaeb"
@@ -31,6 +33,7 @@ PANELS: _help.Panels = {
         "trust_pickle", "encode", "decode", "scale_form", "codebook", "prior", "likelihood", "variance", "logits",
     ),
     "Rows": ("offset", "scale", "layout", "label_column", "columns", "window", "stride", "image_size"),
+    "How a table is read": tuple(_options.TABLE),
     "Scoring": ("heads", "top_share", "draws", "map_sigma", "false_positive_rate", "threshold_method"),
     "Alarms": ("alarm", "clear_after", "clear_rate", "cool_down", "stuck_rows", "period_s"),
     "Variants": ("gate", "output_dtype"),
@@ -136,8 +139,8 @@ def run(
         layout=layout,
     )  # fmt: skip
     reader: dict[str, Any] = {"window": window, "stride": stride, "image_shape": _rows.image_size(image_size)}
-    names = _rows.split_columns(columns) or options.get("names") or None
-    rows, condition, options = rows_and_layout(calibration, reader, names, options)
+    reader["columns"] = in_model_order(_rows.split_columns(columns), options.get("names", ()))
+    rows, condition, options = rows_and_layout(calibration, reader, options, own_offset=offset is not None)
     every_anomaly = AlarmSpec(1, 1, 1, false_positive_rate, 0) if 0 < false_positive_rate < 1 else None
     config = ExportConfig(
         name=name or output.stem,
@@ -162,7 +165,7 @@ def run(
     )
     labelled = None
     if evaluation is not None:
-        labelled = _labelled(evaluation, reader, names, label_column, config.layout)
+        labelled = _labelled(evaluation, reader, label_column, config)
     try:
         with _console.progress("exporting", _STAGES) as step:
             report = export(
@@ -231,30 +234,39 @@ def _verdict_line(v: Verdict, *, err: bool = False) -> None:
 
 
 def rows_and_layout(
-    path: Path, reader: dict[str, Any], names: tuple[str, ...] | None, options: dict[str, Any]
+    path: Path, reader: dict[str, Any], options: dict[str, Any], *, own_offset: bool
 ) -> tuple[NDArray[Any], NDArray[Any] | None, dict[str, Any]]:
-    """Calibration rows, their conditions, and the options completed with what the file says of its axes and columns."""
-    dataset = _read(path, reader, names)
+    """Calibration rows, their conditions, and the options completed with what the file says of its axes and columns.
+
+    Args:
+        path: of the rows.
+        reader: how they are read.
+        options: of ``ExportConfig``.
+        own_offset: the offset is the user's, in the units of the file: what ``--subtract`` takes off is taken off it.
+    """
+    dataset = _read(path, reader, options.get("names", ()))
     layout = options.get("layout") or dataset.layout
     x = np.ascontiguousarray(_rows.to_layout(dataset.x, dataset.layout, layout))
-    return x, dataset.condition, options | {"layout": layout, "names": tuple(options.get("names") or dataset.names)}
+    names = tuple(options.get("names") or dataset.names)
+    minus = np.array([(split_lessened(name) or ("", 0.0))[1] for name in names])
+    if own_offset and minus.any():
+        scale = np.broadcast_to(options.get("scale", 1.0), minus.shape)
+        options = options | {"offset": tuple((options["offset"] - minus).tolist()), "scale": tuple(scale.tolist())}
+    return x, dataset.condition, options | {"layout": layout, "names": names}
 
 
 def _labelled(
-    path: Path, reader: dict[str, Any], names: tuple[str, ...] | None, label_column: str | None, layout: str
+    path: Path, reader: dict[str, Any], label_column: str | None, config: ExportConfig
 ) -> tuple[NDArray[Any], ...]:
-    dataset = _read(path, reader, names, label_column)
+    dataset = _read(path, reader, config.names, label_column)
     if dataset.labels is None:
         raise DataError(f"{path} holds no labels: an .npz with x and y, or a table with --label-column")
-    rows = np.ascontiguousarray(_rows.to_layout(dataset.x, dataset.layout, layout))
+    rows = np.ascontiguousarray(_rows.to_layout(dataset.x, dataset.layout, config.layout))
     return (rows, dataset.labels) if dataset.condition is None else (rows, dataset.labels, dataset.condition)
 
 
-def _read(
-    path: Path, reader: dict[str, Any], names: tuple[str, ...] | None, label_column: str | None = None
-) -> Dataset:
-    is_table = path.suffix.lower() in (".csv", ".parquet")
-    return read(path, columns=names if is_table else None, label_column=label_column, **reader)
+def _read(path: Path, reader: dict[str, Any], names: Sequence[str], label_column: str | None = None) -> Dataset:
+    return _rows.read_said(path, label_column=label_column, features=tuple(names), **reader)
 
 
 def _prior(text: str | None) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from vae_edge.data.options import in_model_order
 from vae_edge_runtime.errors import OptionError
 
 from . import _console, _options, _rows, _source
@@ -63,8 +64,8 @@ def run(
     condition = None
     if calibration is not None:
         reader: dict[str, Any] = {"window": window, "stride": stride, "image_shape": _rows.image_size(image_size)}
-        names = _rows.split_columns(columns) or options.get("names") or None
-        rows, condition, options = rows_and_layout(calibration, reader, names, options)
+        reader["columns"] = in_model_order(_rows.split_columns(columns), options.get("names", ()))
+        rows, condition, options = rows_and_layout(calibration, reader, options, own_offset=offset is not None)
         rows, condition = rows[:_ROWS], None if condition is None else condition[:_ROWS]
     else:
         rows = np.random.default_rng(0).random((_ROWS, *_shape(shape or ""))).astype(np.float32)

@@ -11,6 +11,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from vae_edge.data.report import printable
 from vae_edge_runtime import VAE, Scores, Status, load
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError, StorageError
@@ -67,7 +68,7 @@ def run(
         pictures: set[str] = set()
         with _console.progress("scoring", sum(len(rows) for _, rows in sources)) as step:
             for path, rows in sources:
-                prefix = f"{path}:" if len(paths) > 1 else ""
+                prefix = f"{printable(path)}:" if len(paths) > 1 else ""
                 for start in range(0, len(rows), _ROWS_AT_ONCE):
                     part = slice(start, start + _ROWS_AT_ONCE)
                     condition = None if rows.condition is None else rows.condition[part]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from vae_edge.data import Dataset, read
+from vae_edge.data import Dataset
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.format.specs import Layout
@@ -33,7 +33,8 @@ _LOSSES: dict[str, dict[str, Any]] = {
 def run(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="conv (images), mlp (tables) or sequence (windows).")],
     data: Annotated[
-        Path, typer.Option(help="Folder of images, .npy, .npz, .csv or .parquet: normal rows.", show_default=False)
+        Path,
+        typer.Option(help="Normal rows: pictures, .npy, .npz, .csv, .tsv, .jsonl or .parquet.", show_default=False),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.", show_default=False)],
     epochs: Annotated[int, typer.Option(min=1)] = 30,
@@ -77,7 +78,7 @@ def run(
     from vae_edge.training import TrainConfig, train
     from vae_edge_export.rows import model_shape
 
-    rows = read(
+    rows = _rows.read_said(
         data,
         window=window,
         stride=stride,

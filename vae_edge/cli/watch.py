@@ -104,6 +104,8 @@ def run(
             time_column=time_column,
             columns=_options.split_names(columns),
             size=_rows.image_size(image_size),
+            table=_rows.table_options(),
+            note=_console.note,
         )
         if stale is not None and not opened.may_pause:
             raise OptionError(

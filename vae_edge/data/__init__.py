@@ -1,6 +1,8 @@
-"""Data files to rows: images in folders, .npy, .npz, CSV and Parquet."""
+"""Data files to rows: pictures in folders, .npy, .npz, CSV, JSON Lines and Parquet."""
 
 from .dataset import Dataset
+from .options import TableOptions
 from .read import read
+from .report import ReadReport
 
-__all__ = ["Dataset", "read"]
+__all__ = ["Dataset", "ReadReport", "TableOptions", "read"]

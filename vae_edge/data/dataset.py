@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_edge_runtime.errors import DataError
+from vae_edge_runtime.scoring.resolution import columns_of, lost_columns, round_to_float32
+
+from .report import ReadReport
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,13 +19,15 @@ class Dataset:
     """What a reader gives.
 
     Attributes:
-        x: (n, *row_shape) uint8 or float32; may be memory-mapped.
+        x: (n, *row_shape) uint8 or float32, may be memory-mapped; float64 where float32 would lose a column, so
+            that ``train`` and ``export`` can name it.
         layout: what the axes are, as in ``ExportConfig``; ``any`` where the file does not say.
         names: of the features, where the file names them.
         row_ids: one per row: a file name, a row number, or the first and last row of a window.
         labels: (n,) bool, True for anomalies; None without a label column, file or folder.
         condition: one per row, for a conditional model: int64 labels or float32 vectors; None
             where the file holds none.
+        report: what was taken and left out.
     """
 
     x: NDArray[Any]
@@ -31,30 +36,30 @@ class Dataset:
     row_ids: tuple[str, ...]
     labels: NDArray[np.bool_] | None = None
     condition: NDArray[Any] | None = None
+    report: ReadReport | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
 
 def as_rows(x: NDArray[Any], where: str) -> NDArray[Any]:
-    """uint8 and float32 as they are, float64 rounded to float32; anything else is refused.
+    """uint8 and float32 as they are, float64 rounded to float32 unless that loses a column; anything else is refused.
 
     Raises:
-        DataError: another dtype, or fewer than two axes.
+        DataError: another dtype or byte order, or fewer than two axes.
     """
+    if not isinstance(x, np.ndarray):  # numpy gives a member of an archive that is no array as bytes
+        raise DataError(f"{where} is no numpy array")
     if x.ndim < 2:
         raise DataError(f"{where} has shape {x.shape}; rows need at least two axes (n, features)")
+    if x.dtype.kind == "f" and not x.dtype.isnative:
+        x = x.astype(x.dtype.newbyteorder("="))
     if x.dtype == np.float64:
-        return to_float32(x)
+        columns = columns_of(x, {2: "features", 3: "time_features"}.get(x.ndim, "any"))
+        return x if columns is not None and lost_columns(columns) else round_to_float32(x)
     if x.dtype not in (np.uint8, np.float32):
         raise DataError(f"{where} is {x.dtype}; save it as uint8, float32 or float64")
     return x
-
-
-def to_float32(x: NDArray[Any]) -> NDArray[np.float32]:
-    """Round float64; what float32 cannot hold becomes infinity, which scoring marks as non-finite."""
-    with np.errstate(over="ignore"):
-        return x.astype(np.float32)
 
 
 def as_labels(y: NDArray[Any], n: int, where: str) -> NDArray[np.bool_]:

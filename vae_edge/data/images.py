@@ -1,7 +1,12 @@
-"""Images in folders, as uint8 NHWC."""
+"""Pictures in folders, as uint8 NHWC; the rules for their modes are a table in ``docs/data.md``."""
 
 from __future__ import annotations
 
+import functools
+import importlib
+import warnings
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,59 +17,215 @@ from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError
 
 from .dataset import Dataset
+from .files import check_regular, first_bytes, refuse_other_kind
+from .folders import SUFFIXES, list_pictures
+from .limits import LIMITS, check_limit
+from .png import is_complete
+from .report import ReadReport, printable
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
+FORMATS = ("PNG", "JPEG", "MPO", "BMP", "TIFF", "WEBP", "PPM")
+"""What Pillow may open. Without this list it starts Ghostscript for a PostScript file that is called g.png."""
+_GREY = frozenset(("1", "L"))
+_ALPHA = {"LA": "L", "PA": "RGB", "RGBA": "RGB", "La": "L", "RGBa": "RGB"}
+"""Modes with transparency, and the mode that is left where every pixel is opaque."""
+_COLOUR = frozenset(("RGB", "P", "YCbCr"))
+_MOST_FRAMES_FORMATS = ("MPO",)
+"""An MPO is a JPEG with smaller previews behind it; the first picture is the photograph."""
+_ORIENTATION = 0x0112
 
 
-def read_images(folder: Path, shape: tuple[int, int] | None) -> Dataset:
-    """All images below a folder, sorted by name: x (n, height, width, 1 or 3) uint8.
+def read_images(path: Path, shape: tuple[int, int] | None) -> Dataset:
+    """All pictures below a folder, sorted by name, or one picture: x (n, height, width, 1 or 3) uint8.
 
     Grey files stay grey where all are; one colour file makes all colour. Nothing is resized
     unless ``shape`` (height, width) says so.
 
     Raises:
-        DataError: no image, a damaged one, one of more than 8 bits, or images of different sizes.
+        DataError: no picture, a damaged one, one whose mode has no rule, or pictures of different sizes.
         MissingDependency: Pillow is not installed.
     """
     require("PIL", extra="images", why="reading images")
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not files:
-        raise DataError(f"{folder} holds no image ({', '.join(sorted(SUFFIXES))})")
-    rows: list[NDArray[Any]] = []
-    for file in files:
-        rows.append(read_image(file, shape))
-        if rows[-1].shape[:2] != rows[0].shape[:2]:
-            raise DataError(
-                f"{files[0]} is {rows[0].shape[1]}x{rows[0].shape[0]}, "
-                f"{file} is {rows[-1].shape[1]}x{rows[-1].shape[0]}: "
-                "give a size to resize to, or cut them to one size"
-            )
-    if any(row.shape[2] == 3 for row in rows):
-        rows = [np.broadcast_to(row, (*row.shape[:2], 3)) for row in rows]
-    return Dataset(np.stack(rows), "nhwc", (), tuple(f.relative_to(folder).as_posix() for f in files))
+    left_out: tuple[tuple[str, str], ...] = ()
+    if path.is_dir():
+        listing = list_pictures(path)
+        files, left_out = list(listing.pictures), listing.left_out()
+        ids = tuple(_name(file.relative_to(path)) for file in files)
+        if not files:
+            said = "".join(f"; {what}: {why}" for what, why in left_out)
+            raise DataError(f"{path} holds no image ({', '.join(sorted(SUFFIXES))}){said}")
+    else:
+        files, ids = [path], (_name(Path(path.name)),)
+    if shape is None and len(files) > 1:
+        _check_sizes(files)
+    x: NDArray[Any] = np.empty((0,), np.uint8)
+    turned = 0
+    for i, file in enumerate(files):
+        pixels, was_turned = _open(file, shape)
+        turned += was_turned
+        if i == 0:
+            check_limit("bytes of numbers in memory", len(files) * pixels.size, path)
+            x = np.empty((len(files), *pixels.shape), np.uint8)
+        elif pixels.shape[2] > x.shape[3]:
+            check_limit("bytes of numbers in memory", 3 * x.size, path)
+            x = np.repeat(x, 3, axis=3)
+        x[i] = pixels
+    height, width, channels = x.shape[1:]
+    notes = [f"{width}x{height} pixels (width x height), {'grey' if channels == 1 else 'colour'}"]
+    if shape is not None:
+        notes.append("resized as --image-size says, bilinear")
+    if turned:
+        notes.append(f"{turned} pictures were turned upright as their EXIF orientation says")
+    report = ReadReport(printable(path), "pictures", len(x), rows_left_out=left_out, notes=tuple(notes))
+    return Dataset(x, "nhwc", (), ids, report=report)
 
 
 def read_image(file: Path, shape: tuple[int, int] | None) -> NDArray[np.uint8]:
     """One image, (height, width, 1 or 3) uint8, resized where ``shape`` (height, width) says so.
 
     Raises:
-        DataError: it is damaged, or has more than 8 bits.
+        DataError: it is damaged, too large, or its mode has no rule.
     """
+    return _open(file, shape)[0]
+
+
+def _open(file: Path, shape: tuple[int, int] | None) -> tuple[NDArray[np.uint8], bool]:
+    """The pixels, and whether they were turned upright."""
+    from PIL import Image, ImageOps
+
+    with _opened(file) as image:
+        _check_mode(file, image)
+        try:
+            image.load()
+            if image.format == "PNG" and not is_complete(file):
+                raise DataError(f"{file} is not a readable image: it ends before its last pixel")
+            turned = image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+            upright = ImageOps.exif_transpose(image) if turned else image
+            mode = upright.mode
+            if mode in _ALPHA or "transparency" in upright.info:
+                upright = _without_alpha(file, upright)
+                mode = upright.mode
+            picture = upright.convert("L" if mode in _GREY else "RGB")
+        except DataError:
+            raise
+        except _damages() as error:
+            raise DataError(f"{file} is not a readable image: {error}") from error
+        if shape is not None:
+            picture = picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+        pixels = np.asarray(picture)
+    return pixels if pixels.ndim == 3 else pixels[:, :, None], turned
+
+
+def _opened(file: Path) -> Any:
+    """A Pillow image of a format in ``FORMATS``, of which only the header was read.
+
+    Raises:
+        DataError: it is another kind of file, damaged, or has too many pixels.
+    """
+    from PIL import Image
+
+    known = [name for name in FORMATS if name in _registered()]
+    check_regular(file)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower, and an error
+            image = Image.open(file, formats=known)
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"{file} has more than {LIMITS['pixels of a picture'].most:,} pixels, which are not read: {error}"
+        ) from error
+    except _damages() as error:
+        refuse_other_kind(file, _without_pictures(first_bytes(file, 64)), "readable image")
+        raise DataError(f"{file} is not a readable image: {error}") from error
+    try:
+        check_limit("pixels of a picture", image.size[0] * image.size[1], file)
+    except DataError:
+        image.close()
+        raise
+    return image
+
+
+@functools.cache
+def _registered() -> frozenset[str]:
+    """The formats of ours that this Pillow can open; WebP is an option of its build."""
+    from PIL import Image
+
+    for name in ("Bmp", "Jpeg", "Mpo", "Png", "Ppm", "Tiff", "WebP"):
+        importlib.import_module(f"PIL.{name}ImagePlugin")
+    return frozenset(Image.OPEN)
+
+
+def _without_pictures(head: bytes) -> bytes:
+    return b"" if head.startswith((b"\x89PNG", b"\xff\xd8\xff")) else head
+
+
+def _damages() -> tuple[type[Exception], ...]:
+    """What Pillow lets through for damaged files."""
+    import struct
+    import zlib
+
     from PIL import Image, UnidentifiedImageError
 
-    try:
-        with Image.open(file) as image:
-            if image.mode[:1] in ("I", "F"):
-                raise DataError(
-                    f"{file} has more than 8 bits per pixel (mode {image.mode}), which would be cut to 255: "
-                    "save such images as one .npy array of float32"
-                )
-            picture = image.convert("L" if image.mode in ("L", "1", "LA") else "RGB")
-    except DataError:
-        raise
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{file} is not a readable image: {error}") from error
-    if shape is not None:
-        picture = picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
-    pixels = np.asarray(picture)
-    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+    of_python = (OSError, ValueError, SyntaxError, TypeError, LookupError, EOFError, OverflowError, MemoryError)
+    return (*of_python, AttributeError, struct.error, zlib.error, UnidentifiedImageError, Image.DecompressionBombError)
+
+
+def _check_mode(file: Path, image: Any) -> None:
+    """Refuse what 8 bits of grey or colour cannot hold; Pillow cuts 16-bit colour to 8 bits without a word."""
+    raw = " ".join(str(part) for tile in image.tile for part in tile[3:])
+    if image.mode[:1] in ("I", "F") or ";16" in raw or _bits(image) > 8:
+        raise DataError(
+            f"{file} has more than 8 bits per pixel and channel (mode {image.mode}), which would be cut to 255: "
+            "save such images as one .npy array of float32"
+        )
+    if image.mode not in _GREY | _COLOUR | set(_ALPHA):
+        raise DataError(f"{file} has the colours {image.mode}, for which there is no rule here: save it as RGB or grey")
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format not in _MOST_FRAMES_FORMATS:
+        raise DataError(f"{file} holds {frames} pictures: save each as a file of its own")
+
+
+def _bits(image: Any) -> int:
+    """Bits per channel where the decoder does not say so: of a TIFF, or a PPM by its largest value."""
+    if image.format == "TIFF":
+        bits = image.tag_v2.get(258, (8,))
+        return int(max(bits) if isinstance(bits, tuple) else bits)
+    arguments = image.tile[0][3] if image.format == "PPM" and image.tile else ()
+    return int(arguments[1]).bit_length() if isinstance(arguments, tuple) and len(arguments) > 1 else 8
+
+
+def _without_alpha(file: Path, image: Any) -> Any:
+    mode = _ALPHA.get(image.mode, "L" if image.mode in _GREY else "RGB")
+    alpha = np.asarray(image.convert("RGBA"))[:, :, 3]
+    if (alpha < 255).any():
+        raise DataError(
+            f"{file} has transparent pixels, whose colour depends on the background: paint it onto one first"
+        )
+    return image.convert("RGB" if image.mode == "P" else mode)
+
+
+def _check_sizes(files: Sequence[Path]) -> None:
+    """Compare the sizes in the headers, so that a folder is refused before its pixels are read.
+
+    Raises:
+        DataError: there are several; the message names the commonest.
+    """
+    sizes = []
+    for file in files:
+        with _opened(file) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) in range(5, 9)
+            sizes.append(image.size[::-1] if turned else image.size)
+    counts = Counter(sizes)
+    if len(counts) == 1:
+        return
+    (width, height), most = counts.most_common(1)[0]
+    other = next(i for i, size in enumerate(sizes) if size != (width, height))
+    same = files[sizes.index((width, height))]
+    raise DataError(
+        f"{len(files)} pictures have {len(counts)} sizes. {most} of them, such as {same}, are {width}x{height} "
+        f"(width x height); {files[other]} is {sizes[other][0]}x{sizes[other][1]}. Resize all with --image-size "
+        f"{height}x{width} (height x width), or cut them to one size"
+    )
+
+
+def _name(path: Path) -> str:
+    return printable(path.as_posix())

@@ -1,8 +1,10 @@
-"""CSV files of numbers."""
+"""CSV files of numbers, whatever program wrote them."""
 
 from __future__ import annotations
 
 import csv
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,56 +13,190 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime.errors import DataError
 
+from .cells import Cells
+from .header import count_unit_lines, find_delimiter, is_header, reader
+from .limits import check_limit
+from .options import TableOptions
+from .report import some
+from .table import Loaded, Trouble
+from .text import Lines, encoding_of
+
+_HEAD_LINES = 50
+_CELLS_AT_ONCE = 1 << 20
+
 
 class CsvTable:
-    """A CSV file with or without a header; without one the columns are column0, column1, ..."""
+    """A table as text; without a header the columns are called column0, column1, ..."""
 
-    def __init__(self, path: Path) -> None:
-        try:
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                reader = csv.reader(file, strict=True)
-                lines = [(reader.line_num, cells) for cells in reader if cells]
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"{path} cannot be read as CSV: {error}") from error
-        if not lines:
-            raise DataError(f"{path} is empty")
-        first = lines[0][1]
-        has_header = any(_number(cell) is None for cell in first)
-        self._path = path
-        self.names = first if has_header else [f"column{i}" for i in range(len(first))]
-        self._lines = lines[1:] if has_header else lines
-        if not self._lines:
-            raise DataError(f"{path} holds a header and no rows")
-        for line, cells in self._lines:
-            if len(cells) != len(first):
-                raise DataError(f"{path} line {line} has {len(cells)} cells, the first has {len(first)}")
+    kind = "csv"
 
-    def numbers(self, name: str) -> NDArray[Any]:
-        """One column, (n,) float64; an empty cell is NaN.
+    def __init__(self, path: Path, options: TableOptions) -> None:
+        """Read the first lines, and find out what the table looks like.
 
         Raises:
-            DataError: a cell is no number.
+            DataError: it is no table, or may be read in two ways; the message names the option that decides.
         """
-        index = self.names.index(name)
-        numbers = np.empty(len(self._lines), dtype=np.float64)
-        for row, (line, cells) in enumerate(self._lines):
-            number = _number(cells[index])
-            if number is None:
-                raise DataError(
-                    f"{self._path} line {line}, column {name!r} holds {cells[index]!r:.40}, which is no number: "
-                    f"name the numeric columns of {', '.join(self.names)}"
-                )
-            numbers[row] = number
-        return numbers
+        self.path, self._skip = path, options.skip_lines
+        self._encoding, note = encoding_of(path, "CSV")
+        self.notes: list[str] = [note] if note else []
+        self._cells = Cells(str(path), options.decimal, options.missing)
+        head = list(itertools.islice((line for line in self._lines() if line.strip()), _HEAD_LINES))
+        self._separator_line = bool(head) and head[0][:4].lower() == "sep=" and len(head[0].strip()) == 5
+        if self._separator_line:
+            self.delimiter = options.delimiter or head[0][4]
+            head = head[1:]
+        else:
+            self.delimiter = options.delimiter or find_delimiter(head, options.decimal)
+        if not head:
+            raise DataError(f"{path} is empty")
+        rows = [row for _, row in itertools.islice(self._rows(), _HEAD_LINES)]
+        self._find_names(rows, options.header)
+        self.index_columns: dict[str, str] = {}
+        check_limit("columns", len(self.names), path)
 
+    def _find_names(self, rows: list[list[str]], header: bool | None) -> None:
+        first, *rest = rows
+        self._cells.learn([cell for row in rest or rows for cell in row])
+        comment = self._comment_before(len(first))
+        numeric = all(self._cells.number(cell) is not None or self._cells.is_missing(cell) for cell in first)
+        if comment and numeric and header is None:
+            self.has_header = False
+        else:
+            self.has_header = header if header is not None else is_header(first, rest, self.path, self._cells)
+        self._first_row = 0
+        if not self.has_header and comment and header is None:
+            self.names, self.header = comment, "names from the comment before the first row"
+            self.has_header = True
+        elif self.has_header:
+            self.names, self.header, self._first_row = [cell.strip() for cell in first], "names from the first line", 1
+            if not rest:
+                raise DataError(f"{self.path} holds a header and no rows")
+            self._fit_names(rest[0])
+            units = count_unit_lines(rest, self._cells)
+            self._first_row += units
+            for row in rest[:units]:
+                self.notes.append(f"left out a line without numbers after the header, such as units: {some(row, 6)}")
+        else:
+            self.names, self.header = [f"column{i}" for i in range(len(first))], "no header"
 
-def _number(cell: str) -> float | None:
-    # float() also takes 1_000 and digits of other scripts, which no other reader of the file would.
-    if not cell.strip():
-        return np.nan
-    if "_" in cell or not cell.isascii():
-        return None
-    try:
-        return float(cell)
-    except ValueError:
-        return None
+    def _fit_names(self, row: Sequence[str]) -> None:
+        """A header may lack the name of the first column (an index), and either may end with empty cells."""
+        more = len(row) - len(self.names)
+        if more == 1 and row[-1].strip():
+            self.names.insert(0, "")
+        elif more < 0 and not any(self.names[more:]):
+            del self.names[more:]
+
+    def _comment_before(self, width: int) -> list[str]:
+        """Names that numpy and others write behind ``#`` before the first row."""
+        lines = self._lines()
+        next((line for line in lines if line.strip()), None)
+        text = self._source.last_comment.lstrip("# ").rstrip("\n")
+        names = [name.strip() for name in (text.split() if self.delimiter == " " else text.split(self.delimiter))]
+        return names if len(names) == width and len(set(names)) == width and all(names[1:]) else []
+
+    def load(self, indices: Sequence[int]) -> Loaded:
+        """Columns by their place.
+
+        Raises:
+            DataError: a line has another number of cells, or the table is above a limit.
+        """
+        width = len(self.names)
+        troubles: dict[int, Trouble] = {}
+        booleans: set[int] = set()
+        blocks: list[NDArray[Any]] = []
+        count = empty_at_end = 0
+        rows = self._body()
+        while block := list(itertools.islice(rows, max(1, _CELLS_AT_ONCE // width))):
+            for _, row in block:
+                empty_at_end = 0 if row[0].strip() or any(map(str.strip, row)) else empty_at_end + 1
+            count += len(block)
+            check_limit("rows", count, self.path)
+            check_limit("bytes of numbers in memory", 8 * count * len(indices), self.path)
+            columns = list(zip(*(row for _, row in block), strict=True))
+            self._cells.learn([cell for i in indices for cell in columns[i]] if self._cells.decimal is None else ())
+            values = np.full((len(block), len(indices)), np.nan)
+            for place, i in enumerate(indices):
+                if i in troubles:
+                    continue
+                values[:, place], bad, words = self._cells.column(columns[i])
+                if words:
+                    booleans.add(place)
+                if bad is not None:
+                    troubles[i] = Trouble(columns[i][bad], f"line {block[bad][0]}")
+            blocks.append(values)
+        x = np.concatenate(blocks) if blocks else np.empty((0, len(indices)))
+        return self._loaded(x, indices, troubles, booleans, empty_at_end if width > 1 else 0)
+
+    def _loaded(
+        self, x: NDArray[Any], indices: Sequence[int], troubles: dict[int, Trouble], booleans: set[int], empty: int
+    ) -> Loaded:
+        for place in sorted(booleans):
+            i = indices[place]
+            known = x[:, place][~np.isnan(x[:, place])]
+            if i not in troubles and not np.isin(known, (0, 1)).all():
+                troubles[i] = Trouble("true or false beside other numbers", "")
+        notes = list(self.notes)
+        names = [self.names[indices[place]] for place in sorted(booleans) if indices[place] not in troubles]
+        if names:
+            notes.append(f"true is 1 and false is 0 in {some(names)}")
+        if self._cells.decimal == ",":
+            notes.append("the decimal mark is a comma")
+        if self._cells.thousands:
+            notes.append("thousands separators were taken out")
+        if self.delimiter != ",":
+            notes.append(f"the delimiter is {self.delimiter!r}")
+        if self._spare:
+            notes.append("empty cells after the last column were left out")
+        left = [(f"{empty} lines at the end", "every cell is empty")] if empty else []
+        if self._source.comments:
+            left.append((f"{self._source.comments} lines", "they begin with #"))
+        if self._empty_lines:
+            left.append((f"{self._empty_lines} lines", "they are empty"))
+        return Loaded(x[: len(x) - empty], troubles, tuple(notes), tuple(left))
+
+    def words(self, index: int) -> list[str]:
+        """One column as text, such as labels or classes."""
+        rows = [(row[index].strip(), any(map(str.strip, row))) for _, row in self._body()]
+        while rows and not rows[-1][1] and len(self.names) > 1:  # as ``load`` leaves out empty lines at the end
+            rows.pop()
+        return [cell for cell, _ in rows]
+
+    def _lines(self) -> Iterator[str]:
+        self._source = Lines(self.path, self._encoding, self._skip)
+        return iter(self._source)
+
+    def _rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Numbered lines of cells, from the header on."""
+        lines = self._lines()
+        if self._separator_line:
+            next(lines)
+        self._empty_lines = 0
+        try:
+            for row in reader(lines, self.delimiter):
+                if row and (len(row) > 1 or row[0].strip() or len(getattr(self, "names", ())) == 1):
+                    yield self._source.number, row
+                else:
+                    self._empty_lines += 1
+        except csv.Error as error:
+            raise DataError(f"{self.path} line {self._source.number} cannot be read as CSV: {error}") from error
+
+    def _body(self) -> Iterator[tuple[int, list[str]]]:
+        """The rows after the header, each as wide as the table."""
+        width, self._spare = len(self.names), False
+        for line, row in itertools.islice(self._rows(), self._first_row, None):
+            if len(row) > width and not any(map(str.strip, row[width:])):
+                del row[width:]
+                self._spare = True
+            if len(row) != width:
+                raise DataError(self._ragged(line, row))
+            yield line, row
+
+    def _ragged(self, line: int, row: Sequence[str]) -> str:
+        width = len(self.names)
+        text = f"{self.path} has lines of different lengths: line {line} has {len(row)} cells, the first has {width}"
+        if self.delimiter == "," and len(row) == 2 * width and width > 1:
+            return f"{text}: twice as many, as with decimal commas between commas; save it with ; or tab as delimiter"
+        if not self._first_row or line <= _HEAD_LINES:
+            return f"{text}: if lines stand before the table, leave them out with --skip-lines"
+        return text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +13,112 @@ from numpy.typing import NDArray
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError
 
+from .files import check_regular, first_bytes, refuse_other_kind
+from .limits import check_limit
+from .options import TableOptions
+from .table import Loaded, Trouble
+
 
 class ParquetTable:
     """A Parquet file; its columns of other types than numbers may be there, but not be used."""
 
-    def __init__(self, path: Path) -> None:
-        self._arrow = require("pyarrow", extra="parquet", why="reading Parquet")
-        parquet = require("pyarrow.parquet", extra="parquet", why="reading Parquet")
-        try:
-            self._table = parquet.read_table(path)
-            self.names: list[str] = self._table.column_names
-        except (OSError, ValueError, self._arrow.ArrowException) as error:
-            raise DataError(f"{path} cannot be read as Parquet: {error}") from error
-        if self._table.num_rows == 0:
-            raise DataError(f"{path} holds no rows")
-        self._path = path
+    kind = "parquet"
+    has_header = True
+    header = "names from the file"
 
-    def numbers(self, name: str) -> NDArray[Any]:
-        """One column, (n,) float64; null is NaN.
+    def __init__(self, path: Path, options: TableOptions) -> None:
+        """Read the schema.
 
         Raises:
-            DataError: the column holds no numbers.
+            DataError: it is damaged, empty, or above a limit. MissingDependency: pyarrow is not installed.
         """
-        column, types = self._table.column(name), self._arrow.types
-        kind = column.type
-        if not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
-            raise DataError(
-                f"{self._path} column {name!r} is {kind}: name the numeric columns of {', '.join(self.names)}"
-            )
+        check_regular(path)
+        head = first_bytes(path, 16)
+        if not head.startswith(b"PAR1"):
+            refuse_other_kind(path, head, "Parquet file")
+        self._arrow = require("pyarrow", extra="parquet", why="reading Parquet")
+        self._parquet = require("pyarrow.parquet", extra="parquet", why="reading Parquet")
+        self.path = path
+        try:
+            with self._parquet.ParquetFile(path) as file:
+                schema, self._rows = file.schema_arrow, file.metadata.num_rows
+        except (OSError, ValueError, self._arrow.ArrowException) as error:
+            raise DataError(f"{path} cannot be read as Parquet: {error}") from error
+        self.names = list(schema.names)
+        check_limit("rows", self._rows, path)
+        check_limit("columns", len(self.names), path)
+        if self._rows == 0:
+            raise DataError(f"{path} holds no rows")
+        self._schema = schema
+        self.index_columns = _index_of_pandas(schema.metadata, self.names)
+
+    def load(self, indices: Sequence[int]) -> Loaded:
+        """Columns by their place.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        check_limit("bytes of numbers in memory", 8 * self._rows * len(indices), self.path)
+        x = np.full((self._rows, len(indices)), np.nan)
+        troubles: dict[int, Trouble] = {}
+        notes: list[str] = []
+        readable = []
+        for place, i in enumerate(indices):
+            kind = self._schema.field(i).type
+            if self._is_numeric(kind):
+                readable.append((place, i))
+            else:
+                time = any(word in str(kind) for word in ("timestamp", "date", "time"))
+                troubles[i] = Trouble(f"{kind}{', a time' if time else ''}", "")
+        for (place, _), column in zip(readable, self._columns([i for _, i in readable]), strict=True):
+            x[:, place] = self._numbers(column)
+        if exact := [self.names[i] for _, i in readable if self._is_decimal(self._schema.field(i).type)]:
+            notes.append(f"decimal numbers became float64 in {', '.join(exact[:6])}")
+        return Loaded(x, troubles, tuple(notes))
+
+    def words(self, index: int) -> list[str]:
+        """One column as text."""
+        (column,) = self._columns([index])
+        return ["" if value is None else str(value) for value in column.to_pylist()]
+
+    def _columns(self, indices: Sequence[int]) -> list[Any]:
+        if not indices:
+            return []
+        names = [self.names[i] for i in indices]
+        try:
+            # pre_buffer=False keeps the memory at one column's pages.
+            with self._parquet.ParquetFile(self.path) as file:
+                table = file.read(columns=names)
+        except (OSError, ValueError, self._arrow.ArrowException) as error:
+            raise DataError(f"{self.path} cannot be read as Parquet: {error}") from error
+        return [table.column(name) for name in names]
+
+    def _is_decimal(self, kind: Any) -> bool:
+        return bool(self._arrow.types.is_decimal(kind))
+
+    def _is_numeric(self, kind: Any) -> bool:
+        types = self._arrow.types
+        if types.is_dictionary(kind):
+            kind = kind.value_type
+        return bool(
+            types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind)
+        )
+
+    def _numbers(self, column: Any) -> NDArray[Any]:
+        types = self._arrow.types
+        if types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        if types.is_boolean(column.type):
+            column = column.cast(self._arrow.int8())
         # safe=False: an integer above 2^53 is rounded, as every float64 reader does.
         return np.asarray(column.cast(self._arrow.float64(), safe=False).to_numpy(), dtype=np.float64)
+
+
+def _index_of_pandas(metadata: Any, names: Sequence[str]) -> dict[str, str]:
+    """Columns that pandas wrote as the index of its frame."""
+    try:
+        listed = json.loads((metadata or {})[b"pandas"])["index_columns"]
+    except (KeyError, ValueError, TypeError):
+        return {}
+    # An index that counts is a dictionary, and has no column.
+    return {name: "the index of a pandas frame" for name in listed if isinstance(name, str) and name in names}

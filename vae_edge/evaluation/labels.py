@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -13,18 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_edge.data.dataset import as_labels
+from vae_edge.data.options import TableOptions
+from vae_edge.data.tables import open_table
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError
 
-SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
+SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".jsonl", ".parquet")
 
 
-def read_values(path: Path, name: str | None) -> NDArray[Any]:
+def read_values(path: Path, name: str | None, table: TableOptions | None = None) -> NDArray[Any]:
     """One array of an .npy or .npz file, or one column of a .csv or .parquet table: numbers or words.
 
     Args:
         path: the file.
         name: key or column; None where the file holds one only.
+        table: how a table is written.
 
     Raises:
         DataError: absent, damaged, pickled, or there is no such key or column.
@@ -32,8 +34,9 @@ def read_values(path: Path, name: str | None) -> NDArray[Any]:
     """
     if not path.is_file():
         raise DataError(f"{path} is no file; labels are read from {', '.join(SUFFIXES)}")
-    readers = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv, ".parquet": _read_parquet}
-    reader = readers.get(path.suffix.lower())
+    if path.suffix.lower() in (".csv", ".tsv", ".jsonl"):
+        return _read_table(path, name, table or TableOptions())
+    reader = {".npy": _read_npy, ".npz": _read_npz, ".parquet": _read_parquet}.get(path.suffix.lower())
     if reader is None:
         raise DataError(f"{path} ends with none of {', '.join(SUFFIXES)}")
     return reader(path, name)
@@ -111,21 +114,14 @@ def _read_npz(path: Path, name: str | None) -> NDArray[Any]:
         raise DataError(f"{path} cannot be read as a numpy file: {error}") from error
 
 
-def _read_csv(path: Path, name: str | None) -> NDArray[Any]:
-    """One column as words: a header is the first line that holds ``name``, or one that is no number."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [cells for cells in csv.reader(file, strict=True) if cells]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as CSV: {error}") from error
-    if not rows:
-        raise DataError(f"{path} is empty")
-    first = rows[0]
-    index = first.index(_choose(path, first, name))
-    body = rows[1:] if name is not None or not _is_number(first[index]) else rows
-    if any(len(cells) != len(first) for cells in rows):
-        raise DataError(f"{path} has lines of different lengths")
-    return np.array([cells[index].strip() for cells in body], dtype=np.str_)
+def _read_table(path: Path, name: str | None, options: TableOptions) -> NDArray[Any]:
+    """One column as words, of a table that is read as its rows are."""
+    table = open_table(path, options)
+    chosen = _choose(path, table.names, name)
+    words = table.words(table.names.index(chosen))
+    if not words:
+        raise DataError(f"{path} holds no rows")
+    return np.array(words, dtype=np.str_)
 
 
 def _read_parquet(path: Path, name: str | None) -> NDArray[Any]:
@@ -149,11 +145,3 @@ def _choose(path: Path, names: Sequence[str], name: str | None) -> str:
         wrong = "holds several" if name is None else f"has no {name!r}"
         raise DataError(f"{path} {wrong}: name one of {', '.join(names) or 'nothing'}")
     return name
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from vae_edge.models import build
 from vae_edge_export.config import ExportConfig
+from vae_edge_export.doors import raw_rows, refuse_constant
 from vae_edge_export.graphs.modules import DataUnits
 from vae_edge_export.rows import check_finite, check_raw_rows, check_unit_interval, model_shape
 from vae_edge_runtime.errors import DataError, InputError, OptionError
@@ -33,7 +34,7 @@ _MAX_GRADIENT_NORM = 100.0
 
 def train(
     config: TrainConfig,
-    x: NDArray[Any],
+    x: Any,
     *,
     out: str | Path,
     resume: bool = False,
@@ -49,14 +50,15 @@ def train(
 
     Args:
         config: see ``TrainConfig``.
-        x: (n, *row_shape) uint8 or float32 raw rows, normal ones for anomaly detection.
+        x: (n, *row_shape) raw rows, normal ones for anomaly detection: an array or tensor of uint8, float32 or
+            float64, a data frame, or an iterable of batches.
         out: the run folder; made if absent.
         resume: go on from the folder's checkpoint; rows and config must be the same but for ``epochs``.
         force: start over in a folder that holds a run.
         progress: called after every epoch.
 
     Raises:
-        InputError: rows do not fit the config, or hold NaN.
+        InputError: rows do not fit the config, hold NaN, or one value only in a column.
         OptionError: the folder holds a run and neither ``resume`` nor ``force`` is given, or both are.
         DataError: nothing to resume, or the loss became NaN or infinite.
         StorageError: the folder cannot be written to.
@@ -68,9 +70,11 @@ def train(
         raise OptionError(
             f"{folder} holds a run; pass resume=True (--resume) or force=True (--force), or another folder"
         )
+    x = raw_rows(x, layout=config.layout, names=config.names, what="training data").x
     _check_rows(config, x)
     training, validation = _split(len(x), config)
     config, rows = _model_rows(config, x)
+    refuse_constant(x, config.layout, config.names)
     digest = _digest(x)
     with _deterministic(config.seed):
         model = build(config.model)
@@ -104,9 +108,11 @@ def train(
 def _check_rows(config: TrainConfig, x: NDArray[Any]) -> None:
     check_raw_rows(x, "training data")
     check_finite(x, "training")
-    found, wanted = x.shape[1:], config.model.input_shape
-    if len(found) != len(wanted) or model_shape(found, config.layout) != wanted:
-        raise InputError(f"a row has shape {found} in layout '{config.layout}'; in model layout it must be {wanted}")
+    row_shape, wanted = x.shape[1:], config.model.input_shape
+    if len(row_shape) != len(wanted) or model_shape(row_shape, config.layout) != wanted:
+        raise InputError(
+            f"a row has shape {row_shape} in layout '{config.layout}'; in model layout it must be {wanted}"
+        )
 
 
 def _model_rows(config: TrainConfig, x: NDArray[Any]) -> tuple[TrainConfig, Tensor]:

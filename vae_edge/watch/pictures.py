@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_edge.data.images import SUFFIXES, read_image
+from vae_edge.data.folders import SUFFIXES, list_pictures
+from vae_edge.data.images import read_image
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.format.specs import InputSpec
@@ -75,9 +76,7 @@ class PictureFolder:
         """Names of all images in the folder, and those not done yet with their size and time of change."""
         names: set[str] = set()
         stamps: set[_Stamp] = set()
-        for path in self._folder.rglob("*"):
-            if path.suffix.lower() not in SUFFIXES:
-                continue
+        for path in list_pictures(self._folder).pictures:
             name = path.relative_to(self._folder).as_posix()
             names.add(name)
             if name in done:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,6 +12,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from vae_edge.data.files import check_regular
+from vae_edge.data.options import TableOptions, in_model_order, split_lessened
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError, OptionError
 from vae_edge_runtime.format.specs import InputSpec
@@ -23,6 +25,7 @@ from .times import Times
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 _PARQUET_ROWS = 1 << 14
+_CSV = (".csv", ".tsv")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ def open_source(
     time_column: str | None = None,
     columns: tuple[str, ...] = (),
     size: tuple[int, int] | None = None,
+    table: TableOptions | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Source:
     """A source by its name: ``-``, a .csv, .jsonl, .parquet or video file, a folder of images, ``camera:0``.
 
@@ -57,6 +62,8 @@ def open_source(
         time_column: of a table; of JSON objects the key, default ``time``.
         columns: of a table or of JSON objects, in the order of the model's features; default: its names.
         size: (height, width) to resize images to.
+        table: how a table is written; columns are those of the model.
+        note: is told which columns of a table are left out.
 
     Raises:
         DataError: it is not there, or cannot be what the model takes. OptionError: it cannot be followed.
@@ -74,18 +81,58 @@ def open_source(
     if path.is_dir():
         require("PIL", extra="images", why="reading images")
         return Source(PictureFolder(path, spec, size, follow=follow), live=False, may_pause=follow)
-    if follow and suffix not in (".csv", ".jsonl"):
+    if follow and suffix not in (*_CSV, ".jsonl"):
         raise OptionError(f"{name} cannot be followed: --follow is for .csv, .jsonl and folders of images")
     if suffix in VIDEO_SUFFIXES:
         return Source(Video(path, spec, size), live=False, may_pause=False)
+    if name != "-":
+        check_regular(path)
     if spec.layout not in ("features", "time_features"):
         raise DataError(f"{name} holds rows of numbers; the model takes rows of layout {spec.layout}")
-    names, count = columns or spec.names, spec.shape[-1]
+    table = table or TableOptions()
+    if table.subtract or table.drop_missing:
+        raise OptionError("a stream decides about every row, and the bundle says what is subtracted: leave out "
+                          "--subtract and --drop-missing")  # fmt: skip
+    lessened = [split_lessened(feature) or (feature, 0.0) for feature in spec.names]
+    names = in_model_order(columns, [name for name, _ in lessened]) if columns else tuple(n for n, _ in lessened)
+    source = _of_numbers(name, names or (), spec.shape[-1], follow, time_column, table, note)
+    minus = np.array([value for _, value in lessened])
+    return replace(source, rows=Lessened(source.rows, minus)) if minus.any() else source
+
+
+class Lessened:
+    """Rows of a source minus what the names of a model's features say, in float64."""
+
+    def __init__(self, rows: Iterable[Rows | None], minus: NDArray[np.float64]) -> None:
+        """``minus``: one number per feature."""
+        self._rows, self._minus = rows, minus
+
+    def close(self) -> None:
+        """Close the source, where it can be closed."""
+        if close := getattr(self._rows, "close", None):
+            close()
+
+    def __iter__(self) -> Iterator[Rows | None]:
+        for rows in self._rows:
+            yield None if rows is None else replace(rows, values=rows.values - self._minus)
+
+
+def _of_numbers(
+    name: str,
+    names: tuple[str, ...],
+    count: int,
+    follow: bool,
+    time_column: str | None,
+    table: TableOptions,
+    note: Callable[[str], None] | None,
+) -> Source:
+    path = Path(name)
+    suffix = path.suffix.lower()
     parser: Parser
     if name == "-" or suffix == ".jsonl":
         parser = JsonLines("stdin" if name == "-" else name, names=names, count=count, time_column=time_column)
-    elif suffix == ".csv":
-        parser = CsvLines(name, names=names, count=count, time_column=time_column)
+    elif suffix in _CSV:
+        parser = CsvLines(name, names=names, count=count, time_column=time_column, table=table, note=note)
     elif suffix == ".parquet":
         return Source(_parquet(path, names, count, time_column), live=False, may_pause=False)
     else:

@@ -7,13 +7,18 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vae_edge.data.cells import Cells
+from vae_edge.data.header import find_delimiter, reader
+from vae_edge.data.options import TableOptions
+from vae_edge.data.report import some
+from vae_edge.data.text import is_comment
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.stream import Rows
 
@@ -38,10 +43,21 @@ class Parser(Protocol):
 
 
 class CsvLines:
-    """Lines of a CSV file, with a header or without."""
+    """Lines of a CSV file, with a header or without; delimiter and decimal mark are found as ``read`` finds them."""
 
-    def __init__(self, where: str, *, names: Sequence[str], count: int, time_column: str | None) -> None:
+    def __init__(
+        self,
+        where: str,
+        *,
+        names: Sequence[str],
+        count: int,
+        time_column: str | None,
+        table: TableOptions | None = None,
+        note: Callable[[str], None] | None = None,
+    ) -> None:
+        """``note`` is told which columns are left out."""
         self._where, self._names, self._count, self._time_column = where, names, count, time_column
+        self._table, self._note = table or TableOptions(), note
         self._columns: Columns | None = None
         self._times = Times(where)
 
@@ -53,8 +69,12 @@ class CsvLines:
         """Parse lines; the first of a file may be its header."""
         if self._columns is not None and (rows := self._columns.plain_rows(lines, self._times)) is not None:
             return rows
+        if self._columns is None:
+            lines = ["" if first + i <= self._table.skip_lines else line for i, line in enumerate(lines)]
+        lines = ["" if is_comment(line) else line for line in lines]
+        delimiter = self._columns.delimiter if self._columns else self._delimiter(lines)
         try:
-            cells = [(first + i, row) for i, row in enumerate(csv.reader(lines, strict=True))]
+            cells = [(first + i, row) for i, row in enumerate(reader(lines, delimiter))]
         except csv.Error as error:
             raise DataError(f"{self._where}, after line {first}: {error}") from error
         if len(cells) != len(lines):
@@ -64,14 +84,35 @@ class CsvLines:
         cells = [(number, row) for number, row in cells if row]
         if self._columns is None and cells:
             header = cells[0][1]
-            if any(_is_word(cell) for cell in header):
+            if self._is_header(header):
                 cells = cells[1:]
             else:
                 header = self._unnamed(header)
             self._columns = Columns.of_header(
-                header, self._where, names=self._names, count=self._count, time_column=self._time_column
+                header,
+                self._where,
+                names=self._names,
+                count=self._count,
+                time_column=self._time_column,
+                delimiter=delimiter,
+                cells=Cells(self._where, self._table.decimal, self._table.missing),
+                drop=self._table.drop,
             )
+            if self._columns.others and self._note is not None:
+                self._note(f"{self._where}: left out {some(self._columns.others)}: no feature of the model")
         return self._columns.rows(cells, self._times) if self._columns is not None and cells else None
+
+    def _delimiter(self, lines: list[str]) -> str:
+        return self._table.delimiter or find_delimiter([line for line in lines if line.strip()][:50], None)
+
+    def _is_header(self, cells: list[str]) -> bool:
+        if self._table.header is not None:
+            return self._table.header
+        plain = {cell.strip() for cell in cells}
+        if self._names and plain.issuperset(self._names):
+            return True
+        known = Cells(self._where, self._table.decimal, self._table.missing)
+        return any(known.number(cell.strip()) is None and not known.is_missing(cell) for cell in cells)
 
     def _unnamed(self, cells: list[str]) -> list[str]:
         if self._time_column is not None:
@@ -96,10 +137,10 @@ class JsonLines:
 
     def __call__(self, first: int, lines: list[str]) -> Rows | None:
         """Parse lines; empty ones are passed over."""
-        found = [self._row(first + i, line) for i, line in enumerate(lines) if line.strip()]
-        if not found:
+        parsed = [self._row(first + i, line) for i, line in enumerate(lines) if line.strip()]
+        if not parsed:
             return None
-        cells, moments = [row for row, _ in found], [moment for _, moment in found]
+        cells, moments = [row for row, _ in parsed], [moment for _, moment in parsed]
         missing = np.array([[cell is None for cell in row] for row in cells])
         values = np.array([[_as_float(cell) for cell in row] for row in cells])
         time: NDArray[np.float64] | None = None
@@ -228,7 +269,13 @@ def _open(path: Path) -> BinaryIO:
 def _parsed(parse: Parser, where: str, number: int, raw: bytes) -> tuple[int, bytes, Rows | None]:
     """Parse the whole lines of ``raw``: (number of the next line, what is left of the last, rows)."""
     end = raw.rfind(b"\n") + 1
+    if b"\0" in raw:
+        raise DataError(
+            f"{where}, after line {number}, holds zero bytes: a stream is text in UTF-8, such as UTF-16 is not"
+        )
     if not end:
+        if number == 1 and raw.count(b"\r") > 1:
+            raise DataError(f"{where} ends its lines with CR alone: write LF, or use vae-edge score, which reads both")
         if len(raw) > _LONGEST_LINE:
             raise DataError(f"{where} line {number} is longer than {_LONGEST_LINE:,} bytes: it is no text of rows")
         return number, raw, None
@@ -238,11 +285,3 @@ def _parsed(parse: Parser, where: str, number: int, raw: bytes) -> tuple[int, by
         raise DataError(f"{where}, after line {number}, is no UTF-8 text: {error.reason}") from error
     lines = [line.rstrip("\r") for line in text.split("\n")[:-1]]
     return number + len(lines), raw[end:], parse(number, lines)
-
-
-def _is_word(cell: str) -> bool:
-    try:
-        float(cell or "nan")
-    except ValueError:
-        return True
-    return False

@@ -1,0 +1,124 @@
+"""Files that are not what their name says, or have no end: one typed error each, in linear time and bounded memory."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vae_edge.data import read
+from vae_edge.data.limits import LIMITS
+from vae_edge_runtime import DataError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"PK\x03\x04rest", r"Excel workbook \(.xlsx\): save the sheet as CSV"),
+        (b"\xd0\xcf\x11\xe0rest", r"Excel workbook \(.xls\)"),
+        (gzip.compress(b"a,b\n1,2\n"), "gzip: unpack it"),
+        (b"PAR1rest", "Parquet file: let its name end with .parquet"),
+        (b"\x93NUMPYrest", "numpy array"),
+        (b"\x89HDF\r\n", "HDF5"),
+        (b"SQLite format 3\0", "SQLite"),
+        (b"\n <!DOCTYPE html><table>", "web page"),
+        (b"%PDF-1.4", "PDF"),
+        (b"a\0b,1\n2,3", "zero bytes"),
+        (bytes(1 << 16), "zero bytes"),
+        (b"\x81\x8d\x8f,b\n1,2\n", "neither UTF-8 nor Windows-1252"),
+        (b'a,b\n"1,2\n', "cannot be read as CSV"),
+        (b"\n\n \n", "is empty"),
+    ],
+)  # fmt: skip
+def test_other_content_under_the_name_of_a_csv_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        read(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.npy", "a.npz", "a.jsonl", "a.parquet", "a.png"])
+def test_pipes_and_devices_are_refused_and_never_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match="is a named pipe: name a regular file"):
+        read(tmp_path / name)
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(DataError, match="is a device"):
+        read(tmp_path / name)
+
+
+def test_a_name_that_is_no_utf8_is_read(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/n\xff.csv"))
+    path.write_text("a,b\n1,2\n2,5\n")
+    table = read(path)
+    assert table.report is not None
+    table.report.path.encode("utf-8")
+
+
+def test_a_line_without_end_is_refused_before_it_is_in_memory(tmp_path: Path) -> None:
+    with (tmp_path / "t.csv").open("wb") as file:
+        file.write(b"1" * ((1 << 24) + (1 << 20)))
+    with pytest.raises(DataError, match=r"line 1 has [\d,]+ bytes in a line, more than the 16,777,216"):
+        read(tmp_path / "t.csv")
+
+
+def test_columns_cost_linear_time(tmp_path: Path) -> None:
+    def seconds(columns: int) -> float:
+        row = ",".join("1.5" if i % 2 else "2" for i in range(columns))
+        header = ",".join(f"c{i}" for i in range(columns))
+        (tmp_path / "w.csv").write_text(f"{header}\n{row}\n{row}\n")
+        start = time.perf_counter()
+        table = read(tmp_path / "w.csv", features=[f"c{i}" for i in range(columns)])
+        assert table.x.shape == (2, columns)
+        return time.perf_counter() - start
+
+    seconds(100)
+    small = min(seconds(2000) for _ in range(3))
+    assert seconds(20_000) < 40 * small  # 100 times, were it quadratic
+
+
+def test_archives_that_hold_no_array_lie_or_explode_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "text.npz", "w") as archive:
+        archive.writestr("x", "hello")
+    np.savez(tmp_path / "good.npz", x=np.ones((2, 2), np.float32))
+    encrypted = bytearray((tmp_path / "good.npz").read_bytes())
+    encrypted[encrypted.find(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "encrypted.npz").write_bytes(encrypted)
+    lying = bytearray((tmp_path / "good.npz").read_bytes())
+    at = lying.find(b"(2, 2)")
+    lying[at : at + 6] = b"(9, 9)"
+    (tmp_path / "lying.npz").write_bytes(lying)
+    for name, said in (("text", "no numpy array"), ("encrypted", "encrypted"), ("lying", "cannot be read")):
+        with pytest.raises(DataError, match=said):
+            read(tmp_path / f"{name}.npz")
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w") as archive:
+        archive.writestr("x.npy", b"")
+    bomb = bytearray((tmp_path / "bomb.npz").read_bytes())
+    at = bomb.find(b"PK\x01\x02") + 24
+    bomb[at : at + 4] = b"\xf0\xff\xff\xff"
+    (tmp_path / "bomb.npz").write_bytes(bomb * 1)
+    with pytest.raises(DataError, match=r"bomb\.npz"):
+        read(tmp_path / "bomb.npz")
+
+
+def test_a_sparse_array_larger_than_memory_is_refused_before_a_page_is_touched(tmp_path: Path) -> None:
+    with (tmp_path / "a.npy").open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (78 << 30, 1)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + (78 << 30))
+    with pytest.raises(DataError, match=r"bytes of a mapped \.npy, more than the 68,719,476,736 that are read"):
+        read(tmp_path / "a.npy")
+
+
+def test_the_page_about_data_states_every_limit() -> None:
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    stated = dict(re.findall(r"^\| ([^|]+?) \| ([\d,]+) \|", page, flags=re.MULTILINE))
+    assert stated == {what: f"{limit.most:,}" for what, limit in LIMITS.items()}

@@ -1,0 +1,103 @@
+"""Tables in a stream are read by the rules of files, or refused with the option that decides."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from blocks import read
+
+from vae_edge.data import TableOptions
+from vae_edge.watch import open_source
+from vae_edge_runtime.errors import DataError, OptionError
+from vae_edge_runtime.format.specs import InputSpec
+from vae_edge_runtime.stream import Rows
+
+SPEC = InputSpec((2,), "float32", "features", -1.0, 1.0, ("a", "b"))
+CLOCK = InputSpec((2,), "float32", "features", -1.0, 1.0, ("t (minus 1700000000.0)", "b"))
+
+
+def rows(tmp_path: Path, text: str | bytes, spec: InputSpec = SPEC, name: str = "t.csv", **options: object) -> Rows:
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read(open_source(str(tmp_path / name), spec, **options).rows)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a;b\n1,5;2\n2,5;4\n",
+        "a\tb\n1.5\t2\n2.5\t4\n",
+        "# of a logger\na,b\n# 12:00\n1.5,2\n2.5,4\n",
+        ",b,a\n7,2,1.5\n8,4,2.5\n",
+        'a,b\n"1.5","2"\n"2.5","4"\n',
+    ],
+)
+def test_every_spelling_of_one_table_gives_the_same_rows(tmp_path: Path, text: str) -> None:
+    np.testing.assert_array_equal(rows(tmp_path, text).values, [[1.5, 2], [2.5, 4]])
+
+
+def test_the_same_rules_hold_line_by_line(tmp_path: Path) -> None:
+    from vae_edge.watch.text_files import CsvLines
+
+    parse = CsvLines("t", names=("a", "b"), count=2, time_column=None)
+    assert parse(1, ["a;b"]) is None
+    blocks = [parse(i, [line]) for i, line in enumerate(("1;2", "1,5;2", "NA;3", "12.345;1"), start=2)]
+    values = [block.values[0].tolist() for block in blocks if block is not None]
+    assert values[:2] == [[1, 2], [1.5, 2]]
+    assert blocks[2] is not None
+    assert blocks[2].missing is not None
+    assert blocks[2].missing.tolist() == [[True, False]]
+    assert values[3] == [12345, 1]  # after the proof that the comma is the decimal mark
+
+
+def test_columns_that_are_left_out_are_said_once(tmp_path: Path) -> None:
+    said: list[str] = []
+    rows(tmp_path, "id,a,b,note\n1,2,3,x\n2,3,4,y\n", note=said.append)
+    assert said == [f"{tmp_path / 't.csv'}: left out id, note: no feature of the model"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a;b\n1,234;5\n", "'1,234', which is 1234 or 1.234: say which with --decimal"),
+        ("a,b\r1,2\r3,4\r", "ends its lines with CR alone"),
+        ("a,b\n1,2\n".encode("utf-16"), "zero bytes"),
+    ],
+)
+def test_what_a_stream_cannot_read_is_refused(tmp_path: Path, text: str | bytes, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        rows(tmp_path, text)
+
+
+def test_options_of_tables_hold_and_those_that_cannot_are_refused(tmp_path: Path) -> None:
+    table = TableOptions(skip_lines=1, decimal=",", missing=("Bad",))
+    found = rows(tmp_path, "title\na;b\n1,234;Bad\n", table=table)
+    assert found.values[0, 0] == 1.234
+    assert found.missing is not None
+    for wrong in (TableOptions(subtract={"a": 1.0}), TableOptions(drop_missing=True)):
+        with pytest.raises(OptionError, match="leave out --subtract and --drop-missing"):
+            rows(tmp_path, "a,b\n1,2\n", table=wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("t.csv", "b,t\n2,1700000001.25\n"), ("t.jsonl", '{"t": 1700000001.25, "b": 2}\n')],
+)
+def test_what_a_bundle_subtracts_is_subtracted_in_float64(tmp_path: Path, name: str, text: str) -> None:
+    np.testing.assert_array_equal(rows(tmp_path, text, CLOCK, name).values, [[1.25, 2]])
+
+
+def test_many_columns_cost_linear_time(tmp_path: Path) -> None:
+    def seconds(columns: int) -> float:
+        names = tuple(f"c{i}" for i in range(columns))
+        spec = InputSpec((columns,), "float32", "features", -1.0, 1.0, names)
+        text = ",".join(names) + "\n" + ",".join(["1.5"] * columns) + "\n"
+        start = time.perf_counter()
+        assert rows(tmp_path, text, spec).values.shape == (1, columns)
+        return time.perf_counter() - start
+
+    seconds(100)
+    small = min(seconds(2000) for _ in range(3))
+    assert seconds(20_000) < 40 * small  # 100 times, were it quadratic

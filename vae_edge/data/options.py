@@ -1,0 +1,102 @@
+"""What a user may say about a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from vae_edge_runtime.errors import OptionError
+
+DELIMITERS = {"tab": "\t", "space": " ", "\\t": "\t"}
+"""Words for delimiters that are hard to write on a command line."""
+
+_LESS = re.compile(r"(.+) \(minus ([^()]+)\)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableOptions:
+    """How a table is read; every option has a default that asks the file.
+
+    Attributes:
+        columns: to use, in this order; None: all that the rules of ``docs/data.md`` take.
+        drop: columns to leave out.
+        header: whether the first line holds names; None: found out, or asked for.
+        delimiter: between cells; None: found out.
+        decimal: ``.`` or ``,``; None: found out.
+        skip_lines: lines before the header that are no part of the table.
+        subtract: per column a number that is subtracted in float64, before values are rounded to float32.
+        missing: words that stand for no value, beside those of ``docs/data.md``.
+        drop_missing: leave out rows (or windows) with a missing cell.
+    """
+
+    columns: tuple[str, ...] | None = None
+    drop: tuple[str, ...] = ()
+    header: bool | None = None
+    delimiter: str | None = None
+    decimal: str | None = None
+    skip_lines: int = 0
+    subtract: Mapping[str, float] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    drop_missing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.decimal not in (None, ".", ","):
+            raise OptionError(f"decimal is {self.decimal!r}; valid are '.' and ','")
+        if self.delimiter is not None:
+            object.__setattr__(self, "delimiter", DELIMITERS.get(self.delimiter, self.delimiter))
+            if len(self.delimiter) != 1 or self.delimiter in '"\r\n' or self.delimiter.isalnum():
+                raise OptionError(f"delimiter is {self.delimiter!r}; pass one character, or the word tab or space")
+            if self.delimiter == self.decimal:
+                raise OptionError(f"delimiter and decimal are both {self.decimal!r}")
+        if self.skip_lines < 0:
+            raise OptionError(f"skip_lines is {self.skip_lines}; it starts at 0")
+        if wrong := [name for name, value in self.subtract.items() if not math.isfinite(value)]:
+            raise OptionError(f"subtract {wrong[0]!r}: {self.subtract[wrong[0]]} is no finite number")
+
+    @property
+    def given(self) -> bool:
+        """Whether any option says something, apart from ``columns`` and ``drop_missing``."""
+        return self != TableOptions(columns=self.columns, drop_missing=self.drop_missing)
+
+
+def joined(names: Sequence[str]) -> str:
+    """Names as an option takes them: with commas, and quotes where a name holds a comma."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(names)
+    return text.getvalue()
+
+
+def lessened(name: str, value: float) -> str:
+    """The name of a feature that is a column minus a number; ``split_lessened`` undoes it."""
+    return f"{name} (minus {value!r})"
+
+
+def split_lessened(name: str) -> tuple[str, float] | None:
+    """``t (minus 1700000000.0)`` to (t, 1700000000.0); None where the name has no such form."""
+    match = _LESS.fullmatch(name)
+    try:
+        return (match[1], float(match[2])) if match else None
+    except ValueError:
+        return None
+
+
+def in_model_order(columns: Sequence[str] | None, names: Sequence[str]) -> tuple[str, ...] | None:
+    """Columns said by hand stand for the model's features in order; the model's own names keep their places.
+
+    Raises:
+        OptionError: a name of the model stands in the place of another.
+    """
+    if columns is None or not names:
+        return None if columns is None else tuple(columns)
+    if sorted(columns) == sorted(names):
+        return tuple(names)
+    if wrong := [name for place, name in zip(names, columns, strict=False) if name in names and name != place]:
+        raise OptionError(
+            f"--columns names {wrong[0]!r} in the place of another feature; the model takes, in this order: "
+            f"{', '.join(names)}"
+        )
+    return tuple(columns)
