@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib.util
+import math
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,13 @@ from tiny_bundle import TinyBundle
 
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
+
+
+@pytest.fixture(autouse=True)
+def _models_with_random_weights(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let models of random weights through, which most tests export; those marked ``fit`` meet the gate as it is."""
+    if importlib.util.find_spec("torch") and not request.node.get_closest_marker("fit"):
+        monkeypatch.setattr("vae_edge_export.checks.fit.LEAST_R2", -math.inf)
 
 
 @pytest.fixture
