@@ -126,7 +126,7 @@ def demo_files(tmp_path: Path) -> Path:
     np.savez(tmp_path / "held_out.npz", x=x[:8])
     np.save(tmp_path / "calibration.npy", x)
     model = ModelConfig(kind="conv", input_shape=(1, 28, 28), latent_dim=4, width=4, likelihood="bernoulli")
-    train(TrainConfig(model=model, layout="nhwc", scale=(255.0,), epochs=15), x, out=tmp_path / "run")
+    train(TrainConfig(model=model, layout="nhwc", scale=(255.0,), epochs=100), x, out=tmp_path / "run")
     run = load_run(tmp_path / "run")
     export(run.model, tmp_path / "digits.vaeb", calibration=x, config=ExportConfig(**run.export_options))
     return tmp_path
