@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.format.heads import HEADS, HeadName, defaults
 from vae_edge_runtime.format.likelihoods import LIKELIHOODS, LikelihoodName
-from vae_edge_runtime.format.manifest import Calibration, Parity, Variant, Verdict
+from vae_edge_runtime.format.manifest import Calibration, ModelFit, Parity, Variant, Verdict
 from vae_edge_runtime.format.specs import Layout
 from vae_edge_runtime.format.stream_rules import AlarmSpec
 from vae_edge_runtime.scoring.calibrate import Method
@@ -63,6 +63,7 @@ class ExportConfig:
         precisions: variants of the bundle. ``int8`` is what TensorRT takes; ``int8-cpu`` what onnxruntime runs fast.
         gates: what fp16 and int8 must keep of fp32, by variant; default: ``DEFAULT_GATES``.
         golden_rows: rows of the self-test in the bundle.
+        allow_poor_fit: export a model that rebuilds normal rows worse than their mean row does.
         alarm: from decisions to alarms in a stream; None: every anomaly is one.
         guard_margin: share of the range seen that a sensor may leave it by.
         stuck_rows: equal values in a row that are a stuck sensor, or a saturated one at the end of its range;
@@ -106,6 +107,7 @@ class ExportConfig:
     precisions: tuple[Precision, ...] = ("fp32",)
     gates: Mapping[str, Gate] = field(default_factory=dict)
     golden_rows: int = 4
+    allow_poor_fit: bool = False
 
     def __post_init__(self) -> None:
         for name, valid in _CHOICES.items():
@@ -180,6 +182,7 @@ class ExportReport:
         weight_bytes: of the weights the graphs of all variants need, each counted once a variant.
         stored_weight_bytes: of weights in the bundle; equal where each is stored once.
         default_variant: the one whose figures the properties give: the first asked for.
+        fit: how well the model fits the normal rows.
         variants: figures per variant: parity per "graph.output", verdict, calibration of the default
             head, those of the others (``channels``), traps, and of fp16 and int8 what was reduced and how well.
         graph_bytes: per variant, of its graphs and weights in the bundle.
@@ -196,6 +199,7 @@ class ExportReport:
     pair_id: str
     default_head: str
     default_variant: str
+    fit: ModelFit
     variants: dict[str, Variant]
     graph_bytes: dict[str, int]
     evidence: tuple[str, ...]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.files import refuse_existing, write_atomic
+from vae_edge_runtime.format.manifest import ModelFit
 from vae_edge_runtime.session import ROWS_PER_RUN
 
 from .adapters import Decode, Encode, recipe_for
@@ -22,6 +23,7 @@ from .bundling.finished_variant import FinishedVariant
 from .bundling.pack import PackedBundle, pack, read_back
 from .bundling.priors import PriorChoice, choose_prior
 from .bundling.split_weights import pair_id, split_and_scan
+from .checks.fit import check_fit
 from .checks.in_memory import in_memory
 from .checks.parity import Reference, run_backend
 from .checks.traps import trap_warnings
@@ -86,6 +88,7 @@ def export(
     Raises:
         AdaptError: encoder and decoder are not found, or do not fit each other.
         ExportFailed: PyTorch's exporter failed, or the graph may not ship.
+        FitFailed: the model rebuilds normal rows worse than their mean row does; nothing is written.
         ParityFailed, VerdictFailed: the artefact does not match the model; nothing is written.
         CalibrationError: too few calibration rows for the rate.
         InputError, OptionError, StorageError: bad rows, a bad option, a bad place for the file.
@@ -104,6 +107,8 @@ def export(
         rows = split_rows(calibration, condition, evaluation, config)
     with timer("adapt"):
         built = build_graphs(recipe, rows, config, example=example, scale_form=scale_form, codebook=codebook)
+    with timer("fit"):
+        fit = check_fit(built, rows, config)
 
     # ONNX: every graph traced and cleaned up; the fp32 ones cut into skeletons and weights, as they ship.
     traced = trace_all(built.modules, built.signatures, built.examples, timer)
@@ -129,6 +134,7 @@ def export(
             rows,
             config,
             pair=pair,
+            fit=fit,
             prior=bundle_prior,
             variants=variants,
             golden_feeds=builder.golden_feeds,
@@ -136,7 +142,7 @@ def export(
         )
         write_atomic(target, [bundle.data], check=read_back)
     evidence = (*built.vae.evidence, *brought_along, *said, *_traced_by_legacy(exporters))
-    return _report(target, bundle, variants, evidence, constant_said(calibration, config), timer.seconds)
+    return _report(target, bundle, fit, variants, evidence, constant_said(calibration, config), timer.seconds)
 
 
 def _codes(backend: Backend, built: BuiltGraphs, rows: ExportRows) -> Array:
@@ -154,6 +160,7 @@ def _traced_by_legacy(exporters: Mapping[str, str]) -> list[str]:
 def _report(
     path: Path,
     bundle: PackedBundle,
+    fit: ModelFit,
     variants: Mapping[str, FinishedVariant],
     evidence: tuple[str, ...],
     about_rows: tuple[str, ...],
@@ -172,6 +179,7 @@ def _report(
         pair_id=bundle.manifest.pair_id,
         default_head=default_head,
         default_variant=default_variant,
+        fit=fit,
         variants={name: variant.variant for name, variant in variants.items()},
         graph_bytes={name: bundle.manifest.variant_bytes(name) for name in variants},
         warnings=tuple(warnings),

@@ -21,6 +21,7 @@ The tree (each also subclasses the builtin a caller would expect)::
     ├── AdaptError (TypeError)                  a model that cannot be taken apart as it stands
     ├── ExportFailed (RuntimeError)             torch could not be turned into ONNX
     └── GateFailed (RuntimeError)               the artefact works, and does not match its model
+        ├── FitFailed                           the model does not fit the rows it was given
         ├── ParityFailed                        outputs differ from PyTorch's
         └── VerdictFailed                       scores or decisions differ from PyTorch's
 
@@ -164,6 +165,10 @@ class GateFailed(VaeEdgeError, RuntimeError):
     def __init__(self, problem: str, *, report: Any = None) -> None:
         self.report = report
         super().__init__(problem)
+
+
+class FitFailed(GateFailed):
+    """The model rebuilds normal rows worse than their mean row does; ``report`` is a ``ModelFit``."""
 
 
 class ParityFailed(GateFailed):

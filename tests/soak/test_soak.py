@@ -78,7 +78,13 @@ def test_a_file_of_10_gb_is_scored_in_half_a_gigabyte(tmp_path: Path) -> None:
     torch.manual_seed(0)
     calibration = np.random.default_rng(0).normal(size=(150, FEATURES)).astype(np.float32)
     bundle = tmp_path / "wide.vaeb"
-    export(Wide().eval(), bundle, calibration=calibration, config=ExportConfig(layout="features"), scale_form="logvar")
+    export(
+        Wide().eval(),
+        bundle,
+        calibration=calibration,
+        config=ExportConfig(layout="features", allow_poor_fit=True),
+        scale_form="logvar",
+    )
     n = FILE_BYTES // (4 * FEATURES)
     x = np.lib.format.open_memmap(tmp_path / "large.npy", mode="w+", dtype=np.float32, shape=(n, FEATURES))
     x[n // 2, :] = 1.0  # all else is a hole in the file

@@ -73,7 +73,14 @@ def run(family: Family, folder: Path) -> Outcome:
         options["condition"] = family.condition(rng)
     path = folder / "model.vaeb"
     try:
-        report = export(built(family), path, calibration=x, config=ExportConfig(**family.config), force=True, **options)
+        report = export(
+            built(family),
+            path,
+            calibration=x,
+            config=ExportConfig(allow_poor_fit=True, **family.config),
+            force=True,
+            **options,
+        )
     except VaeEdgeError as error:
         return Outcome(family, problem=f"{type(error).__name__}: {error}")
     with load(path, device="cpu", threads=1) as vae:

@@ -95,6 +95,8 @@ def open_source(source: str, weights: Path | None, *, trust_pickle: bool = False
             raise AdaptError(f"{source}() gave a {type(model).__name__}, not a torch.nn.Module to load weights into")
         for note in load_weights(model, weights, trust_pickle=trust_pickle):
             _console.note(note)
+    else:
+        _console.note(f"no weights given: the weights are those that {source}() sets (--weights loads others)")
     return ModelSource(model, {})
 
 

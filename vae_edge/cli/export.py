@@ -32,7 +32,7 @@ PANELS: _help.Panels = {
     "What the model is": (
         "trust_pickle", "encode", "decode", "scale_form", "codebook", "prior", "likelihood", "variance", "logits",
     ),
-    "Rows": ("offset", "scale", "layout", "label_column", "columns", "window", "stride", "image_size"),
+    "Rows": ("offset", "scale", "layout", "label_column", "columns", "window", "stride", "image_size", "allow_poor_fit"),
     "How a table is read": tuple(_options.TABLE),
     "Scoring": ("heads", "top_share", "draws", "map_sigma", "false_positive_rate", "threshold_method"),
     "Alarms": ("alarm", "clear_after", "clear_rate", "cool_down", "stuck_rows", "period_s"),
@@ -41,7 +41,7 @@ PANELS: _help.Panels = {
     "Output": ("force", "json", "verbose", "quiet", "help"),
 }  # fmt: skip
 
-_STAGES = 10
+_STAGES = 11
 
 
 def run(
@@ -121,12 +121,16 @@ def run(
     stride: _options.Stride = None,
     columns: _options.Columns = None,
     image_size: _options.ImageSize = None,
+    allow_poor_fit: Annotated[
+        bool, typer.Option("--allow-poor-fit", help="Export a model that rebuilds rows worse than their mean does.")
+    ] = False,
     json: _options.Json = False,
     force: _options.Force = False,
 ) -> None:
     """Export a trained VAE into one verified bundle.
 
-    Every graph is compared with PyTorch, and final scores and decisions too; a miss prints the
+    The model must rebuild normal rows better than their mean row does. Every graph is compared with
+    PyTorch, and final scores and decisions too; a miss prints the
     table, exits with 1 and writes nothing.
     """
     refuse_existing(output, force=force)
@@ -161,6 +165,7 @@ def run(
         precisions=_options.split_names(precision),  # type: ignore[arg-type]
         gates=parse_gates(tuple(gate or ())),
         output_dtype=output_dtype,  # type: ignore[arg-type]
+        allow_poor_fit=allow_poor_fit,
         **options,
     )
     labelled = None
@@ -200,6 +205,7 @@ def run(
 def _show(report: ExportReport) -> None:
     for line in report.evidence:
         _console.note(line)
+    _console.say(str(report.fit))
     _parity_table(report.parity)
     _verdict_line(report.verdict)
     _tables.thresholds(report.default_head, report.calibration, report.channels)
@@ -225,7 +231,8 @@ def _parity_table(parity: dict[str, Parity], *, err: bool = False) -> None:
 
 def _verdict_line(v: Verdict, *, err: bool = False) -> None:
     text = (
-        f"verdict on {v.rows} held-out rows: {v.flipped} decisions flipped, rank correlation {v.rank_correlation:.6f}, "
+        f"compared with PyTorch on {v.rows} held-out rows: {v.flipped} decisions differ, "
+        f"rank correlation {v.rank_correlation:.6f}, "
         f"score error max {v.score_error_max:.2g}, p99 {v.score_error_p99:.2g}"
     )
     if v.auroc is not None and v.auroc_torch is not None:

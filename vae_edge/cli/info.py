@@ -50,6 +50,7 @@ def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:
         else f"{condition.dtype} {list(condition.shape)}, calibrated on [{condition.low:g}, {condition.high:g}]",
         "latent": f"{latent.kind} {list(latent.shape)}{groups}{codebook}{scaled}",
         "prior": f"{latent.prior.kind}: {latent.prior.source}",
+        **({"fit": str(manifest.fit)} if manifest.fit else {}),
         "output": f"{manifest.output.dtype} {list(manifest.output.shape)}",
         "score": f"{weights}, likelihood {score.likelihood}, in {score.unit}",
         "heads": f"{heads} (the first is the default)" if len(score.heads) > 1 else heads,

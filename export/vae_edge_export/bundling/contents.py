@@ -21,6 +21,7 @@ from vae_edge_runtime.format.manifest import (
     GraphSpec,
     Manifest,
     MemberSpec,
+    ModelFit,
     Variant,
 )
 from vae_edge_runtime.format.specs import ModelCard, Preprocessing, PriorSpec, Requirements, Signature
@@ -72,6 +73,7 @@ def manifest(
     rows: ExportRows,
     config: ExportConfig,
     *,
+    fit: ModelFit,
     prior: PriorSpec,
     pair: str,
     variants: dict[str, Variant],
@@ -109,6 +111,7 @@ def manifest(
         output=built.signatures["decode"].outputs[0],
         score=built.score,
         stream=_stream_rules(rows, config),
+        fit=fit,
         variants=variants,
         golden=golden,
         requires=Requirements(SCHEMA_VERSION, OPSET, IR_VERSION, _OLDEST_ONNXRUNTIME),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime.format import archive
 from vae_edge_runtime.format.bundle import Bundle
-from vae_edge_runtime.format.manifest import MEMBER, Golden, Manifest
+from vae_edge_runtime.format.manifest import MEMBER, Golden, Manifest, ModelFit
 
 from ..config import ExportConfig
 from ..graphs.build import BuiltGraphs
@@ -41,6 +41,7 @@ def pack(
     config: ExportConfig,
     *,
     pair: str,
+    fit: ModelFit,
     prior: BundlePrior,
     variants: Mapping[str, FinishedVariant],
     golden_feeds: Mapping[str, NDArray[Any]],
@@ -68,6 +69,7 @@ def pack(
         built,
         rows,
         config,
+        fit=fit,
         prior=prior.spec,
         pair=pair,
         variants={name: variant.variant for name, variant in variants.items()},

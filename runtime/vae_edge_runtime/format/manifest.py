@@ -246,6 +246,41 @@ class MemberSpec:
 
 
 @record(frozen=True)
+class ModelFit:
+    """How well the model fits the normal rows that it was exported with.
+
+    Attributes:
+        rows: that were looked at.
+        r2: 1 - sum of squared errors / sum of squares about the mean row; None where the rows are all the same.
+        fed_low, fed_high: range of what the model was fed, in its own units.
+        latents: of one row, or codes of the codebook. latents_in_use: those that vary over the rows.
+        allowed_poor: r2 is not positive, and whoever exported the model allowed it.
+    """
+
+    rows: int
+    r2: float | None
+    fed_low: float
+    fed_high: float
+    latents: int
+    latents_in_use: int
+    allowed_poor: bool
+
+    def __post_init__(self) -> None:
+        check(self.rows >= 1, "fit: rows is below 1")
+        check(self.r2 is None or self.r2 <= 1, "fit: r2 is above 1")
+        check(self.fed_low <= self.fed_high, "fit: fed_low is above fed_high")
+        check(0 <= self.latents_in_use <= self.latents, "fit: latents_in_use is out of range")
+
+    def __str__(self) -> str:
+        r2 = "no R² (the rows are all the same)" if self.r2 is None else f"R² {self.r2:.3g} against their mean row"
+        text = (
+            f"fit on {self.rows} normal rows: {r2}; the model was fed {self.fed_low:.4g} to {self.fed_high:.4g}; "
+            f"{self.latents_in_use} of {self.latents} latents in use"
+        )
+        return f"{text}; a poor fit was allowed" if self.allowed_poor else text
+
+
+@record(frozen=True)
 class Manifest:
     """Everything a bundle says about itself.
 
@@ -266,6 +301,7 @@ class Manifest:
     output: TensorSpec
     score: ScoreSpec
     stream: StreamSpec | None
+    fit: ModelFit | None
     variants: dict[str, Variant]
     golden: Golden
     requires: Requirements

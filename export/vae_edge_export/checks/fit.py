@@ -1,0 +1,212 @@
+"""Whether the model fits the rows it is given: the one gate that looks at the model and not at its copy.
+
+Parity and verdict hold the bundle to PyTorch. A model that was fed 0 to 255 and trained on 0 to 1, or whose weights
+were never loaded, passes both. What such a model cannot do is rebuild normal rows better than their mean does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vae_edge_runtime.errors import FitFailed
+from vae_edge_runtime.format.manifest import ModelFit
+
+from ..config import ExportConfig
+from ..graphs.build import BuiltGraphs
+from ..graphs.modules import DataUnits
+from ..rows import ExportRows, model_shape, rows_of
+
+Array = NDArray[Any]
+
+LEAST_R2 = 0.0
+"""R² of a model that gives the mean row for every row. Trained models had 0.10 to 0.84, wrong ones -478 to -0.71."""
+ROWS = 512
+_BYTES_AT_ONCE = 64 << 20
+_FEWEST_ROWS = 16
+_COLUMNS_SPELT_OUT = 12
+_ACTIVE_VARIANCE = 0.01
+"""A latent is in use where its posterior mean varies by more over rows (Burda et al., "Importance weighted
+autoencoders", 2016, section 5.3)."""
+_WORTH_NAMING = 0.05
+"""A remedy is named where it brings R² above this."""
+
+
+def check_fit(built: BuiltGraphs, rows: ExportRows, config: ExportConfig) -> ModelFit:
+    """Measure how well the model fits the normal rows, and refuse a model that does not.
+
+    Args:
+        built: the graphs in PyTorch. rows: of which up to ``ROWS`` normal ones are looked at.
+
+    Raises:
+        FitFailed: R² is not above ``LEAST_R2`` and the user did not allow it; the message names the likely remedy.
+    """
+    feeds = _some_rows(rows)
+    codes, x_hat = _reconstructed(built, feeds)
+    r2 = r_squared(feeds["x"], x_hat)
+    scaled = DataUnits(config, model_shape(rows.row.shape, rows.row.layout)).to_model(_tensor(feeds["x"]))
+    active = _codes_in_use(codes) if built.vae.kind == "codes" else _latents_in_use(codes)
+    poor = r2 is not None and not r2 > LEAST_R2
+    fit = ModelFit(
+        rows=len(feeds["x"]),
+        r2=r2,
+        fed_low=float(scaled.min()),
+        fed_high=float(scaled.max()),
+        latents=built.vae.codebook or int(np.prod(built.vae.latent_shape)),
+        latents_in_use=active,
+        allowed_poor=poor,
+    )
+    if poor and not config.allow_poor_fit:
+        raise FitFailed(
+            f"the model rebuilds {fit.rows} normal rows worse than their mean row does (R² {r2:.3g}). "
+            f"{_likely_remedy(built, rows, config, feeds)} To export it all the same, allow a poor fit "
+            "(--allow-poor-fit). Nothing was written",
+            report=fit,
+        )
+    return fit
+
+
+def r_squared(x: Array, x_hat: Array) -> float | None:
+    """1 - sum of squared errors / sum of squares about the mean row; None where the rows are all the same.
+
+    Args:
+        x, x_hat: (n, *row_shape), one unit.
+    """
+    wanted, given = x.astype(np.float64), x_hat.astype(np.float64)
+    spread = float(np.square(wanted - wanted.mean(axis=0)).sum())
+    error = float(np.square(wanted - given).sum())
+    return None if spread == 0 else 1.0 - error / spread if np.isfinite(error) else -float(np.finfo(np.float32).max)
+
+
+def _some_rows(rows: ExportRows) -> dict[str, Array]:
+    """Normal rows spread over the calibration rows, so many that they fit into some memory."""
+    count = len(rows.calibration["x"])
+    fitting = _BYTES_AT_ONCE // (8 * int(np.prod(rows.row.shape)))
+    wanted = min(count, ROWS, max(_FEWEST_ROWS, fitting))
+    chosen = np.unique(np.linspace(0, count - 1, wanted).astype(np.int64))
+    return {name: array[chosen] for name, array in rows.calibration.items()}
+
+
+def _reconstructed(built: BuiltGraphs, feeds: Mapping[str, Array]) -> tuple[Array, Array]:
+    """First output of ``encode``, and what ``decode`` makes of it in data units."""
+    codes, rebuilt = [], []
+    with torch.no_grad():
+        for piece in _pieces(feeds):
+            condition = [_tensor(piece["condition"])] if "condition" in piece else []
+            code = built.modules["encode"](_tensor(piece["x"]), *condition)[0]
+            codes.append(code.numpy())
+            rebuilt.append(built.modules["decode"](code, *condition).numpy())
+    return np.concatenate(codes), np.concatenate(rebuilt)
+
+
+def _pieces(feeds: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
+    count = len(feeds["x"])
+    for start in range(0, count, _FEWEST_ROWS):
+        yield rows_of(feeds, slice(start, start + _FEWEST_ROWS))
+
+
+def _tensor(array: Array) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _latents_in_use(means: Array) -> int:
+    return int((means.reshape(len(means), -1).var(axis=0) > _ACTIVE_VARIANCE).sum())
+
+
+def _codes_in_use(indices: Array) -> int:
+    return len(np.unique(indices))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Remedy:
+    """Another way to read the same rows and outputs, and the option that says so."""
+
+    option: str
+    offset: Array
+    scale: Array
+    link: Callable[[Tensor], Tensor]
+
+
+def _likely_remedy(built: BuiltGraphs, rows: ExportRows, config: ExportConfig, feeds: Mapping[str, Array]) -> str:
+    """What to change, from what the model does under the usual preparations of rows."""
+    tried: list[tuple[float, str]] = []
+    for remedy in _remedies(rows, config, feeds):
+        try:
+            r2 = _r2_with(remedy, built, rows, feeds)
+        except Exception:  # a model may refuse rows of another range; it is no remedy then
+            continue
+        if r2 is not None and np.isfinite(r2):
+            tried.append((r2, remedy.option))
+    best = max((r2 for r2, _ in tried), default=0.0)
+    if best > _WORTH_NAMING:
+        # The usual ones come first: 255 is meant where 254, the largest value seen, is a hair better.
+        r2, option = next(pair for pair in tried if pair[0] > best - _WORTH_NAMING)
+        return f"With {option} R² is {r2:.2f}: pass that."
+    return (
+        "None of the usual scales mends it: check that the trained weights are loaded (--weights), that the rows are "
+        "prepared as in training (--offset, --scale), and that the rows are of the model's kind."
+    )
+
+
+def _remedies(rows: ExportRows, config: ExportConfig, feeds: Mapping[str, Array]) -> Iterator[_Remedy]:
+    x = feeds["x"].astype(np.float64)
+    zero, one = np.zeros(1), np.ones(1)
+    scales: list[tuple[str, Array, Array]] = [("", np.array(config.offset), np.array(config.scale))]
+    if x.min() >= 0 and x.max() > 1:
+        for top in (255.0, 65535.0, 4095.0, 1023.0, float(x.max())):
+            if x.max() <= top:
+                scales.append((f"--scale {top:g}", zero, np.array([top])))
+                scales.append((f"--offset {top / 2:g} --scale {top / 2:g}", np.array([top / 2]), np.array([top / 2])))
+    if rows.row.layout in ("features", "time_features"):
+        axes = tuple(range(x.ndim - 1))
+        spread = x.std(axis=axes)
+        if (spread > 0).all():
+            low, high = x.min(axis=axes), x.max(axis=axes)
+            for what, offset, scale in (
+                ("mean and standard deviation", x.mean(axis=axes), spread),
+                ("minimum and range", low, high - low),
+            ):
+                scales.append((_columns_text(what, offset, scale), offset, scale))
+    else:
+        scales.append((f"--offset {x.mean():.4g} --scale {x.std():.4g}", np.array([x.mean()]), np.array([x.std()])))
+    if tuple(config.scale) != (1.0,) or tuple(config.offset) != (0.0,):
+        scales.append(("no --offset and no --scale", zero, one))
+    for text, offset, scale in scales:
+        if text:
+            yield _Remedy(text, offset, scale, lambda x_hat: x_hat)
+        if not config.logits:
+            logits = " ".join(filter(None, (text, "--likelihood bernoulli --logits")))
+            yield _Remedy(logits, offset, scale, torch.sigmoid)
+
+
+def _columns_text(what: str, offset: Array, scale: Array) -> str:
+    """The options for one value per column; in words where the values would fill the screen."""
+    if len(offset) > _COLUMNS_SPELT_OUT:
+        return f"--offset and --scale of the {what} of each column"
+    return " ".join(f"--{name} {','.join(f'{v:.6g}' for v in values)}" for name, values in
+                    (("offset", offset), ("scale", scale)))  # fmt: skip
+
+
+def _r2_with(remedy: _Remedy, built: BuiltGraphs, rows: ExportRows, feeds: Mapping[str, Array]) -> float | None:
+    """R² in model units, where the rows are prepared by the remedy."""
+    vae, row = built.vae, rows.row
+    by_channel = row.layout in ("nchw", "nhwc")
+    shape = (-1, 1, 1) if by_channel else (-1,)
+    offset, scale = (torch.tensor(v, dtype=torch.float32).reshape(shape) for v in (remedy.offset, remedy.scale))
+    wanted, rebuilt = [], []
+    with torch.no_grad():
+        for piece in _pieces(feeds):
+            x = _tensor(piece["x"]).to(torch.float32)
+            x = (x.permute(0, 3, 1, 2) if row.layout == "nhwc" else x).sub(offset).div(scale)
+            condition = [_tensor(piece["condition"])] if "condition" in piece else []
+            code = vae.encode(vae.module, x, *condition)[0]
+            rebuilt.append(remedy.link(vae.decode(vae.module, code, *condition)[0]).numpy())
+            wanted.append(x.numpy())
+    fed, x_hat = np.concatenate(wanted), np.concatenate(rebuilt)
+    return r_squared(fed, x_hat) if fed.shape == x_hat.shape else None
