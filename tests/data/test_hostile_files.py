@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
     [
         (b"PK\x03\x04rest", r"Excel workbook \(.xlsx\): save the sheet as CSV"),
         (b"\xd0\xcf\x11\xe0rest", r"Excel workbook \(.xls\)"),
-        (gzip.compress(b"a,b\n1,2\n"), "gzip: unpack it"),
+        (gzip.compress(b"a,b\n1,2\n", mtime=0), "gzip: unpack it"),
         (b"PAR1rest", "Parquet file: let its name end with .parquet"),
         (b"\x93NUMPYrest", "numpy array"),
         (b"\x89HDF\r\n", "HDF5"),

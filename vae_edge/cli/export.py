@@ -31,8 +31,9 @@ PANELS: _help.Panels = {
     "Options that most exports need": ("output", "calibration", "evaluation", "weights", "name", "precision"),
     "What the model is": (
         "trust_pickle", "encode", "decode", "scale_form", "codebook", "prior", "likelihood", "variance", "logits",
+        "allow_poor_fit",
     ),
-    "Rows": ("offset", "scale", "layout", "label_column", "columns", "window", "stride", "image_size", "allow_poor_fit"),
+    "Rows": ("offset", "scale", "layout", "label_column", "columns", "window", "stride", "image_size"),
     "How a table is read": tuple(_options.TABLE),
     "Scoring": ("heads", "top_share", "draws", "map_sigma", "false_positive_rate", "threshold_method"),
     "Alarms": ("alarm", "clear_after", "clear_rate", "cool_down", "stuck_rows", "period_s"),
