@@ -8,9 +8,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from vae_edge_runtime import Bundle
+from vae_edge_runtime import Bundle, Recalibration, recalibrate
 from vae_edge_runtime.files import refuse_existing
-from vae_edge_runtime.recalibrate import Recalibration, recalibrate
 
 from . import _console, _options, _rows
 
