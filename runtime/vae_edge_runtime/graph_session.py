@@ -43,6 +43,8 @@ class GraphSession:
     def __init__(
         self, bundle: Bundle, *, device: str, variant: str, allow_fallback: bool, threads: int | None, spin: bool | None
     ) -> None:
+        arguments.instance("device", device, str, "the name of a device, or auto")
+        arguments.instance("variant", variant, str, "the name of a variant, or auto")
         arguments.flag("allow_fallback", allow_fallback)
         if threads is not None:
             arguments.whole_number("threads", threads, low=1, high=MAX_THREADS)

@@ -168,8 +168,8 @@ class VAE(GraphSession):
         """
         rate = arguments.number("false_positive_rate", false_positive_rate, note=", the share of normal rows to flag")
         if head is not None:
-            arguments.choice("head", head, self.heads)
-        arguments.choice("method", method, ("conformal", "tail"))
+            arguments.instance("head", head, str, "the name of a head, or None for the default one")
+        arguments.instance("method", method, str, "conformal or tail")
         return self._scorer.threshold_for(rate, head=head, method=method)
 
     def stream(
@@ -210,7 +210,7 @@ class VAE(GraphSession):
             stale_s: seconds without a row after which an event of kind ``stale`` is given; None: never.
             clock: seconds that never run backwards, for ``stale_s``; None: ``time.monotonic``.
             batch: most windows that are scored in one call, from 1.
-            together_s: seconds that a waiting row of a live source may be held to be scored with others; 0: none waits.
+            together_s: seconds that scoring rows which wait in the queue together may take; 0: each for itself.
             unknown: no other option is valid.
 
         Raises:
