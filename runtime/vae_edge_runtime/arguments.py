@@ -39,8 +39,8 @@ def whole_number(name: str, value: Any, *, low: int, high: int | None = None) ->
         whole = int(value)
         if whole >= low and (high is None or whole <= high):
             return whole
-    bound = f"from {low}" if high is None else f"from {low} to {high}"
-    raise OptionError(f"{name} is {_shown(value)}; pass a whole number {bound}")
+    bound = "" if high is None else f" and at most {high}"
+    raise OptionError(f"{name} is {_shown(value)}; pass a whole number of at least {low}{bound}")
 
 
 def row_count(name: str, value: Any, *, low: int, bytes_per_row: int) -> int:
@@ -74,6 +74,13 @@ def words(name: str, value: Any) -> tuple[str, ...]:
         if all(isinstance(word, str) for word in listed):
             return listed
     raise OptionError(f"{name} is {_shown(value)}; pass a name or a sequence of names")
+
+
+def numbers(name: str, value: Any) -> tuple[float, ...]:
+    """A sequence of finite numbers, as a tuple."""
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
+        raise OptionError(f"{name} is {_shown(value)}; pass a sequence of numbers")
+    return tuple(number(f"{name}[{index}]", each) for index, each in enumerate(value))
 
 
 def heads(value: Any, known: tuple[str, ...]) -> tuple[str, ...]:

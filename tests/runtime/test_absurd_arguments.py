@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from absurd import ABSURD
 from fake_session import ALARM
 from tiny_bundle import FEATURES, LATENT, TinyBundle
 
@@ -21,30 +22,6 @@ from vae_edge_runtime.stream import Rows
 
 ROWS = np.random.default_rng(0).normal(size=(60, FEATURES)).astype(np.float32)
 GUARD = GuardSpec((-9.0,) * FEATURES, (9.0,) * FEATURES, 0.5, 0, 0, None, (False,) * FEATURES)
-ABSURD: dict[str, Any] = {
-    "None": None,
-    "text": "x",
-    "empty text": "",
-    "NUL": "a\0b",
-    "nan": float("nan"),
-    "inf": float("inf"),
-    "float": 2.5,
-    "list": [],
-    "nested list": [[[]]],
-    "dict": {},
-    "object": object(),
-    "True": True,
-    "-1": -1,
-    "0": 0,
-    "10**30": 10**30,
-    "10**400": 10**400,
-    "bytes": b"x",
-    "set": {1, 2},
-    "function": len,
-    "object array": np.array([None, "x"], dtype=object),
-    "empty array": np.empty(0, np.float32),
-    "number array": np.float32(3.0),
-}
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vae_edge_runtime import arguments
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import InputError, OptionError
 
@@ -18,6 +19,7 @@ Interval = tuple[float, float]
 LEVEL = 0.95
 """Of all intervals."""
 FEWEST_REPEATS = 100
+_MOST_REPEATS = 10**7
 _TRUE_POSITIVE_RATE = 0.95
 
 
@@ -191,10 +193,9 @@ def check_bootstrap(repeats: int, seed: int) -> None:
     Raises:
         OptionError: too few repeats, or a negative seed.
     """
-    if repeats < FEWEST_REPEATS:
+    if arguments.whole_number("bootstrap", repeats, low=0, high=_MOST_REPEATS) < FEWEST_REPEATS:
         raise OptionError(f"{repeats} bootstrap repeats are too few for an interval: pass at least {FEWEST_REPEATS}")
-    if seed < 0:
-        raise OptionError(f"seed is {seed}; pass a whole number from 0")
+    arguments.whole_number("seed", seed, low=0)
 
 
 def _ranking_of_counts(normal: NDArray[np.int64], anomalous: NDArray[np.int64]) -> tuple[float, float]:

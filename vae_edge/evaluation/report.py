@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_edge_runtime import VAE
+from vae_edge_runtime import VAE, arguments
 from vae_edge_runtime.errors import InputError
 
 from . import metrics
@@ -132,6 +132,12 @@ def judge(
 
     ``progress`` is called with 1 after each of the ``count_figures(labels, classes)`` figures per head.
     """
+    arguments.instance("scored", scored, ScoredRows, "what score_rows gives")
+    arguments.function("progress", progress)
+    if ranges is not None:
+        arguments.instance("ranges", ranges, RangeOptions, "RangeOptions, or None where rows are no steps of time")
+    if arguments.whole_number("bootstrap", bootstrap, low=0):
+        metrics.check_bootstrap(bootstrap, seed)
     ok, n = scored.ok, len(scored.status)
     truth = metrics.check_labels(labels, n)
     groups = _groups(truth, classes)

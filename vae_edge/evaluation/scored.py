@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_edge_runtime import VAE, Status
+from vae_edge_runtime import VAE, Status, arguments
+from vae_edge_runtime.errors import InputError, OptionError
 
 from .pixels import map_shape, sum_channels
 
@@ -86,9 +87,14 @@ def score_rows(
         OptionError: the bundle has no such head, or maps of rows that are no images were asked for.
         InputError: ``x`` does not fit the model.
     """
-    names = vae.heads if heads == "all" else tuple(dict.fromkeys(heads))
-    spec = vae.manifest.input
-    if maps:
+    if not hasattr(vae, "score"):
+        raise OptionError(f"vae is a {type(vae).__name__}; pass a session: load(...)")
+    names, spec = tuple(dict.fromkeys(arguments.heads(heads, vae.heads))), vae.manifest.input
+    arguments.function("progress", progress)
+    for name, array in (("x", x), ("condition", condition)):
+        if not ((isinstance(array, np.ndarray) and array.ndim) or (name == "condition" and array is None)):
+            raise InputError(f"{name} is a {type(array).__name__} without rows; pass an array (n, ...)")
+    if arguments.flag("maps", maps):
         map_shape(spec)  # refuses rows that are no images, before the work
     pieces: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
     thresholds: dict[str, float | None] = {}
