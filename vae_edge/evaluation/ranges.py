@@ -102,10 +102,10 @@ def intervals(flags: Any) -> NDArray[np.int64]:
     >>> intervals([0, 1, 1, 0, 1]).tolist()
     [[1, 3], [4, 5]]
     """
-    found = np.asarray(flags)
-    if found.ndim != 1 or not np.isin(found, (0, 1)).all():
-        raise InputError(f"flags of shape {found.shape} are no sequence of 0 and 1")
-    edges = np.diff(np.concatenate([[0], found.astype(np.int8), [0]]))
+    values = np.asarray(flags)
+    if values.ndim != 1 or not np.isin(values, (0, 1)).all():
+        raise InputError(f"flags of shape {values.shape} are no sequence of 0 and 1")
+    edges = np.diff(np.concatenate([[0], values.astype(np.int8), [0]]))
     return np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=1)
 
 

@@ -61,8 +61,8 @@ class ScoredRows:
     @property
     def not_scored(self) -> dict[str, int]:
         """Rows per status other than ok."""
-        found = [(s.name.lower(), int((self.status == s).sum())) for s in Status if s != Status.OK]
-        return {name: count for name, count in found if count}
+        counts = [(s.name.lower(), int((self.status == s).sum())) for s in Status if s != Status.OK]
+        return {name: count for name, count in counts if count}
 
 
 def score_rows(
@@ -102,15 +102,15 @@ def score_rows(
     pictures: list[NDArray[Any]] = []
     for start in range(0, max(len(x), 1), ROWS_AT_ONCE):
         part = slice(start, start + ROWS_AT_ONCE)
-        beside = None if condition is None else condition[part]
-        found = vae.score(np.ascontiguousarray(x[part]), condition=beside, maps=maps, heads=names)
+        own_condition = None if condition is None else condition[part]
+        scores = vae.score(np.ascontiguousarray(x[part]), condition=own_condition, maps=maps, heads=names)
         for name in names:
-            pieces[name].append(found.heads[name].score.astype(np.float64))
-            thresholds[name] = found.heads[name].threshold
-        statuses.append(found.status)
+            pieces[name].append(scores.heads[name].score.astype(np.float64))
+            thresholds[name] = scores.heads[name].threshold
+        statuses.append(scores.status)
         if maps:
-            pictures.append(sum_channels(found.map, spec.layout))
-        progress(len(found))
+            pictures.append(sum_channels(scores.map, spec.layout))
+        progress(len(scores))
     by_head = {name: HeadRows(np.concatenate(pieces[name]), thresholds[name], *_promise(vae, name)) for name in names}
     return ScoredRows(by_head, np.concatenate(statuses), np.concatenate(pictures) if maps else None)
 
