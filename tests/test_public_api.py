@@ -6,6 +6,7 @@ import importlib
 import inspect
 import re
 from pathlib import Path
+from pkgutil import iter_modules, walk_packages
 from types import ModuleType
 
 import pytest
@@ -16,10 +17,15 @@ PACKAGES = ("vae_edge", "vae_edge_export", "vae_edge_runtime")
 RUNTIME_NAMES = {"VAE", "Bundle", "Manifest", "Posterior", "Scores", "SessionInfo", "Status", "Verification"}
 RUNTIME_NAMES |= {
     "Anatomy",
+    "Event",
     "GoldenCheck",
     "HeadScores",
+    "Recalibration",
     "ScoreSketch",
+    "Stream",
+    "ThresholdChange",
     "load",
+    "recalibrate",
     "verify",
     "samples_needed",
     "standard_normal",
@@ -62,6 +68,37 @@ def test_the_runtime_offers_these_names_and_every_error() -> None:
         if inspect.isclass(value) and issubclass(value, errors.VaeEdgeError)
     }
     assert set(runtime.__all__) == RUNTIME_NAMES | deliberate
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_public_name_hides_a_module(package: str) -> None:
+    root = _package(package)
+    packages = [root.__name__, *(found.name for found in walk_packages(root.__path__, f"{package}.") if found.ispkg)]
+    for name in packages:
+        module = importlib.import_module(name)
+        modules = {found.name for found in iter_modules(module.__path__)}
+        assert modules & set(getattr(module, "__all__", ())) == set(), name
+        for public in getattr(module, "__all__", ()):
+            getattr(module, public)  # a lazy name binds itself, which must not happen over a module either
+        for inner in modules & set(vars(module)):
+            assert inspect.ismodule(vars(module)[inner]), f"{name}.{inner}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_names_that_are_imported_late_are_listed_by_dir(package: str) -> None:
+    module = _package(package)
+    assert set(module.__all__) <= set(dir(module))
+
+
+def test_modules_of_verify_and_recalibrate_are_modules() -> None:
+    import vae_edge_runtime.recalibration as recalibration
+    import vae_edge_runtime.verification as verification
+
+    runtime = importlib.import_module("vae_edge_runtime")
+    assert recalibration.recalibrate is runtime.recalibrate
+    assert verification.verify is runtime.verify
+    with pytest.raises(AttributeError, match="has no attribute 'tune'"):
+        _ = runtime.tune
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vae_edge_runtime import __version__, load, verify
+from vae_edge_runtime import __version__, load
 
 if TYPE_CHECKING:
     from vae_edge_export import ExportConfig, ExportReport, Inspection, Prior, export, inspect_model
+    from vae_edge_runtime import recalibrate, verify
 
 __all__ = [
     "ExportConfig",
@@ -21,13 +22,19 @@ __all__ = [
     "export",
     "inspect_model",
     "load",
+    "recalibrate",
     "verify",
 ]
 
+_FROM_RUNTIME = {"recalibrate", "verify"}
 _FROM_EXPORT = {"ExportConfig", "ExportReport", "Inspection", "Prior", "export", "inspect_model"}
 
 
 def __getattr__(name: str) -> Any:
+    if name in _FROM_RUNTIME:
+        import vae_edge_runtime
+
+        return getattr(vae_edge_runtime, name)
     if name not in _FROM_EXPORT:
         raise AttributeError(f"module 'vae_edge' has no attribute {name!r}")
     from vae_edge_runtime.dependencies import require
@@ -36,3 +43,7 @@ def __getattr__(name: str) -> Any:
     import vae_edge_export
 
     return getattr(vae_edge_export, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

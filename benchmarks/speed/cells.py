@@ -78,7 +78,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def _on_chosen_engine(variant: str, found: dict[str, Any], batch: int) -> tuple[str, Any, dict[str, Any]]:
     """A variant on the engine that ``tune`` takes by half of the rounds; its times, and everybody's, of the others."""
-    from vae_edge.tune.choose import Limits, Timed, choose, halves
+    from vae_edge.tune.choice import Limits, Timed, choose, halves
 
     ours = f"vae-edge {variant}"
     candidates = [name for name in found if name in (ours, f"{ours}, openvino", f"{ours}, not spinning")]

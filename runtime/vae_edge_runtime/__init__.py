@@ -5,6 +5,10 @@
 >>> vae.score(frames).is_anomaly             # doctest: +SKIP
 """
 
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 from ._version import __version__
 from .errors import (
     AdaptError,
@@ -33,12 +37,16 @@ from .errors import (
 from .format.bundle import Bundle
 from .format.manifest import Manifest
 from .sampling.noise import standard_normal
-from .scoring.anatomy import Anatomy
 from .scoring.inputs import Status
 from .scoring.results import HeadScores, Posterior, Scores, SessionInfo
 from .session import VAE, load
 from .statistics.conformal import ScoreSketch, samples_needed
-from .verification import GoldenCheck, Verification, verify
+
+if _TYPE_CHECKING:
+    from .recalibration import Recalibration, ThresholdChange, recalibrate
+    from .scoring.anatomy import Anatomy
+    from .stream import Event, Stream
+    from .verification import GoldenCheck, Verification, verify
 
 __all__ = [
     "VAE",
@@ -52,6 +60,7 @@ __all__ = [
     "BundleTooNew",
     "CalibrationError",
     "DataError",
+    "Event",
     "ExportFailed",
     "FitFailed",
     "GateFailed",
@@ -66,18 +75,46 @@ __all__ = [
     "ParityFailed",
     "Posterior",
     "ProviderUnavailable",
+    "Recalibration",
     "ScoreSketch",
     "Scores",
     "SessionClosed",
     "SessionInfo",
     "Status",
     "StorageError",
+    "Stream",
+    "ThresholdChange",
     "VaeEdgeError",
     "VerdictFailed",
     "Verification",
     "__version__",
     "load",
+    "recalibrate",
     "samples_needed",
     "standard_normal",
     "verify",
 ]
+
+# A device that only scores imports none of these: module by name, read at the first use.
+_LAZY = {
+    "Anatomy": "scoring.anatomy",
+    "Event": "stream",
+    "GoldenCheck": "verification",
+    "Recalibration": "recalibration",
+    "Stream": "stream",
+    "ThresholdChange": "recalibration",
+    "Verification": "verification",
+    "recalibrate": "recalibration",
+    "verify": "verification",
+}
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(_import_module(f"{__name__}.{_LAZY[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -87,19 +87,19 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    found = verify(
+    verification = verify(
         options.bundle, device=options.device, allow_fallback=options.allow_fallback, threads=options.threads
     )
-    _document("verify", found.to_dict())
-    return 0 if found.ok else 1
+    _document("verify", verification.to_dict())
+    return 0 if verification.ok else 1
 
 
 def _build(options: argparse.Namespace) -> int:
     from .backends.tensorrt import BuildOptions, prepare_engines  # not at the top: nobody else pays for it at start
 
     wanted = BuildOptions(max_batch=options.max_batch)
-    found = prepare_engines(options.bundle, variant=options.variant, options=wanted)
-    _document("build", {"path": options.bundle, **found.to_dict()})
+    prepared = prepare_engines(options.bundle, variant=options.variant, options=wanted)
+    _document("build", {"path": options.bundle, **prepared.to_dict()})
     return 0
 
 
@@ -122,14 +122,14 @@ def _score(options: argparse.Namespace) -> int:
 def _rows(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Rows, and the ``condition`` of an .npz where it holds one."""
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return found, None
-        with found:
-            names = [name for name in ("x", "X") if name in found.files] or found.files
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded, None
+        with loaded:
+            names = [name for name in ("x", "X") if name in loaded.files] or loaded.files
             if len(names) == 1:
-                condition = found["condition"] if "condition" in found.files else None
-                return np.asarray(found[names[0]]), condition
+                condition = loaded["condition"] if "condition" in loaded.files else None
+                return np.asarray(loaded[names[0]]), condition
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read as a numpy file: {error}") from error
     raise DataError(f"{path} holds {', '.join(names) or 'nothing'}: name the rows 'x'")
@@ -137,9 +137,9 @@ def _rows(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
 
 def _doctor(_: argparse.Namespace) -> int:
     readings = read_machine()
-    found = findings(readings)
-    _document("doctor", {"findings": [f.to_dict() for f in found], "readings": readings.to_dict()})
-    return 3 if any(finding.level == "error" for finding in found) else 0
+    listed = findings(readings)
+    _document("doctor", {"findings": [f.to_dict() for f in listed], "readings": readings.to_dict()})
+    return 3 if any(finding.level == "error" for finding in listed) else 0
 
 
 def _schema(_: argparse.Namespace) -> int:

@@ -8,16 +8,27 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from .arguments import path_text
 from .errors import OptionError, StorageError
 
 
 def refuse_existing(path: str | os.PathLike[str], *, force: bool) -> Path:
     """Say early that ``path`` must not be overwritten, or cannot be a file.
 
+    Args:
+        path: the file to write later.
+        force: whether a file that exists may be replaced.
+
+    Returns:
+        The path, as a path object.
+
     Raises:
-        OptionError: it exists and ``force`` is False, it is a folder, or its folder does not exist.
+        OptionError: it is no path, it exists and ``force`` is False, it is a folder, or its folder does not exist.
     """
-    target = Path(path)
+    name = path_text("the file to write", path)
+    if not name or "\0" in name:
+        raise OptionError(f"the file to write is called {name!r}; name a file without NUL characters")
+    target = Path(name)
     if target.is_dir():
         raise OptionError(f"{target} is a folder; name a file in it")
     if target.exists() and not force:

@@ -10,7 +10,10 @@ from __future__ import annotations
 from dataclasses import MISSING, FrozenInstanceError, dataclass, fields
 from typing import TYPE_CHECKING, Any, NoReturn
 
-__all__ = ["record"]
+__all__ = ["described", "one_line", "record"]
+
+_LONGEST, _LONGEST_VALUE = 300, 60
+"""Characters of a ``repr``: more fills a screen, and the arrays of a batch fill many."""
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as record
@@ -54,8 +57,27 @@ def _init(self: Any, *values: Any, **named: Any) -> None:
         check()
 
 
-def _repr(self: Any) -> str:
-    return f"{type(self).__qualname__}({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in fields(self))})"
+def described(self: Any) -> str:
+    """The ``repr`` of a dataclass in one line of at most 300 characters: arrays by dtype and shape, long values cut."""
+    shown = {f.name: _shown(getattr(self, f.name)) for f in fields(self) if not f.name.startswith("_")}
+    whole = f"{type(self).__qualname__}({', '.join(f'{name}={value}' for name, value in shown.items())})"
+    if len(whole) > _LONGEST:
+        cut = {name: value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE - 1]}…"
+               for name, value in shown.items()}  # fmt: skip
+        whole = f"{type(self).__qualname__}({', '.join(f'{name}={value}' for name, value in cut.items())})"
+    return one_line(whole)
+
+
+def one_line(text: str) -> str:
+    """Text in one line of at most 300 characters."""
+    text = " ".join(text.splitlines())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 2]}…{text[-1]}"
+
+
+def _shown(value: Any) -> str:
+    if hasattr(value, "dtype") and hasattr(value, "shape") and value.shape:
+        return f"{value.dtype}{list(value.shape)}"
+    return repr(value)
 
 
 def _values(one: Any) -> tuple[Any, ...]:
@@ -76,7 +98,7 @@ def _refuse(self: Any, name: str, *value: Any) -> NoReturn:
 
 _METHODS = {
     "__init__": _init,
-    "__repr__": _repr,
+    "__repr__": described,
     "__setattr__": _refuse,
     "__delattr__": _refuse,
 }

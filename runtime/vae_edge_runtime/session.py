@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-import math
 import os
-import threading
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
-from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends.opening import open_backend
-from .device.devices import find_device
-from .device.tuned import find_choice
-from .errors import InputError, OptionError, PairMismatch, SessionClosed
+from . import arguments
+from .errors import InputError, OptionError, PairMismatch
 from .format.bundle import Bundle
-from .format.manifest import Calibration, Variant
-from .sampling.prior import check_prior, draw
-from .scoring.anatomy import Anatomy, anatomy
+from .format.manifest import Calibration
+from .format.specs import element_count
+from .graph_session import GraphSession, opened
+from .sampling.prior import draw
 from .scoring.inputs import all_finite, check_condition, check_rows, replace_bad_rows
-from .scoring.results import Posterior, Scores, SessionInfo
-from .scoring.scorer import Scorer, blank_bad_rows
+from .scoring.results import Posterior, Scores
+from .scoring.scorer import blank_bad_rows
 
 if TYPE_CHECKING:
+    from .format.stream_rules import AlarmSpec, GuardSpec
+    from .scoring.anatomy import Anatomy
     from .stream import Stream
 
 Condition = NDArray[Any] | int | None
-
-ROWS_PER_RUN = 64
-"""Rows given to the engine at once; larger arrays are cut, so memory does not grow with n."""
 
 
 def load(
@@ -53,7 +46,7 @@ def load(
         variant: a precision in the bundle; ``auto`` takes fp32 where there is one.
             Where device, variant, threads and spin are all left alone, what ``vae-edge tune`` chose is taken.
         allow_fallback: run on the CPU, visibly degraded, where the device is not to be had.
-        threads: within one run; None leaves it to the engine. A device that takes no threads, or no spin, refuses it.
+        threads: within one run, 1 to 1024; None leaves it to the engine. A device that takes no threads refuses it.
         spin: whether threads of ONNX Runtime that wait keep their cores busy: faster on cores of its own, slow and
             unsteady where other work needs them. None leaves it to the engine, which spins.
 
@@ -62,61 +55,27 @@ def load(
         GraphRefused: a graph holds what this runtime does not run.
         ProviderUnavailable: the device is not to be had, or its engine is older than the bundle asks for.
         MissingDependency: no inference engine is installed.
-        OptionError: device, variant, threads or spin is not a valid value.
+        OptionError: path, device, variant, allow_fallback, threads or spin is not a valid value.
+
+    Example:
+        >>> with load("pump.vaeb", device="cpu") as vae:
+        ...     vae.score(x).score.shape
+        (8,)
     """
-    bundle = Bundle.open(path)
-    try:
-        return VAE(bundle, device=device, variant=variant, allow_fallback=allow_fallback, threads=threads, spin=spin)
-    except BaseException:
-        bundle.close()
-        raise
+    options = {"device": device, "variant": variant, "allow_fallback": allow_fallback, "threads": threads, "spin": spin}
+    return opened(VAE, Bundle.open(path), options)
 
 
-class VAE:
+class VAE(GraphSession):
     """A loaded bundle. ``score``, ``encode``, ``decode`` and the rest may be called from many
     threads at once; ``close`` waits for the calls that run. Use ``load`` to make one.
+
+    A session can be pickled: the other process opens the same file with the same options, and refuses
+    another bundle. After a fork the child calls ``load`` itself.
+
+    Attributes:
+        manifest: what the bundle says about itself.
     """
-
-    def __init__(
-        self, bundle: Bundle, *, device: str, variant: str, allow_fallback: bool, threads: int | None, spin: bool | None
-    ) -> None:
-        self._bundle, self.manifest = bundle, bundle.manifest
-        self._tuned: str | None = None
-        wishes = device, variant, threads, spin
-        if wishes == ("auto", "auto", None, None) and (choice := find_choice(bundle.bundle_id)):
-            device, variant, threads, spin = choice.device, choice.variant, choice.threads, choice.spin
-            self._tuned = choice.why
-        self._variant_name = bundle.choose_variant(variant)
-        self._variant: Variant = bundle.manifest.variants[self._variant_name]
-        self._scorer = Scorer(bundle.manifest, self._variant, bundle.read)
-        self._prior: bytes | None = None
-        load, file = partial(bundle.graph, self._variant_name), partial(bundle.graph_file, self._variant_name)
-        self._backend = open_backend(device, load, allow_fallback=allow_fallback, threads=threads, file=file, spin=spin)
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._idle = threading.Condition(self._lock)
-        self._running, self._closed = 0, False
-        try:
-            running = self._backend.describe()
-            bundle.check_engine(running.backend, running.engine_version)
-            if find_device(running.device).prepare_at_start:
-                self._backend.prepare("score")
-        except BaseException:
-            self._backend.close()
-            raise
-
-    @property
-    def info(self) -> SessionInfo:
-        """What really runs: backend, provider, variant, degraded or not."""
-        running = self._backend.describe()
-        return SessionInfo(
-            path=str(self._bundle.path),
-            bundle_id=self._bundle.bundle_id,
-            variant=self._variant_name,
-            degraded=running.degraded_reason is not None,
-            tuned=self._tuned,
-            **asdict(running),
-        )
 
     def score(
         self,
@@ -135,19 +94,43 @@ class VAE:
                 or one for all rows.
             heads: of ``VAE.heads``, further ones to score by (``Scores.heads``); ``all`` for all.
             maps: also compute what each element contributes (``Scores.map``).
-            threshold: of the default head, instead of the calibrated one, for this call.
+            threshold: of the default head, in its unit, instead of the calibrated one, for this call.
 
         Raises:
-            InputError: ``x`` does not fit the model. A non-finite row is no error: it gets a status.
+            InputError: ``x`` or ``condition`` does not fit the model. A non-finite row is no error: it gets a status.
+            OptionError: a head the bundle does not have, or a threshold that is no finite number.
             BackendError: the engine failed.
             SessionClosed: after ``close``, or in a forked child.
+
+        Example:
+            >>> scores = vae.score(x, maps=True)
+            >>> scores.score.shape, scores.is_anomaly.shape, scores.map.shape
+            ((8,), (8,), (8, 4))
         """
+        wanted = arguments.heads(heads, self.heads)
+        arguments.flag("maps", maps)
+        if threshold is not None:
+            threshold = arguments.number("threshold", threshold, note=", in the unit of the score")
         feeds, status = self._rows(x, condition)
-        wanted = self.heads if heads == "all" else (heads,) if isinstance(heads, str) else tuple(heads)
         return self._scorer.scores(self._run, feeds, status, heads=wanted, maps=maps, threshold=threshold)
 
     def explain(self, x: NDArray[Any], *, condition: Condition = None) -> Anatomy:
-        """What the scores of raw rows are made of: terms, elements, latents; arguments as in ``score``."""
+        """What the scores of raw rows are made of: terms, elements, latents, by every head of the bundle.
+
+        Args:
+            x: (n, *input_shape), as in ``score``.
+            condition: as in ``score``.
+
+        Raises:
+            InputError, BackendError, SessionClosed: as ``score``.
+
+        Example:
+            >>> anatomy = vae.explain(x)
+            >>> anatomy.features.shape, anatomy.latents.shape
+            ((8, 4), (8, 2))
+        """
+        from .scoring.anatomy import anatomy  # not at the top: who only scores does not pay for it
+
         scores = self.score(x, condition=condition, heads="all", maps=True)
         posterior = None if self.manifest.score.kl_weight is None else self.encode(x, condition=condition)
         return anatomy(self.manifest, scores, posterior)
@@ -168,33 +151,100 @@ class VAE:
         """The threshold that stands for another false-positive rate, from the same calibration rows.
 
         Args:
-            false_positive_rate: of normal rows.
-            head: default: the default one.
+            false_positive_rate: of normal rows, inside (0, 1).
+            head: of ``VAE.heads``; None is the default head.
             method: ``conformal``: a quantile, rates from 1 / (n + 1). ``tail``: peaks over threshold.
 
-        Raises:
-            CalibrationError: the bundle has no calibration, or too few rows for that rate.
-            OptionError: the bundle does not have the head.
-        """
-        return self._scorer.threshold_for(false_positive_rate, head=head, method=method)
+        Returns:
+            The threshold, in the unit of the head.
 
-    def stream(self, source: Iterable[Any], **options: Any) -> Stream:
+        Raises:
+            CalibrationError: the bundle has no calibration, too few rows for that rate, or the rate is not in (0, 1).
+            OptionError: the bundle does not have the head, the method is none, or the rate is no number.
+
+        Example:
+            >>> vae.threshold_for(0.1) < vae.threshold_for(0.05)
+            True
+        """
+        rate = arguments.number("false_positive_rate", false_positive_rate, note=", the share of normal rows to flag")
+        if head is not None:
+            arguments.instance("head", head, str, "the name of a head, or None for the default one")
+        arguments.instance("method", method, str, "conformal or tail")
+        return self._scorer.threshold_for(rate, head=head, method=method)
+
+    def stream(
+        self,
+        source: Iterable[Any],
+        *,
+        stride: int | None = None,
+        heads: Sequence[str] | str = (),
+        live: bool = False,
+        queue_rows: int = 1024,
+        guard: GuardSpec | None = None,
+        alarm: AlarmSpec | None = None,
+        drift: bool = True,
+        impute: Literal["off", "auto"] = "off",
+        maps: Literal["off", "anomalies", "all"] = "off",
+        top: int = 3,
+        stale_s: float | None = None,
+        clock: Callable[[], float] | None = None,
+        batch: int = 256,
+        together_s: float = 0.05,
+        **unknown: NoReturn,
+    ) -> Stream:
         """Decisions about the rows of a source as they come: an iterator of ``Event``.
 
         Args:
             source: an iterable of rows (one step of a window, one frame), of (time in seconds, row), or of
                 blocks (``stream.Rows``); None says that nothing is new.
-            options: those of ``stream.open_stream``.
+            stride: rows from one window to the next; None: a whole window, so that none overlap. 1 for other models.
+            heads: of ``VAE.heads``, further ones to score by (``Event.heads``); ``all`` for all.
+            live: read the source in a thread of its own and drop the oldest rows where scoring is slower.
+            queue_rows: rows that may wait in the queue of a live source, from 1.
+            guard: limits of sensor faults; None: those of the bundle (``manifest.stream.guard``).
+            alarm: rules of alarms, counted in decisions; None: those of the bundle (``manifest.stream.alarm``).
+            drift: test whether scores are still those of the calibration, and give events of kind ``drift``.
+            impute: ``auto``: the model fills in missing cells of a window, up to a fifth of them.
+            maps: which decisions carry ``Event.map`` and ``Event.row``: none, those that are anomalies, or all.
+            top: features (pixels) to name per anomaly in ``Event.top``, from 0.
+            stale_s: seconds without a row after which an event of kind ``stale`` is given; None: never.
+            clock: seconds that never run backwards, for ``stale_s``; None: ``time.monotonic``.
+            batch: most windows that are scored in one call, from 1.
+            together_s: seconds that scoring rows which wait in the queue together may take; 0: each for itself.
+            unknown: no other option is valid.
 
         Raises:
-            OptionError: an option out of range, a conditional model, or a bundle without rules for streams.
+            InputError: ``source`` cannot be iterated over; later, from the iterator: a row does not fit the model.
+            OptionError: an option out of range or unknown, a conditional model, or a bundle without rules for streams.
+
+        Example:
+            >>> with vae.stream(rows, stale_s=5.0) as events:
+            ...     [event.status for event in events]
+            ['ok', 'ok', 'ok']
         """
         from .stream import open_stream
 
-        return open_stream(self, source, **options)
+        return open_stream(
+            self, source, stride=stride, heads=heads, live=live, queue_rows=queue_rows, guard=guard, alarm=alarm,
+            drift=drift, impute=impute, maps=maps, top=top, stale_s=stale_s, clock=clock, batch=batch,
+            together_s=together_s, **unknown,
+        )  # fmt: skip
 
     def encode(self, x: NDArray[Any], *, condition: Condition = None) -> Posterior:
-        """Posterior q(z|x) of raw rows; arguments as in ``score``."""
+        """Posterior q(z|x) of raw rows.
+
+        Args:
+            x: (n, *input_shape), as in ``score``.
+            condition: as in ``score``.
+
+        Raises:
+            InputError, BackendError, SessionClosed: as ``score``.
+
+        Example:
+            >>> posterior = vae.encode(x)
+            >>> posterior.mean.shape, posterior.std.shape
+            ((8, 2), (8, 2))
+        """
         feeds, status = self._rows(x, condition)
         names = [t.name for t in self._variant.graphs["encode"].outputs]
         outputs = dict(zip(names, self._run("encode", feeds, names), strict=True))
@@ -219,6 +269,11 @@ class VAE:
         Raises:
             PairMismatch: the posterior comes from the encoder of another model.
             InputError: ``z`` does not fit the model, is not finite, or is no index of the codebook.
+            BackendError, SessionClosed: as ``score``.
+
+        Example:
+            >>> vae.decode(vae.encode(x)).shape
+            (8, 4)
         """
         if isinstance(z, Posterior):
             if z.pair_id != self.manifest.pair_id:
@@ -234,15 +289,24 @@ class VAE:
         codebook = self.manifest.latent.codebook
         if codebook and z.size and not 0 <= z.min() <= z.max() < codebook:
             raise InputError(f"z holds indices from {z.min()} to {z.max()}; the codebook has 0 to {codebook - 1}")
-        beside = check_condition(condition, self.manifest.condition, len(z))
-        (x_hat,) = self._run("decode", {latent.name: z, **beside}, ["x_hat"])
+        condition_feed = check_condition(condition, self.manifest.condition, len(z))
+        (x_hat,) = self._run("decode", {latent.name: z, **condition_feed}, ["x_hat"])
         return x_hat
 
     def reconstruct(self, x: NDArray[Any], *, condition: Condition = None) -> NDArray[Any]:
         """Decode the posterior mean of each raw row: (n, *output_shape) in data units.
 
+        Args:
+            x: (n, *input_shape), as in ``score``; every row finite.
+            condition: as in ``score``.
+
         Raises:
             InputError: ``x`` does not fit the model, or a row is not finite.
+            BackendError, SessionClosed: as ``score``.
+
+        Example:
+            >>> vae.reconstruct(x).shape
+            (8, 4)
         """
         posterior = self.encode(x, condition=condition)
         if bad := np.flatnonzero(posterior.status).tolist():
@@ -257,14 +321,23 @@ class VAE:
         The same seed gives the same latents in every language and on every device, and the
         first k rows of ``sample(n)`` are those of ``sample(k)``.
 
+        Args:
+            n: rows to draw, from 0.
+            seed: a whole number from 0 to 2**64 - 1.
+            temperature: scales the noise, from 0; 1 is the prior itself.
+            condition: as in ``score``.
+
         Raises:
             OptionError: n, seed or temperature is not valid, or the model has no prior.
+            BackendError, SessionClosed: as ``score``.
+
+        Example:
+            >>> vae.sample(3, seed=7).shape
+            (3, 4)
         """
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
-            raise OptionError(f"n is {n!r}; pass a whole number from 0")
-        if not (math.isfinite(temperature) and temperature >= 0):
-            raise OptionError(f"temperature is {temperature}; pass a finite number from 0 (1 is the prior itself)")
-        latents = draw(self.manifest.latent, self._prior_numbers(), int(n), seed=seed, temperature=temperature)
+        n = arguments.row_count("n", n, low=0, bytes_per_row=self._bytes_per_row())
+        temperature = arguments.number("temperature", temperature, low=0, note=" (1 is the prior itself)")
+        latents = draw(self.manifest.latent, self._prior_numbers(), n, seed=seed, temperature=temperature)
         return self.decode(latents, condition=condition)
 
     def interpolate(
@@ -273,23 +346,29 @@ class VAE:
         """Rows on the straight line between the posterior means of two raw rows.
 
         Args:
-            a, b: one raw row each, *input_shape.
+            a: one raw row, (*input_shape), as in ``score``: where the line begins.
+            b: one raw row, (*input_shape): where it ends.
             steps: rows to return, both ends included; at least 2.
-            condition: one for all.
+            condition: one for all, as in ``score``.
 
         Returns:
             (steps, *output_shape) in data units.
 
         Raises:
             OptionError: too few steps, or a VQ model: there is no line between codes.
+            InputError: a row does not fit the model, or is not finite.
+            BackendError, SessionClosed: as ``score``.
+
+        Example:
+            >>> vae.interpolate(x[0], x[1], steps=5).shape
+            (5, 4)
         """
-        if steps < 2:
-            raise OptionError(f"steps is {steps}; both ends count, so pass at least 2")
+        steps = arguments.row_count("steps", steps, low=2, bytes_per_row=self._bytes_per_row())
         if self.manifest.latent.kind == "codes":
             raise OptionError("there is no straight line between the codes of a VQ model")
+        spec = self.manifest.input
         for name, row in (("a", a), ("b", b)):
-            check_rows(row[None] if isinstance(row, np.ndarray) else row, shape=self.manifest.input.shape,
-                       dtype=self.manifest.input.dtype, what=name)  # fmt: skip
+            check_rows(row[None] if isinstance(row, np.ndarray) else row, shape=spec.shape, dtype=spec.dtype, what=name)
         posterior = self.encode(np.stack([a, b]), condition=condition)
         if posterior.status.any():
             raise InputError("a or b is not finite")
@@ -297,104 +376,11 @@ class VAE:
         first, last = posterior.mean
         return self.decode(((1 - t) * first + t * last).astype(np.float32), condition=condition)
 
-    def run_graph(self, graph: str, feeds: dict[str, NDArray[Any]], outputs: list[str]) -> list[NDArray[Any]]:
-        """Run one graph of the bundle as it is: inputs are checked, rows get no status.
-
-        Args:
-            graph: ``encode``, ``decode``, ``score``, or ``sampled`` where the bundle has it.
-            feeds: one array (n, *shape) per input of the graph.
-            outputs: names of the outputs to compute, in the order they come back.
-
-        Raises:
-            InputError, OptionError, BackendError, SessionClosed.
-        """
-        spec = self._variant.graphs.get(graph)
-        if spec is None:
-            raise OptionError(f"graph is {graph!r}; valid are {', '.join(self._variant.graphs)}")
-        if unknown := set(outputs) - {t.name for t in spec.outputs}:
-            raise OptionError(f"{graph} has no output {min(unknown)!r}")
-        if feeds.keys() != {t.name for t in spec.inputs} or len({len(x) for x in feeds.values()}) != 1:
-            raise InputError(
-                f"{graph} takes {', '.join(t.name for t in spec.inputs)}, each with the same number of rows"
-            )
-        checked = {t.name: check_rows(feeds[t.name], shape=t.shape, dtype=t.dtype, what=t.name) for t in spec.inputs}
-        return self._run(graph, checked, outputs)
-
-    def read_member(self, name: str) -> bytes:
-        """Verified bytes of one member of the bundle, such as a golden vector."""
-        self._enter()
-        try:
-            return self._bundle.read(name)
-        finally:
-            self._leave()
-
-    def close(self) -> None:
-        """Free the engine and the file, after the calls that run now; twice is no error."""
-        if os.getpid() != self._pid:
-            return  # the engine's threads live in the parent; nothing of ours to free here
-        with self._idle:
-            self._closed = True
-            self._idle.wait_for(lambda: self._running == 0)
-        self._backend.close()
-        self._bundle.close()
-
-    def __enter__(self) -> VAE:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"<VAE {self.manifest.model.name} {self.info}>"
+    def _bytes_per_row(self) -> int:
+        """Of a latent and of the row decoded from it, whichever is larger; 8 bytes an element at most."""
+        return 8 * max(element_count(self.manifest.latent.shape), element_count(self.manifest.output.shape))
 
     def _rows(self, x: Any, condition: Condition) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8]]:
         spec = self.manifest.input
         x, status = replace_bad_rows(check_rows(x, shape=spec.shape, dtype=spec.dtype))
         return {"x": x, **check_condition(condition, self.manifest.condition, len(x))}, status
-
-    def check_prior(self) -> None:
-        """Raise BundleInvalid where the numbers of the prior cannot be drawn from."""
-        self._prior_numbers()
-
-    def _prior_numbers(self) -> bytes:
-        member = self.manifest.latent.prior.member
-        if self._prior is None:
-            self._prior = b"" if member is None else self.read_member(member)
-            if member is not None:
-                check_prior(self.manifest.latent, self._prior)
-        return self._prior
-
-    def _enter(self) -> None:
-        """Count a call that ``close`` waits for; every one is followed by ``_leave``."""
-        if os.getpid() != self._pid:
-            raise SessionClosed("this session belongs to the parent process: call load() again after a fork")
-        with self._lock:
-            if self._closed:
-                raise SessionClosed("this session is closed: call load() again")
-            self._running += 1
-
-    def _leave(self) -> None:
-        with self._lock:
-            self._running -= 1
-            if self._closed:
-                self._idle.notify_all()
-
-    def _run(self, graph: str, feeds: Mapping[str, NDArray[Any]], names: Sequence[str]) -> list[NDArray[Any]]:
-        """Run in bounded pieces; 0 rows give empty arrays without the engine."""
-        spec = self._variant.graphs[graph]
-        n = len(next(iter(feeds.values())))
-        self._enter()
-        try:
-            if 0 < n <= ROWS_PER_RUN:
-                return self._backend.run(graph, feeds, names)
-            arrays = [np.empty((n, *spec.output(name).shape), dtype=spec.output(name).dtype) for name in names]
-            for start in range(0, n, ROWS_PER_RUN):
-                rows = slice(start, start + ROWS_PER_RUN)
-                part = self._backend.run(graph, {name: x[rows] for name, x in feeds.items()}, names)
-                for whole, piece in zip(arrays, part, strict=True):
-                    whole[rows] = piece
-            return arrays
-        finally:
-            self._leave()

@@ -42,7 +42,16 @@ def max_errors(actual: NDArray[Any], reference: NDArray[Any]) -> tuple[float, fl
 
 @record(frozen=True)
 class GoldenCheck:
-    """One output of one graph, run here and compared with the exporter's."""
+    """One output of one graph, run here and compared with the exporter's.
+
+    Attributes:
+        variant: precision of the graph.
+        graph: ``encode``, ``decode``, ``score`` or ``sampled``.
+        output: its name.
+        max_absolute: largest difference, in the unit of the output.
+        max_relative: largest difference relative to the size of the output; see ``max_errors``.
+        tolerance_relative: what the manifest allows.
+    """
 
     variant: str
     graph: str
@@ -59,7 +68,15 @@ class GoldenCheck:
 
 @record(frozen=True)
 class Verification:
-    """Outcome of ``verify``: structure and hashes were fine, or it would have raised."""
+    """Outcome of ``verify``: structure and hashes were fine, or it would have raised.
+
+    Attributes:
+        members: entries of the file, each with the right SHA-256.
+        size_bytes: of the file.
+        rows: golden rows that every graph was run on.
+        info: what ran them, for the last variant.
+        checks: one per output of each graph of each variant.
+    """
 
     members: int
     size_bytes: int
@@ -97,9 +114,21 @@ def verify(
 ) -> Verification:
     """Check structure, every hash, every graph, and run the golden vectors of every variant.
 
+    Args:
+        path: the ``.vaeb`` file.
+        device: that runs the golden vectors, as in ``load``.
+        allow_fallback: run on the CPU, visibly degraded, where the device is not to be had.
+        threads: within one run, 1 to 1024; None leaves it to the engine.
+
     Raises:
         BundleError, GraphRefused: the file is refused; nothing of it was run.
         ProviderUnavailable, MissingDependency, BackendError: it could not be run here.
+        OptionError: path, device, allow_fallback or threads is not a valid value.
+
+    Example:
+        >>> verification = verify("pump.vaeb")
+        >>> verification.ok, verification.rows
+        (True, 2)
     """
     with Bundle.open(path) as bundle:
         bundle.verify_members()
@@ -142,8 +171,8 @@ def _golden_checks(vae: VAE, variant: str) -> list[GoldenCheck]:
     for graph in (name for name in GRAPHS if name in graphs):
         spec = graphs[graph]
         names = [t.name for t in spec.outputs if (graph, t.name) in expected]
-        found = vae.run_graph(graph, {t.name: feeds[t.name] for t in spec.inputs}, names)
-        for name, array in zip(names, found, strict=True):
+        outputs = vae.run_graph(graph, {t.name: feeds[t.name] for t in spec.inputs}, names)
+        for name, array in zip(names, outputs, strict=True):
             absolute, relative = max_errors(array, expected[graph, name])
             checks.append(
                 GoldenCheck(

@@ -163,7 +163,7 @@ def test_warnings_name_a_loaded_machine_unsteady_cells_and_missing_percentiles()
         def names(self, folder: str) -> tuple[str, ...]:
             return ()
 
-        def said(self, *command: str) -> None: ...
+        def output_of(self, *command: str) -> None: ...
 
     calm = dataclasses.replace(environment(Silent(), engine="", providers={}, load=(0.1, 0, 0)), cores=2)
     busy = dataclasses.replace(calm, load_average=(1.5, 0, 0))

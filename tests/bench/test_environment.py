@@ -36,7 +36,7 @@ class Recorded:
         inside = {path[len(folder) + 1 :].split("/")[0] for path in self.files if path.startswith(folder + "/")}
         return tuple(sorted(inside))
 
-    def said(self, *command: str) -> str | None:
+    def output_of(self, *command: str) -> str | None:
         return self.answers.get(command)
 
 
@@ -73,7 +73,7 @@ def test_this_machine_can_be_read() -> None:
     found = environment(ThisMachine(), engine="none", providers={}, load=load_average())
     assert found.cores is not None
     assert found.cores >= (found.usable_cores or 1) >= 1
-    assert ThisMachine().said("a-command-that-does-not-exist") is None
+    assert ThisMachine().output_of("a-command-that-does-not-exist") is None
     assert ThisMachine().text("/nowhere") is None
     assert ThisMachine().names("/nowhere") == ()
 

@@ -12,16 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from shell import Cli, World
 
+from vae_edge.cli._app import app
 from vae_edge_runtime import load, verify
 from vae_edge_runtime.device.devices import device_names
 from vae_edge_runtime.stdio import DOCUMENT_VERSION
 
-COMMANDS = (
-    "train", "inspect", "export", "info", "verify", "score", "explain", "evaluate", "recalibrate", "sample",
-    "reconstruct", "encode", "watch",
-)  # fmt: skip
+COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from shell import Cli, World
 
-from vae_edge_runtime import Bundle, CalibrationError, InputError, OptionError, load, verify
-from vae_edge_runtime.recalibrate import recalibrate
+from vae_edge_runtime import Bundle, CalibrationError, InputError, OptionError, load, recalibrate, verify
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,7 @@ def data(tmp_path: Path, rows: np.ndarray) -> Path:
 def _compare(path: Path, x: np.ndarray, a: str = "fp32", b: str = "int8") -> Comparison:
     labels = np.repeat([False, True], (len(x) - len(x) // 3, len(x) // 3))
     with load(path, variant=a) as one, load(path, variant=b) as other:
-        return compare(one, other, Rows(x, None, labels, "x", "file"), sizes=(1, 2)).found
+        return compare(one, other, Rows(x, None, labels, "x", "file"), sizes=(1, 2)).comparison
 
 
 def test_figures_are_those_of_their_definitions(pair_path: Path, rows: np.ndarray) -> None:
@@ -94,7 +94,7 @@ def test_rows_that_cannot_be_scored_are_left_out_of_reconstructions(pair_path: P
 def test_nothing_scored_leaves_nothing_to_rebuild(pair_path: Path) -> None:
     x = np.full((3, 4), np.nan, np.float32)
     with load(pair_path, variant="fp32") as a, load(pair_path, variant="int8") as b:
-        found = compare(a, b, Rows(x, None, None, "x", "file"), sizes=(1, 1)).found
+        found = compare(a, b, Rows(x, None, None, "x", "file"), sizes=(1, 1)).comparison
     assert (found.reconstructions, found.latents, found.decisions.rows) == (None, None, 0)
 
 

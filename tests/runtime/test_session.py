@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import pickle
 import threading
 import time
 from collections.abc import Iterator
@@ -337,11 +336,6 @@ def test_a_forked_child_is_refused(vae: VAE) -> None:
             os._exit(17)
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 17
-
-
-def test_a_session_does_not_pickle(vae: VAE) -> None:
-    with pytest.raises(TypeError, match="pickle"):
-        pickle.dumps(vae)
 
 
 def test_the_callers_array_is_never_written_to(vae: VAE) -> None:

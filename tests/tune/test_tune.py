@@ -13,7 +13,7 @@ from tiny_bundle import TinyBundle
 
 from vae_edge.bench.rows import Rows
 from vae_edge.tune import Limits, Timed, choose, tune
-from vae_edge.tune.choose import refusal, reported
+from vae_edge.tune.choice import refusal, reported
 from vae_edge_runtime import Bundle, GateFailed, OptionError, load
 from vae_edge_runtime.device import tuned as kept
 from vae_edge_runtime.device.devices import device_names

@@ -23,8 +23,8 @@ def main(runtime: str, bundle: str, rows: str, variant: str, device: str, thread
         loaded = time.perf_counter()
         score = float(vae.score(x, condition=condition).score[0])
         scored = time.perf_counter()
-        found = {"import_s": imported - start, "load_s": loaded - imported, "first_s": scored - loaded}
-        sys.stdout.write(json.dumps({**found, "score": repr(score), "peak_bytes": peak_bytes()}) + "\n")
+        seconds = {"import_s": imported - start, "load_s": loaded - imported, "first_s": scored - loaded}
+        sys.stdout.write(json.dumps({**seconds, "score": repr(score), "peak_bytes": peak_bytes()}) + "\n")
         sys.stdout.flush()
 
 

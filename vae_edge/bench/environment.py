@@ -31,7 +31,7 @@ class Machine(Protocol):
         """Entries of a folder, sorted; none where it cannot be read."""
         ...
 
-    def said(self, *command: str) -> str | None:
+    def output_of(self, *command: str) -> str | None:
         """What a command prints; None where it is absent, fails or hangs."""
         ...
 
@@ -53,7 +53,7 @@ class ThisMachine:
         except OSError:
             return ()
 
-    def said(self, *command: str) -> str | None:
+    def output_of(self, *command: str) -> str | None:
         """What a command prints within 5 s."""
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False, errors="replace")
@@ -155,10 +155,10 @@ def load_average() -> tuple[float, float, float] | None:
         return None
 
 
-def power_mode(said: str) -> str | None:
+def power_mode(text: str) -> str | None:
     """The mode in what ``nvpmodel -q`` prints, such as ``NV Power Mode: MAXN`` and its number."""
-    found = re.search(r"NV Power Mode:[ \t]*(\S.*)", said)
-    return found.group(1).strip() if found else None
+    match = re.search(r"NV Power Mode:[ \t]*(\S.*)", text)
+    return match.group(1).strip() if match else None
 
 
 def _jetson(machine: Machine) -> Jetson | None:
@@ -168,7 +168,7 @@ def _jetson(machine: Machine) -> Jetson | None:
     gpu = next((name for name in machine.names(_GPU) if re.search(r"gpu|ga10b|gv11b|gb10b", name)), None)
     return Jetson(
         l4t=release.split("\n")[0].lstrip("# ").strip(),
-        power_mode=power_mode(machine.said("nvpmodel", "-q") or ""),
+        power_mode=power_mode(machine.output_of("nvpmodel", "-q") or ""),
         gpu_hz=_hertz(machine.text(f"{_GPU}/{gpu}/cur_freq"), 1) if gpu else None,
         gpu_max_hz=_hertz(machine.text(f"{_GPU}/{gpu}/max_freq"), 1) if gpu else None,
     )

@@ -74,7 +74,7 @@ def cold_starts(
     Raises:
         BackendError: a process failed, or took longer than 300 s.
     """
-    found: dict[Start, list[dict[str, Any]]] = {start: [] for start in starts}
+    by_start: dict[Start, list[dict[str, Any]]] = {start: [] for start in starts}
     with tempfile.TemporaryDirectory(prefix="vae-edge-bench-") as folder:
         rows = Path(folder) / "row.npz"
         buffer = io.BytesIO()
@@ -85,9 +85,9 @@ def cold_starts(
             for start in starts:
                 figures = _one(bundle, rows, start, clock)
                 if i:
-                    found[start].append(figures)
+                    by_start[start].append(figures)
                 progress()
-    return {start: _summary(figures) for start, figures in found.items()}
+    return {start: _summary(figures) for start, figures in by_start.items()}
 
 
 def _one(bundle: Path, rows: Path, start: Start, clock: Callable[[], float]) -> dict[str, Any]:
@@ -100,14 +100,14 @@ def _one(bundle: Path, rows: Path, start: Start, clock: Callable[[], float]) -> 
         try:
             line = process.stdout.readline() if process.stdout else ""
             total = clock() - begin  # leaving the process is no part of a start
-            _, said = process.communicate()
+            _, stderr = process.communicate()
         except BaseException:
             process.kill()
             raise
         finally:
             overdue.cancel()
     if process.returncode or not line:
-        last = said.strip().splitlines()[-1:] or ["it said nothing"]
+        last = stderr.strip().splitlines()[-1:] or ["it said nothing"]
         raise BackendError(f"a fresh process of {start} ended with {process.returncode} before its score: {last[0]}")
     figures: dict[str, Any] = json.loads(line)
     return {**figures, "total_s": total}

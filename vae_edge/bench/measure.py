@@ -87,16 +87,16 @@ def interleaved(
         clock: seconds, of high resolution. sleep: waits so many seconds.
         progress: called after each turn.
     """
-    found: tuple[list[list[float]], ...] = tuple([] for _ in calls)
+    turns: tuple[list[list[float]], ...] = tuple([] for _ in calls)
     start = clock()
     done = 0
     while pace.goes_on(done, clock() - start):
         for i in turn_order(len(calls), done):
-            found[i].append(_turn(calls[i], pace.calls_per_turn, clock))
+            turns[i].append(_turn(calls[i], pace.calls_per_turn, clock))
             sleep(pace.gap_seconds)
             progress()
         done += 1
-    return tuple(np.asarray(rounds, dtype=np.float64) for rounds in found)
+    return tuple(np.asarray(rounds, dtype=np.float64) for rounds in turns)
 
 
 def turn_order(cells: int, done: int) -> list[int]:

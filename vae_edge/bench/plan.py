@@ -74,7 +74,7 @@ def _threads(plan: Plan, device: str) -> tuple[int | None, ...]:
 
 def first_cells(cells: Sequence[Cell]) -> dict[tuple[str, str], Cell]:
     """The first cell of each variant and device."""
-    found: dict[tuple[str, str], Cell] = {}
+    first_cells: dict[tuple[str, str], Cell] = {}
     for cell in cells:
-        found.setdefault((cell.variant, cell.device), cell)
-    return found
+        first_cells.setdefault((cell.variant, cell.device), cell)
+    return first_cells

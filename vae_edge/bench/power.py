@@ -47,12 +47,12 @@ class Tegrastats:
             return []
         self._process.terminate()
         try:
-            said, _ = self._process.communicate(timeout=_STOP_SECONDS)
+            output, _ = self._process.communicate(timeout=_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            said, _ = self._process.communicate()
+            output, _ = self._process.communicate()
         self._process = None
-        return said.splitlines()
+        return output.splitlines()
 
 
 def find_sampler() -> Sampler | None:
@@ -87,11 +87,11 @@ def energy(
             calls += 1
     finally:
         lines = sampler.stop()
-    found = list(watts(lines))
-    if len(found) < _FEWEST_SAMPLES or not calls:
+    samples = list(watts(lines))
+    if len(samples) < _FEWEST_SAMPLES or not calls:
         return None
-    mean = sum(found) / len(found)
-    return Energy(mean, mean * elapsed / (calls * rows_per_call), len(found), elapsed)
+    mean = sum(samples) / len(samples)
+    return Energy(mean, mean * elapsed / (calls * rows_per_call), len(samples), elapsed)
 
 
 def watts(lines: Sequence[str]) -> list[float]:

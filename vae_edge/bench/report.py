@@ -122,18 +122,18 @@ def threads_text(threads: int | None) -> str:
 
 def warnings_of(environment: Environment, cells: tuple[CellFigures, ...], notes: tuple[str, ...]) -> tuple[str, ...]:
     """``notes``, and what the figures themselves say about how far they can be trusted."""
-    found = list(notes)
+    all_notes = list(notes)
     if environment.is_loaded and environment.load_average:
-        found.append(
+        all_notes.append(
             f"load average {environment.load_average[0]:.2f} on {environment.cores} cores at the start: other work was "
             "measured too; trust ratios from the same rounds, not times"
         )
     unsteady = [c for c in cells if c.latency.p95_ms is not None and c.latency.p95_ms > _UNSTEADY * c.latency.p50_ms]
     if unsteady:
-        found.append(f"p95 is above 2 x p50 for {'; '.join(str(c.cell) for c in unsteady)}: something disturbed it")
+        all_notes.append(f"p95 is above 2 x p50 for {'; '.join(str(c.cell) for c in unsteady)}: something disturbed it")
     compared = [c.against_fp32 for c in cells if c.against_fp32]
     if any(r.low is None for r in compared):
-        found.append(f"time / fp32 has no interval: it needs 6 rounds, there were {compared[0].rounds}")
+        all_notes.append(f"time / fp32 has no interval: it needs 6 rounds, there were {compared[0].rounds}")
     lacking = sorted({c.latency.missing for c in cells if c.latency.missing})
-    found += [f"no percentile where there are too few calls: {text}" for text in lacking]
-    return tuple(found)
+    all_notes += [f"no percentile where there are too few calls: {text}" for text in lacking]
+    return tuple(all_notes)

@@ -66,8 +66,8 @@ def golden_rows(vae: VAE) -> Rows:
         raw = np.frombuffer(vae.read_member(member), dtype=np.dtype(spec.dtype).newbyteorder("<"))
         return raw.astype(spec.dtype).reshape(golden.rows, *spec.shape)
 
-    beside = None
+    condition = None
     if golden.condition is not None and manifest.condition is not None:
-        beside = stored(golden.condition, manifest.condition)
+        condition = stored(golden.condition, manifest.condition)
     x = stored(golden.input, manifest.input)
-    return Rows(x, beside, None, f"{golden.rows} golden rows of the bundle", "golden")
+    return Rows(x, condition, None, f"{golden.rows} golden rows of the bundle", "golden")

@@ -147,7 +147,7 @@ def _cold(path: Path, cells: Sequence[Cell], plan: Plan, rows: Rows, progress: P
         return {}
     one = rows.take(np.array([0]))
     starts = {pair: Start(cell.variant, cell.device, cell.threads) for pair, cell in first_cells(cells).items()}
-    found = cold_starts(
+    figures = cold_starts(
         path,
         list(starts.values()),
         one.x,
@@ -155,13 +155,13 @@ def _cold(path: Path, cells: Sequence[Cell], plan: Plan, rows: Rows, progress: P
         processes=plan.processes,
         progress=lambda: progress("cold starts"),
     )
-    return {pair: found[start] for pair, start in starts.items()}
+    return {pair: figures[start] for pair, start in starts.items()}
 
 
 def _energy(cell: Cell, call: Callable[[], object], sampler: power.Sampler, progress: Progress) -> Energy | None:
-    found = power.energy(call, cell.batch, sampler, power.watts, clock=time.perf_counter)
+    measured = power.energy(call, cell.batch, sampler, power.watts, clock=time.perf_counter)
     progress("power")
-    return found
+    return measured
 
 
 def _figures(
@@ -177,12 +177,12 @@ def _figures(
 def _notes(
     rows: Rows, variants: Sequence[VariantFigures], energies: Sequence[Energy | None], env: Environment
 ) -> tuple[str, ...]:
-    found = []
+    notes = []
     if rows.kind == "golden":
-        found.append(f"no rows were given: the {rows.source}, tiled; agreement and decisions mean little on so few")
+        notes.append(f"no rows were given: the {rows.source}, tiled; agreement and decisions mean little on so few")
     elif any(v.agreement for v in variants) and len(rows) < _FEW_ROWS:
-        found.append(f"agreement is of {len(rows)} rows: one decision that differs is {1 / len(rows):.1%}")
-    found += [f"{v.variant} on {v.device} is degraded: {v.degraded_reason}" for v in variants if v.degraded_reason]
+        notes.append(f"agreement is of {len(rows)} rows: one decision that differs is {1 / len(rows):.1%}")
+    notes += [f"{v.variant} on {v.device} is degraded: {v.degraded_reason}" for v in variants if v.degraded_reason]
     if env.jetson is not None and not any(energies):
-        found.append("no power: tegrastats is not on PATH, or gave no readings")
-    return tuple(found)
+        notes.append("no power: tegrastats is not on PATH, or gave no readings")
+    return tuple(notes)

@@ -35,12 +35,12 @@ def variant_figures(
         with load(path, variant=REFERENCE, device=first.device, threads=first.threads) as vae:
             reference = _scored(vae, rows)
     before = None if reference is None else _auroc(reference, rows)
-    found = []
+    agreements = []
     for cell, vae in sessions.items():
         own = _scored(vae, rows)
         after = _auroc(own, rows)
         other = None if (cell.variant, cell.device) == (REFERENCE, first.device) else reference
-        found.append(
+        agreements.append(
             VariantFigures(
                 variant=cell.variant,
                 device=cell.device,
@@ -56,7 +56,7 @@ def variant_figures(
             )
         )
         progress("scoring")
-    return tuple(found)
+    return tuple(agreements)
 
 
 def _scored(vae: VAE, rows: Rows) -> HeadRows:
@@ -64,8 +64,8 @@ def _scored(vae: VAE, rows: Rows) -> HeadRows:
     return score_rows(vae, rows.x, condition=rows.condition, heads=(head,)).heads[head]
 
 
-def _auroc(found: HeadRows, rows: Rows) -> float | None:
+def _auroc(head: HeadRows, rows: Rows) -> float | None:
     from vae_edge_export.agreement import auroc
 
-    ok = np.isfinite(found.score)
-    return None if rows.labels is None else auroc(found.score[ok], rows.labels[ok])
+    ok = np.isfinite(head.score)
+    return None if rows.labels is None else auroc(head.score[ok], rows.labels[ok])

@@ -19,8 +19,8 @@ SUFFIXES = (".npy", ".png")
 _MOST_PICTURES = 400
 
 
-def write_rows(path: Path, rows: NDArray[Any], manifest: Manifest, beside: NDArray[Any] | None = None) -> None:
-    """Write rows in data units; in a PNG each follows its partner in ``beside``, and 400 are shown at most.
+def write_rows(path: Path, rows: NDArray[Any], manifest: Manifest, partners: NDArray[Any] | None = None) -> None:
+    """Write rows in data units; in a PNG each follows its partner in ``partners``, and 400 are shown at most.
 
     Raises:
         OptionError: PNG was asked for and the rows are no pictures.
@@ -34,8 +34,8 @@ def write_rows(path: Path, rows: NDArray[Any], manifest: Manifest, beside: NDArr
     if spec.dtype == "uint8" and manifest.output.dtype == "float32":
         decoded = dataclasses.replace(spec, dtype="float32", low=0.0, high=255.0)
     pictures = [_pictures.as_pixels(row, decoded) for row in rows[:_MOST_PICTURES]]
-    if beside is not None:
-        pairs = zip((_pictures.as_pixels(row, spec) for row in beside[:_MOST_PICTURES]), pictures, strict=True)
+    if partners is not None:
+        pairs = zip((_pictures.as_pixels(row, spec) for row in partners[:_MOST_PICTURES]), pictures, strict=True)
         pictures = [np.concatenate(pair, axis=1) for pair in pairs]
     write_atomic(path, [_pictures.to_png(_pictures.grid(pictures), smallest_side=512)])
 

@@ -70,10 +70,10 @@ def thresholds(default: str, calibration: Calibration, channels: Mapping[str, Ca
     _console.table(("head (the first is the default)", "threshold", "false alarms", "by", "normal rows"), rows)
 
 
-def variants(found: Mapping[str, Variant], sizes: Mapping[str, int]) -> None:
+def variants(by_name: Mapping[str, Variant], sizes: Mapping[str, int]) -> None:
     """What every variant keeps of fp32, on stdout; on stderr the layers left in fp32 and why."""
     rows = []
-    for name, variant in found.items():
+    for name, variant in by_name.items():
         reduction, fidelity, calibration = variant.reduction, variant.fidelity, variant.calibration
         figures: tuple[str, ...] = ("-",) * 7
         if reduction and fidelity:
@@ -92,7 +92,7 @@ def variants(found: Mapping[str, Variant], sizes: Mapping[str, int]) -> None:
         rows.append((name, f"{sizes[name]:,}", *figures, threshold))
     head = ("variant", "bytes", "what", "rank corr.", "decisions", "AUROC chg.", "PSNR dB", "SSIM", "latent err.")
     _console.table((*head, "threshold"), rows)
-    for name, variant in found.items():
+    for name, variant in by_name.items():
         for layer, reason in (variant.reduction.kept if variant.reduction else {}).items():
             _console.note(f"{name}: {layer} is left in fp32: {reason}")
 

@@ -68,10 +68,14 @@ def run(
         load(second, device=device, variant=variant_b, allow_fallback=allow_fallback, threads=threads) as b,
     ):
         check_same_rows(a.manifest, b.manifest)
-        found = _labelled.read_labelled(
+        labelled = _labelled.read_labelled(
             a.manifest.input, rows, labels, label_column, window=window, stride=stride, columns=columns, size=image_size
         )
-        used = golden_rows(a) if found is None else Rows(found[0].x, found[0].condition, found[1], str(rows), "file")
+        used = (
+            golden_rows(a)
+            if labelled is None
+            else Rows(labelled[0].x, labelled[0].condition, labelled[1], str(rows), "file")
+        )
         if max_auroc_change is not None and used.labels is None:
             raise OptionError("--max-auroc-change needs labelled rows: pass --rows with --labels or --label-column")
         sizes = bundle.stat().st_size, second.stat().st_size
@@ -81,7 +85,7 @@ def run(
         from vae_edge.compare.plot import figure_png
 
         write_atomic(plot, [figure_png(compared)])
-    report = compared.found
+    report = compared.comparison
     missed = report.missed(fail_below_agreement, max_auroc_change)
     if json:
         _console.print_json(NAME, {"plot": plot, "ok": not missed, "missed": missed, **report.to_dict()})
@@ -131,32 +135,32 @@ def _show(report: Comparison) -> None:
 def _lines(report: Comparison) -> list[str]:
     """What is one figure or two, a line each."""
     decisions, hats, latents, ranked = report.decisions, report.reconstructions, report.latents, report.auroc
-    found = [""]
+    lines = [""]
     if decisions.differing_rows:
         more = (decisions.decisions_differ or 0) - len(decisions.differing_rows)
         named = ", ".join(map(str, decisions.differing_rows)) + (f" and {more} more" if more else "")
-        found.append(f"rows decided differently, from 0: {named}")
+        lines.append(f"rows decided differently, from 0: {named}")
     if decisions.scored_by_one:
-        found.append(f"rows that only one could score: {decisions.scored_by_one}")
+        lines.append(f"rows that only one could score: {decisions.scored_by_one}")
     if latents is None:
-        found.append("latents: of other weights, so there is nothing to compare")
+        lines.append("latents: of other weights, so there is nothing to compare")
     else:
-        found.append(
+        lines.append(
             f"posterior mean: max error {latents.max_absolute:.3g}, rms {latents.relative_rms:.3g} of its size"
         )
     if hats is None:
-        found.append("reconstructions: not comparable")
+        lines.append("reconstructions: not comparable")
     else:
-        found.append(f"reconstructions, b against a: PSNR {_text(hats.psnr_db, '.1f')} dB")
+        lines.append(f"reconstructions, b against a: PSNR {_text(hats.psnr_db, '.1f')} dB")
         if hats.ssim is not None:
-            found[-1] += f", SSIM {_text(hats.ssim, '.5f')}"
+            lines[-1] += f", SSIM {_text(hats.ssim, '.5f')}"
         if hats.psnr_a_db is not None and hats.psnr_b_db is not None:
-            found.append(
+            lines.append(
                 f"against the rows: PSNR a {_text(hats.psnr_a_db, '.1f')} dB, b {_text(hats.psnr_b_db, '.1f')} dB"
             )
     if ranked is not None:
-        found.append(f"AUROC: a {ranked.a:.4f}, b {ranked.b:.4f}, change {ranked.change:+.4f}")
-    return found
+        lines.append(f"AUROC: a {ranked.a:.4f}, b {ranked.b:.4f}, change {ranked.change:+.4f}")
+    return lines
 
 
 def _text(spread: Spread, digits: str) -> str:

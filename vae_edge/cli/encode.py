@@ -48,15 +48,15 @@ def run(
     refuse_existing(output, force=force)
     with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback) as vae:
         _console.header(vae.info)
-        found = _rows.read_for(vae.manifest.input, path, window=window, stride=stride, columns=columns, size=image_size)
-        posterior = vae.encode(np.ascontiguousarray(found.x), condition=found.condition)
+        rows = _rows.read_for(vae.manifest.input, path, window=window, stride=stride, columns=columns, size=image_size)
+        posterior = vae.encode(np.ascontiguousarray(rows.x), condition=rows.condition)
         if output.suffix.lower() == ".npz":
             buffer = io.BytesIO()
             arrays: dict[str, Any] = _parts(posterior) | {"status": posterior.status}
             np.savez(buffer, **arrays)
             write_atomic(output, [buffer.getvalue()])
         else:
-            _tables.write_table(output, _columns(found.row_ids, posterior))
+            _tables.write_table(output, _columns(rows.row_ids, posterior))
         if json:
             shape = list(posterior.mean.shape)
             _console.print_json(NAME, {"info": vae.info.to_dict(), "output": output, "shape": shape})

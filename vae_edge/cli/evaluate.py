@@ -104,7 +104,7 @@ def run(
         info = vae.info
     total = count_figures(truth.labels, truth.classes) * len(scored.heads)
     with _console.progress("judging", total) as step:
-        found = judge(
+        evaluation = judge(
             scored,
             truth.labels,
             classes=truth.classes,
@@ -117,10 +117,10 @@ def run(
     if plot is not None:
         write_atomic(plot, [figure_png(scored, truth.labels)])
     if json:
-        _console.print_json(NAME, {"info": info.to_dict(), "plot": plot, **found.to_dict()})
+        _console.print_json(NAME, {"info": info.to_dict(), "plot": plot, **evaluation.to_dict()})
     else:
-        _show(found)
-    for warning in found.warnings:
+        _show(evaluation)
+    for warning in evaluation.warnings:
         _console.note(f"note: {warning}")
 
 
@@ -162,8 +162,8 @@ def _truth(
         values = files.read_values(source, column, _rows.table_options())
         return values if window is None else files.of_windows(values, len(rows), window, stride, str(source))
 
-    found = files.to_labels(per_row(label_column), len(rows), str(source))
-    return _Truth(check_labels(found, len(rows)), None if class_column is None else per_row(class_column))
+    truth = files.to_labels(per_row(label_column), len(rows), str(source))
+    return _Truth(check_labels(truth, len(rows)), None if class_column is None else per_row(class_column))
 
 
 def _masks(path: Path, n: int, spec: InputSpec) -> NDArray[np.bool_]:
@@ -177,19 +177,19 @@ def _range_options(wanted: bool, **options: Any) -> RangeOptions | None:
     return RangeOptions(**given) if wanted else None
 
 
-def _show(found: Evaluation) -> None:
-    with_classes = any(f.anomaly_class is not None for f in found.figures)
+def _show(evaluation: Evaluation) -> None:
+    with_classes = any(f.anomaly_class is not None for f in evaluation.figures)
     _console.table(
         ("head", *(["anomalies"] if with_classes else []), "normal", "anomalous", "AUROC", "AUPR", "FPR@95TPR",
          "precision", "recall", "F1", "FPR", "promised"),
-        [_line(f, with_classes) for f in found.figures],
+        [_line(f, with_classes) for f in evaluation.figures],
     )  # fmt: skip
-    if found.ranges:
+    if evaluation.ranges:
         _console.say("")
         columns = ("over time", "events", "found", "alarms", "false", "", "precision", "recall", "F1")
-        _console.table(columns, [line for head, r in found.ranges.items() for line in _range_lines(head, r)])
-    if found.pixels is not None:
-        p = found.pixels
+        _console.table(columns, [line for head, r in evaluation.ranges.items() for line in _range_lines(head, r)])
+    if evaluation.pixels is not None:
+        p = evaluation.pixels
         _console.say("")
         _console.table(
             ("pixels", "AUROC", "AUPR", "PRO", "regions", "anomalous"),

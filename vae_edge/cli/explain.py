@@ -51,12 +51,12 @@ def run(
                 raise OptionError(f"{path} holds no row that can be scored; name one with --row to see why")
             index = int(np.nanargmax(scores))
         condition = None if rows.condition is None else rows.condition[index : index + 1]
-        found = vae.explain(np.ascontiguousarray(rows.x[index : index + 1]), condition=condition)
-        document = {"row_id": rows.row_ids[index], **found.to_dict(0, top)}
-        p_values = {head: float(s.p_value[0]) for head, s in found.scores.heads.items() if s.threshold is not None}
+        anatomy = vae.explain(np.ascontiguousarray(rows.x[index : index + 1]), condition=condition)
+        document = {"row_id": rows.row_ids[index], **anatomy.to_dict(0, top)}
+        p_values = {head: float(s.p_value[0]) for head, s in anatomy.scores.heads.items() if s.threshold is not None}
         document["p_values"] = p_values
         if picture is not None:
-            spec, shares = vae.manifest.input, found.scores.map[0]
+            spec, shares = vae.manifest.input, anatomy.scores.map[0]
             pixels = _pictures.overlay(rows.x[index], shares, spec, float(np.nanmax(shares, initial=0)))
             write_atomic(picture, [_pictures.to_png(pixels)])
     if json:

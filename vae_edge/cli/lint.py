@@ -25,16 +25,16 @@ def run(
     """
     from vae_edge_export.lint import TARGETS, lint
 
-    found = lint(bundle, target, variant=variant)
+    report = lint(bundle, target, variant=variant)
     if json:
-        _console.print_json(NAME, {"report": found.to_dict()})
+        _console.print_json(NAME, {"report": report.to_dict()})
     else:
-        for one in found.lints:
+        for one in report.lints:
             _console.say(f"{one.level:<8} {one.place:<18} {one.rule:<20} {one.node}: {one.what}")
             _console.say(f"{'':<27} -> {one.remedy}")
-        for place, sentence in found.dla.items():
+        for place, sentence in report.dla.items():
             _console.note(f"{place}: {sentence}")
-        problems = sum(one.level == "error" for one in found.lints)
-        _console.say(f"{found.graphs} graphs for {TARGETS[target].engines}: {problems or 'no'} errors")
-    if not found.ok:
+        problems = sum(one.level == "error" for one in report.lints)
+        _console.say(f"{report.graphs} graphs for {TARGETS[target].engines}: {problems or 'no'} errors")
+    if not report.ok:
         raise typer.Exit(1)

@@ -8,9 +8,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from vae_edge_runtime import Bundle
+from vae_edge_runtime import Bundle, Recalibration, recalibrate
 from vae_edge_runtime.files import refuse_existing
-from vae_edge_runtime.recalibrate import Recalibration, recalibrate
 
 from . import _console, _options, _rows
 
@@ -48,7 +47,7 @@ def run(
     options: dict[str, Any] = {"window": window, "stride": stride, "columns": columns, "size": image_size}
     rows = _rows.read_for(spec, path, **options)
     with _console.progress("recalibrating", variants * len(rows)) as step:
-        found = recalibrate(
+        outcome = recalibrate(
             bundle,
             output,
             rows=np.ascontiguousarray(rows.x),
@@ -61,13 +60,13 @@ def run(
             progress=step,
         )
     if json:
-        _console.print_json(NAME, found.to_dict())
+        _console.print_json(NAME, outcome.to_dict())
     else:
-        _show(found)
+        _show(outcome)
 
 
-def _show(found: Recalibration) -> None:
-    for warning in found.warnings:
+def _show(outcome: Recalibration) -> None:
+    for warning in outcome.warnings:
         _console.note(f"warning: {warning}")
     rows = [
         (
@@ -78,7 +77,9 @@ def _show(found: Recalibration) -> None:
             c.rows_after,
             "-" if c.above_before is None else f"{c.above_before:.2%}",
         )
-        for c in found.changes
+        for c in outcome.changes
     ]
     _console.table(("threshold", "before", "after", "by", "rows", "new rows above the old one"), rows)
-    _console.say(f"{found.path}: release {found.release} (was {found.release_before}); graphs and weights are the same")
+    _console.say(
+        f"{outcome.path}: release {outcome.release} (was {outcome.release_before}); graphs and weights are the same"
+    )

@@ -40,9 +40,9 @@ def run(
     refuse_existing(output, force=force)
     with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback) as vae:
         _console.header(vae.info)
-        found = _rows.read_for(vae.manifest.input, path, window=window, stride=stride, columns=columns, size=image_size)
-        x = np.ascontiguousarray(found.x)
-        rows = vae.reconstruct(x, condition=found.condition)
-        write_rows(output, rows, vae.manifest, beside=x)
+        raw = _rows.read_for(vae.manifest.input, path, window=window, stride=stride, columns=columns, size=image_size)
+        x = np.ascontiguousarray(raw.x)
+        rows = vae.reconstruct(x, condition=raw.condition)
+        write_rows(output, rows, vae.manifest, partners=x)
         if json:
             _console.print_json(NAME, {"info": vae.info.to_dict(), "output": output, "shape": list(rows.shape)})

@@ -43,8 +43,8 @@ def run(
     refuse_existing(output, force=force)
     with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback) as vae:
         _console.header(vae.info)
-        beside = _condition(condition, vae.manifest.condition)
-        rows = vae.sample(number, seed=seed, temperature=temperature, condition=beside)
+        one_condition = _condition(condition, vae.manifest.condition)
+        rows = vae.sample(number, seed=seed, temperature=temperature, condition=one_condition)
         write_rows(output, rows, vae.manifest)
         if json:
             drawn = {"seed": seed, "temperature": temperature, "shape": list(rows.shape)}

@@ -64,7 +64,7 @@ def run(
         options: dict[str, Any] = {"window": window, "stride": stride, "columns": columns, "size": image_size}
         sources = [(path, _rows.read_for(spec, path, **options)) for path in paths]
         further = vae.heads if heads == "all" else _options.split_names(heads)
-        found: dict[str, list[Any]] = {}
+        table: dict[str, list[Any]] = {}
         pictures: set[str] = set()
         with _console.progress("scoring", sum(len(rows) for _, rows in sources)) as step:
             for path, rows in sources:
@@ -78,29 +78,29 @@ def run(
                     )
                     ids = [prefix + row_id for row_id in rows.row_ids[part]]
                     for name, values in score_columns(ids, scores).items():
-                        found.setdefault(name, []).extend(values)
+                        table.setdefault(name, []).extend(values)
                     if maps is not None:
                         _write_maps(maps, pictures, x, ids, scores, vae)
                     step(len(scores))
-        found = found or {name: [] for name in score_columns([], _no_scores(vae, further))}
+        table = table or {name: [] for name in score_columns([], _no_scores(vae, further))}
         info, used, unit = vae.info, _threshold(vae, threshold), vae.manifest.score.unit
-    anomalies, unscored = sum(v is True for v in found["is_anomaly"]), sum(s != "ok" for s in found["status"])
+    anomalies, unscored = sum(v is True for v in table["is_anomaly"]), sum(s != "ok" for s in table["status"])
     decided = "no threshold" if used is None else f"{anomalies} anomalies above {used:.6g} {unit}"
-    _console.note(f"{len(found['score'])} rows, {decided}, {unscored} not scored")
+    _console.note(f"{len(table['score'])} rows, {decided}, {unscored} not scored")
     if output is not None:
-        _tables.write_table(output, found)
+        _tables.write_table(output, table)
     if json:
-        summary = {"rows": len(found["score"]), "anomalies": anomalies, "not_scored": unscored, "threshold": used}
-        listed = {} if output is not None else {"scores": to_rows(found)}
+        summary = {"rows": len(table["score"]), "anomalies": anomalies, "not_scored": unscored, "threshold": used}
+        listed = {} if output is not None else {"scores": to_rows(table)}
         _console.print_json(NAME, {"info": info.to_dict(), "output": output, **summary, **listed})
     elif output is None:
-        _console.say(to_csv(found), end="")
+        _console.say(to_csv(table), end="")
 
 
 def _no_scores(vae: VAE, heads: Sequence[str]) -> Scores:
     """Scores of no rows at all, for their columns."""
-    row, beside = vae.manifest.input, vae.manifest.condition
-    condition = None if beside is None else np.empty((0, *beside.shape), beside.dtype)
+    row, spec = vae.manifest.input, vae.manifest.condition
+    condition = None if spec is None else np.empty((0, *spec.shape), spec.dtype)
     return vae.score(np.empty((0, *row.shape), row.dtype), condition=condition, heads=heads)
 
 

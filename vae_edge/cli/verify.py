@@ -23,12 +23,12 @@ def run(
 
     Exits with 1 where an output differs by more than its tolerance, with 2 where the file is refused.
     """
-    found = verify(bundle, device=device, allow_fallback=allow_fallback, threads=threads)
+    outcome = verify(bundle, device=device, allow_fallback=allow_fallback, threads=threads)
     if json:
-        _console.print_json(NAME, found.to_dict())
+        _console.print_json(NAME, outcome.to_dict())
     else:
-        _console.header(found.info)
-        _console.say(f"{found.members} members, {found.size_bytes:,} bytes: structure and every SHA-256 are right")
+        _console.header(outcome.info)
+        _console.say(f"{outcome.members} members, {outcome.size_bytes:,} bytes: structure and every SHA-256 are right")
         rows = [
             (
                 f"{c.variant} {c.graph}.{c.output}",
@@ -37,9 +37,9 @@ def run(
                 f"{c.tolerance_relative:g}",
                 "ok" if c.passed else "FAILED",
             )
-            for c in found.checks
+            for c in outcome.checks
         ]
-        _console.table((f"golden output ({found.rows} rows)", "max abs", "max rel", "tolerance", ""), rows)
-        _console.say("verified" if found.ok else "NOT VERIFIED: this device does not compute what the model computes")
-    if not found.ok:
+        _console.table((f"golden output ({outcome.rows} rows)", "max abs", "max rel", "tolerance", ""), rows)
+        _console.say("verified" if outcome.ok else "NOT VERIFIED: this device does not compute what the model computes")
+    if not outcome.ok:
         raise typer.Exit(1)

@@ -118,7 +118,9 @@ def run(
             # A pipe that is read here cannot be seen to be silent; files and folders say when nothing is new.
             live=opened.live or (stale is not None and source == "-"),
             queue_rows=queue,
-            alarm=rules and _options.alarm_spec(rules.alarm, alarm, clear_after, clear_rate, cool_down),
+            alarm=None
+            if rules is None
+            else _options.alarm_spec(rules.alarm, alarm, clear_after, clear_rate, cool_down),
             drift=not no_drift,
             impute="auto" if impute else "off",
             maps="off" if maps is None else "anomalies",

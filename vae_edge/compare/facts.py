@@ -73,7 +73,7 @@ def _facts(vae: VAE) -> dict[str, str]:
         "likelihood": score.likelihood,
         "score": f"{score.transform} of {score.reconstruction_weight:g} reconstruction, KL {kl}",
         "heads": ", ".join(score.heads),
-        **{f"threshold {head}": _threshold(found) for head, found in vae.calibrations.items()},
+        **{f"threshold {head}": _threshold(calibration) for head, calibration in vae.calibrations.items()},
     }
 
 

@@ -44,7 +44,7 @@ def figure_png(compared: Compared) -> bytes:
     scatter.legend(fontsize="small")
     histogram.hist(y[x != 0] / x[x != 0], _BINS, color=_ALIKE)
     histogram.set(title="score by b over score by a", xlabel="b / a", ylabel="rows")
-    figure.suptitle(f"a: {compared.found.a}    b: {compared.found.b}", fontsize="small")
+    figure.suptitle(f"a: {compared.comparison.a}    b: {compared.comparison.b}", fontsize="small")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
     return buffer.getvalue()

@@ -89,14 +89,14 @@ class Comparison:
 
     def missed(self, min_agreement: float | None, max_auroc_change: float | None) -> tuple[str, ...]:
         """Limits that are not kept, in words; a limit of None is kept, a figure that is not there misses it."""
-        found = []
+        missed = []
         alike = self.decisions.agreement
         if min_agreement is not None and (alike is None or not alike >= min_agreement):
             have = "unknown" if alike is None else f"{alike:.4%}"
-            found.append(f"agreement {have}, at least {min_agreement:.4%}")
+            missed.append(f"agreement {have}, at least {min_agreement:.4%}")
         if max_auroc_change is not None:
             if self.auroc is None:
-                found.append(f"AUROC unknown, change at most {max_auroc_change:g}")
+                missed.append(f"AUROC unknown, change at most {max_auroc_change:g}")
             elif not abs(self.auroc.change) <= max_auroc_change:
-                found.append(f"AUROC changed by {self.auroc.change:+.5f}, at most {max_auroc_change:g}")
-        return tuple(found)
+                missed.append(f"AUROC changed by {self.auroc.change:+.5f}, at most {max_auroc_change:g}")
+        return tuple(missed)

@@ -28,7 +28,7 @@ _FEW_ROWS = 100
 class Compared:
     """The comparison, and the scores by the default heads it comes from."""
 
-    found: Comparison
+    comparison: Comparison
     a: HeadRows
     b: HeadRows
 
@@ -69,7 +69,7 @@ def compare(
     if a.manifest.pair_id == b.manifest.pair_id and len(both):
         latents = latent_error(*rebuilt.means())
     decisions = _agreement(first_a, first_b)
-    found = Comparison(
+    comparison = Comparison(
         a=f"{a.info.path} {a.info.variant}",
         b=f"{b.info.path} {b.info.variant}",
         facts=facts(a, b),
@@ -85,7 +85,7 @@ def compare(
         auroc=_ranked(first_a, first_b, rows.labels, both),
         warnings=_warnings(a, b, rows, decisions),
     )
-    return Compared(found, first_a, first_b)
+    return Compared(comparison, first_a, first_b)
 
 
 def _agreement(a: HeadRows, b: HeadRows) -> ScoreAgreement:
@@ -103,13 +103,13 @@ def _ranked(a: HeadRows, b: HeadRows, labels: NDArray[np.bool_] | None, both: ND
 
 
 def _warnings(a: VAE, b: VAE, rows: Rows, decisions: ScoreAgreement) -> tuple[str, ...]:
-    found = []
+    notes = []
     if len(rows) < _FEW_ROWS:
         what = f"the {rows.source}" if rows.kind == "golden" else f"{len(rows)} rows"
-        found.append(f"all figures are of {what}: one decision that differs is {1 / len(rows):.1%}; pass --rows DATA")
+        notes.append(f"all figures are of {what}: one decision that differs is {1 / len(rows):.1%}; pass --rows DATA")
     if a.heads[0] != b.heads[0]:
-        found.append(f"default heads differ ({a.heads[0]}, {b.heads[0]}): errors of scores mean nothing, ranks do")
+        notes.append(f"default heads differ ({a.heads[0]}, {b.heads[0]}): errors of scores mean nothing, ranks do")
     if decisions.agreement is None:
-        found.append("a bundle carries no threshold: decisions were not compared")
-    found += [f"{vae.info.path} is degraded: {vae.info.degraded_reason}" for vae in (a, b) if vae.info.degraded]
-    return tuple(found)
+        notes.append("a bundle carries no threshold: decisions were not compared")
+    notes += [f"{vae.info.path} is degraded: {vae.info.degraded_reason}" for vae in (a, b) if vae.info.degraded]
+    return tuple(notes)

@@ -81,12 +81,12 @@ def classes_of_folders(row_ids: Sequence[str], normal: str) -> NDArray[np.str_]:
     Raises:
         DataError: an image lies in no sub-folder, or none lies in ``normal``.
     """
-    found = np.array([row_id.partition("/")[0] if "/" in row_id else "" for row_id in row_ids])
-    if not found.all():
-        raise DataError(f"{row_ids[int(np.argmin(found != ''))]} lies in no sub-folder: sort the images into folders")
-    if normal not in found:
-        raise DataError(f"there is no sub-folder {normal!r}; there are {', '.join(sorted(set(found.tolist())))}")
-    return found
+    folders = np.array([row_id.partition("/")[0] if "/" in row_id else "" for row_id in row_ids])
+    if not folders.all():
+        raise DataError(f"{row_ids[int(np.argmin(folders != ''))]} lies in no sub-folder: sort the images into folders")
+    if normal not in folders:
+        raise DataError(f"there is no sub-folder {normal!r}; there are {', '.join(sorted(set(folders.tolist())))}")
+    return folders
 
 
 def _where(path: Path, name: str | None) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vae_edge_runtime import arguments
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import InputError, OptionError
 
@@ -18,6 +19,7 @@ Interval = tuple[float, float]
 LEVEL = 0.95
 """Of all intervals."""
 FEWEST_REPEATS = 100
+_MOST_REPEATS = 10**7
 _TRUE_POSITIVE_RATE = 0.95
 
 
@@ -66,8 +68,8 @@ class Decisions:
     @property
     def f1(self) -> float:
         """2 TP / (2 TP + FP + FN), the harmonic mean of precision and recall."""
-        found = 2 * self.true_positives
-        return ratio(found, found + self.false_positives + self.false_negatives)
+        twice_the_hits = 2 * self.true_positives
+        return ratio(twice_the_hits, twice_the_hits + self.false_positives + self.false_negatives)
 
     @property
     def false_positive_rate(self) -> float:
@@ -86,12 +88,12 @@ def check_labels(labels: Any, n: int) -> Flags:
     Raises:
         InputError: another number of them, other values than 0 and 1, or one class is empty.
     """
-    found = np.asarray(labels)
-    if found.shape != (n,):
-        raise InputError(f"labels have shape {found.shape} for {n} rows: pass one label per row")
-    if not np.isin(found, (0, 1)).all():
+    values = np.asarray(labels)
+    if values.shape != (n,):
+        raise InputError(f"labels have shape {values.shape} for {n} rows: pass one label per row")
+    if not np.isin(values, (0, 1)).all():
         raise InputError("labels hold other values than 0 (normal) and 1 (anomaly): pass labels == YOUR_ANOMALY")
-    flags: Flags = found.astype(bool)
+    flags: Flags = values.astype(bool)
     if not 0 < flags.sum() < n:
         missing = "anomalous (1)" if not flags.any() else "normal (0)"
         raise InputError(f"there is no {missing} row among {n}: an evaluation needs both kinds")
@@ -104,13 +106,13 @@ def check_scored(scores: Any, labels: Any) -> tuple[F64, Flags]:
     Raises:
         InputError: lengths differ, a score is not finite, or what ``check_labels`` refuses.
     """
-    found = np.asarray(scores, dtype=np.float64)
-    if found.ndim != 1:
-        raise InputError(f"scores have shape {found.shape}: pass one number per row")
-    if not np.isfinite(found).all():
-        count = np.count_nonzero(~np.isfinite(found))
+    values = np.asarray(scores, dtype=np.float64)
+    if values.ndim != 1:
+        raise InputError(f"scores have shape {values.shape}: pass one number per row")
+    if not np.isfinite(values).all():
+        count = np.count_nonzero(~np.isfinite(values))
         raise InputError(f"{count} scores are NaN or infinite: leave out the rows whose status is not ok")
-    return found, check_labels(labels, len(found))
+    return values, check_labels(labels, len(values))
 
 
 def ranking(scores: Any, labels: Any) -> Ranking:
@@ -155,8 +157,8 @@ def binomial_interval(hits: int, trials: int) -> Interval:
         MissingDependency: scipy, which scikit-learn brings, is not installed.
     """
     stats = require("scipy.stats", extra="evaluate", why="evaluating")
-    found = stats.binomtest(hits, trials).proportion_ci(LEVEL, method="exact")
-    return float(found.low), float(found.high)
+    interval = stats.binomtest(hits, trials).proportion_ci(LEVEL, method="exact")
+    return float(interval.low), float(interval.high)
 
 
 def bootstrap(scores: Any, labels: Any, *, repeats: int, seed: int) -> RankingIntervals:
@@ -175,13 +177,13 @@ def bootstrap(scores: Any, labels: Any, *, repeats: int, seed: int) -> RankingIn
     values, place = np.unique(scores, return_inverse=True)
     normal, anomalous = place[~labels], place[labels]
     rng = np.random.default_rng(seed)
-    found = np.empty((repeats, 2))
-    for row in found:
+    figures = np.empty((repeats, 2))
+    for row in figures:
         row[:] = _ranking_of_counts(*(
             np.bincount(part[rng.integers(len(part), size=len(part))], minlength=len(values))
             for part in (normal, anomalous)
         ))  # fmt: skip
-    (low_a, low_p), (high_a, high_p) = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    (low_a, low_p), (high_a, high_p) = np.quantile(figures, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return RankingIntervals((float(low_a), float(high_a)), (float(low_p), float(high_p)))
 
 
@@ -191,10 +193,9 @@ def check_bootstrap(repeats: int, seed: int) -> None:
     Raises:
         OptionError: too few repeats, or a negative seed.
     """
-    if repeats < FEWEST_REPEATS:
+    if arguments.whole_number("bootstrap", repeats, low=0, high=_MOST_REPEATS) < FEWEST_REPEATS:
         raise OptionError(f"{repeats} bootstrap repeats are too few for an interval: pass at least {FEWEST_REPEATS}")
-    if seed < 0:
-        raise OptionError(f"seed is {seed}; pass a whole number from 0")
+    arguments.whole_number("seed", seed, low=0)
 
 
 def _ranking_of_counts(normal: NDArray[np.int64], anomalous: NDArray[np.int64]) -> tuple[float, float]:
@@ -205,7 +206,7 @@ def _ranking_of_counts(normal: NDArray[np.int64], anomalous: NDArray[np.int64]) 
     normals, anomalies = normal.sum(), anomalous.sum()
     below = np.cumsum(normal) - normal
     auroc = (anomalous * (below + normal / 2)).sum() / (normals * anomalies)
-    found = np.cumsum(anomalous[::-1])
-    flagged = found + np.cumsum(normal[::-1])
-    precision = found / np.maximum(flagged, 1)
+    hits = np.cumsum(anomalous[::-1])
+    flagged = hits + np.cumsum(normal[::-1])
+    precision = hits / np.maximum(flagged, 1)
     return float(auroc), float((anomalous[::-1] * precision).sum() / anomalies)

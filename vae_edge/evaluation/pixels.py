@@ -60,12 +60,12 @@ def check_masks(masks: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     Raises:
         InputError: another shape, or other values than 0 and 1.
     """
-    found = np.asarray(masks)
-    if found.shape != shape:
-        raise InputError(f"masks have shape {found.shape}, the maps have {shape}: one mask per row, of the same size")
-    if not np.isin(found, (0, 1)).all():
+    values = np.asarray(masks)
+    if values.shape != shape:
+        raise InputError(f"masks have shape {values.shape}, the maps have {shape}: one mask per row, of the same size")
+    if not np.isin(values, (0, 1)).all():
         raise InputError("masks hold other values than 0 and 1: pass masks > 0")
-    return found.astype(bool)
+    return values.astype(bool)
 
 
 def pixel_figures(maps: Any, masks: Any) -> PixelFigures:

@@ -56,11 +56,11 @@ def _curves(roc: Any, recall: Any, scored: ScoredRows, truth: NDArray[np.bool_])
     for i, (name, head) in enumerate(scored.heads.items()):
         score, labels = check_scored(head.score[scored.ok], truth[scored.ok])
         look = {"color": _COLOURS[i % len(_COLOURS)], "linestyle": _STYLES[i // len(_COLOURS) % len(_STYLES)]}
-        found = ranking(score, labels)
+        ranked = ranking(score, labels)
         false_rate, true_rate, _ = sklearn.roc_curve(labels, score)
-        roc.plot(false_rate, true_rate, label=f"{name} {found.auroc:.3f}", **look)
+        roc.plot(false_rate, true_rate, label=f"{name} {ranked.auroc:.3f}", **look)
         precision, recalls, _ = sklearn.precision_recall_curve(labels, score)
-        recall.step(recalls, precision, where="post", label=f"{name} {found.average_precision:.3f}", **look)
+        recall.step(recalls, precision, where="post", label=f"{name} {ranked.average_precision:.3f}", **look)
         if head.flagged is not None:
             flagged = head.flagged[scored.ok]
             roc.plot(flagged[~labels].mean(), flagged[labels].mean(), "o", color=look["color"])

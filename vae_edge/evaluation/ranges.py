@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from vae_edge_runtime import arguments
 from vae_edge_runtime.errors import InputError, OptionError
 
 from .metrics import Flags, check_labels, decisions, ratio
@@ -40,14 +41,13 @@ class RangeOptions:
     bias: Bias = "flat"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha <= 1:
+        if not 0 <= arguments.number("alpha", self.alpha) <= 1:
             raise OptionError(f"alpha is {self.alpha}; it is a weight between 0 and 1")
         for name, value, valid in (
             ("cardinality", self.cardinality, get_args(Cardinality)),
             ("bias", self.bias, get_args(Bias)),
         ):
-            if value not in valid:
-                raise OptionError(f"{name} is {value!r}; valid are {', '.join(valid)}")
+            arguments.choice(name, value, valid)
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,10 @@ def intervals(flags: Any) -> NDArray[np.int64]:
     >>> intervals([0, 1, 1, 0, 1]).tolist()
     [[1, 3], [4, 5]]
     """
-    found = np.asarray(flags)
-    if found.ndim != 1 or not np.isin(found, (0, 1)).all():
-        raise InputError(f"flags of shape {found.shape} are no sequence of 0 and 1")
-    edges = np.diff(np.concatenate([[0], found.astype(np.int8), [0]]))
+    values = np.asarray(flags)
+    if values.ndim != 1 or not np.isin(values, (0, 1)).all():
+        raise InputError(f"flags of shape {values.shape} are no sequence of 0 and 1")
+    edges = np.diff(np.concatenate([[0], values.astype(np.int8), [0]]))
     return np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=1)
 
 

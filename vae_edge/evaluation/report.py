@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_edge_runtime import VAE
+from vae_edge_runtime import VAE, arguments
 from vae_edge_runtime.errors import InputError
 
 from . import metrics
@@ -79,7 +79,7 @@ class Evaluation:
         return {
             **asdict(self),
             "figures": [figures.to_dict() for figures in self.figures],
-            "ranges": {head: _range_dict(found) for head, found in self.ranges.items()},
+            "ranges": {head: _range_dict(figures) for head, figures in self.ranges.items()},
         }
 
 
@@ -132,6 +132,12 @@ def judge(
 
     ``progress`` is called with 1 after each of the ``count_figures(labels, classes)`` figures per head.
     """
+    arguments.instance("scored", scored, ScoredRows, "what score_rows gives")
+    arguments.function("progress", progress)
+    if ranges is not None:
+        arguments.instance("ranges", ranges, RangeOptions, "RangeOptions, or None where rows are no steps of time")
+    if arguments.whole_number("bootstrap", bootstrap, low=0):
+        metrics.check_bootstrap(bootstrap, seed)
     ok, n = scored.ok, len(scored.status)
     truth = metrics.check_labels(labels, n)
     groups = _groups(truth, classes)
@@ -208,25 +214,25 @@ def _figures(
 
 
 def _warnings(scored: ScoredRows, figures: list[HeadFigures], ranges: dict[str, RangeFigures]) -> list[str]:
-    found = []
+    warnings = []
     if count := int(np.count_nonzero(~scored.ok)):
         kinds = ", ".join(f"{n} {kind}" for kind, n in scored.not_scored.items())
-        found.append(f"{count} of {len(scored.status)} rows were not scored ({kinds}) and are left out")
+        warnings.append(f"{count} of {len(scored.status)} rows were not scored ({kinds}) and are left out")
     for f in figures:
         if f.anomaly_class is not None or f.decisions is None or f.promised_rate is None:
             continue
         if f.false_positive_interval is not None and f.false_positive_interval[0] > f.promised_rate:
-            found.append(
+            warnings.append(
                 f"{f.head}: {f.decisions.false_positive_rate:.3g} of the normal rows are flagged, "
                 f"{f.promised_rate:.3g} was promised: they are not like the calibration rows, or those "
                 f"({scored.heads[f.head].calibration_rows}) were few"
             )
     if without := [name for name, head in scored.heads.items() if head.threshold is None]:
-        found.append(f"no threshold for {', '.join(without)}: the bundle carries no calibration of it")
-    return [*found, FLATTERY] if ranges else found
+        warnings.append(f"no threshold for {', '.join(without)}: the bundle carries no calibration of it")
+    return [*warnings, FLATTERY] if ranges else warnings
 
 
-def _range_dict(found: RangeFigures) -> dict[str, Any]:
-    definitions = {name: value for name, value in vars(found).items() if isinstance(value, PrecisionRecall)}
+def _range_dict(figures: RangeFigures) -> dict[str, Any]:
+    definitions = {name: value for name, value in vars(figures).items() if isinstance(value, PrecisionRecall)}
     derived = {name: {**asdict(value), "f1": value.f1} for name, value in definitions.items()}
-    return {**asdict(found), "event_recall": found.event_recall, **derived}
+    return {**asdict(figures), "event_recall": figures.event_recall, **derived}

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_edge_runtime import VAE, Status
+from vae_edge_runtime import VAE, Status, arguments
+from vae_edge_runtime.errors import InputError, OptionError
 
 from .pixels import map_shape, sum_channels
 
@@ -60,8 +61,8 @@ class ScoredRows:
     @property
     def not_scored(self) -> dict[str, int]:
         """Rows per status other than ok."""
-        found = [(s.name.lower(), int((self.status == s).sum())) for s in Status if s != Status.OK]
-        return {name: count for name, count in found if count}
+        counts = [(s.name.lower(), int((self.status == s).sum())) for s in Status if s != Status.OK]
+        return {name: count for name, count in counts if count}
 
 
 def score_rows(
@@ -86,9 +87,14 @@ def score_rows(
         OptionError: the bundle has no such head, or maps of rows that are no images were asked for.
         InputError: ``x`` does not fit the model.
     """
-    names = vae.heads if heads == "all" else tuple(dict.fromkeys(heads))
-    spec = vae.manifest.input
-    if maps:
+    if not hasattr(vae, "score"):
+        raise OptionError(f"vae is a {type(vae).__name__}; pass a session: load(...)")
+    names, spec = tuple(dict.fromkeys(arguments.heads(heads, vae.heads))), vae.manifest.input
+    arguments.function("progress", progress)
+    for name, array in (("x", x), ("condition", condition)):
+        if not ((isinstance(array, np.ndarray) and array.ndim) or (name == "condition" and array is None)):
+            raise InputError(f"{name} is a {type(array).__name__} without rows; pass an array (n, ...)")
+    if arguments.flag("maps", maps):
         map_shape(spec)  # refuses rows that are no images, before the work
     pieces: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
     thresholds: dict[str, float | None] = {}
@@ -96,15 +102,15 @@ def score_rows(
     pictures: list[NDArray[Any]] = []
     for start in range(0, max(len(x), 1), ROWS_AT_ONCE):
         part = slice(start, start + ROWS_AT_ONCE)
-        beside = None if condition is None else condition[part]
-        found = vae.score(np.ascontiguousarray(x[part]), condition=beside, maps=maps, heads=names)
+        own_condition = None if condition is None else condition[part]
+        scores = vae.score(np.ascontiguousarray(x[part]), condition=own_condition, maps=maps, heads=names)
         for name in names:
-            pieces[name].append(found.heads[name].score.astype(np.float64))
-            thresholds[name] = found.heads[name].threshold
-        statuses.append(found.status)
+            pieces[name].append(scores.heads[name].score.astype(np.float64))
+            thresholds[name] = scores.heads[name].threshold
+        statuses.append(scores.status)
         if maps:
-            pictures.append(sum_channels(found.map, spec.layout))
-        progress(len(found))
+            pictures.append(sum_channels(scores.map, spec.layout))
+        progress(len(scores))
     by_head = {name: HeadRows(np.concatenate(pieces[name]), thresholds[name], *_promise(vae, name)) for name in names}
     return ScoredRows(by_head, np.concatenate(statuses), np.concatenate(pictures) if maps else None)
 

@@ -6,12 +6,16 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from vae_edge_runtime import arguments
 from vae_edge_runtime.errors import OptionError
 
 LIKELIHOODS = ("mse", "bernoulli", "gaussian")
 """Those the reference models are trained with; ``export`` knows more."""
 KINDS = {"conv": 3, "mlp": 1, "sequence": 2}
 """Kind to the number of axes of one row in model layout; an mlp takes any and flattens."""
+
+_MOST_UNITS, _MOST_HALVINGS, _MOST_ELEMENTS = 1 << 20, 30, 1 << 30
+"""Larger ones are slips of the pen: torch would ask for terabytes, or refuse the number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,23 +41,31 @@ class ModelConfig:
     variance: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise OptionError(f"kind is {self.kind!r}; valid are {', '.join(KINDS)}")
+        arguments.choice("kind", self.kind, tuple(KINDS))
+        arguments.choice("likelihood", self.likelihood, LIKELIHOODS)
+        for name, highest in (("latent_dim", _MOST_UNITS), ("width", _MOST_UNITS), ("depth", _MOST_HALVINGS)):
+            checked = arguments.whole_number(name, getattr(self, name), low=1, high=highest)
+            object.__setattr__(self, name, checked)  # an int of numpy is no int of JSON
+        if not isinstance(self.input_shape, (tuple, list)):
+            raise OptionError(f"input_shape is {self.input_shape!r:.60}; pass a tuple of axes, such as (3, 64, 64)")
+        axes = tuple(arguments.whole_number("input_shape", n, low=1, high=_MOST_ELEMENTS) for n in self.input_shape)
+        object.__setattr__(self, "input_shape", axes)
+        if not axes or math.prod(axes) > _MOST_ELEMENTS:
+            raise OptionError(f"input_shape is {axes!r:.60}; a row holds 1 to {_MOST_ELEMENTS} elements")
         if self.kind != "mlp" and len(self.input_shape) != KINDS[self.kind]:
             raise OptionError(
                 f"a {self.kind} model takes rows of {KINDS[self.kind]} axes, these have {self.input_shape}"
             )
-        if min((self.latent_dim, self.width, self.depth, *self.input_shape)) < 1:
-            raise OptionError("latent_dim, width, depth and every axis must be at least 1")
-        axes = {"conv": self.input_shape[1:], "sequence": self.input_shape[:1], "mlp": (1 << 30,)}[self.kind]
-        if min(axes) < 1 << self.depth:
+        halved = {"conv": self.input_shape[1:], "sequence": self.input_shape[:1], "mlp": (1 << 30,)}[self.kind]
+        if min(halved) < 1 << self.depth:
             raise OptionError(
-                f"{self.depth} halvings need axes of at least {1 << self.depth}, these are {axes}: lower depth"
+                f"{self.depth} halvings need axes of at least {1 << self.depth}, these are {halved}: lower depth"
             )
-        if self.likelihood not in LIKELIHOODS:
-            raise OptionError(f"likelihood is {self.likelihood!r}; valid are {', '.join(LIKELIHOODS)}")
-        if self.variance is not None and (self.likelihood != "gaussian" or not 0 < self.variance < math.inf):
-            raise OptionError("variance is for likelihood 'gaussian', and positive")
+        if self.variance is not None:
+            variance = arguments.number("variance", self.variance)
+            if self.likelihood != "gaussian" or variance <= 0:
+                raise OptionError("variance is for likelihood 'gaussian', and positive")
+            object.__setattr__(self, "variance", variance)
 
     @property
     def learned_variance(self) -> bool:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from vae_edge.models.config import ModelConfig
+from vae_edge_runtime import arguments
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.format.specs import Layout
+
+_LARGEST = (1 << 63) - 1
+"""Of whole numbers: torch's generators take seeds of 64 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +48,16 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        arguments.instance("model", self.model, ModelConfig, "a ModelConfig")
+        arguments.choice("layout", self.layout, get_args(Layout))
         for name, low in (("epochs", 1), ("batch_size", 1), ("anneal_epochs", 0), ("patience", 0), ("seed", 0)):
-            if getattr(self, name) < low:
-                raise OptionError(f"{name} is {getattr(self, name)}; it starts at {low}")
+            self._settle(name, arguments.whole_number(name, getattr(self, name), low=low, high=_LARGEST))
+        for name in ("learning_rate", "beta", "free_bits", "validation"):
+            self._settle(name, arguments.number(name, getattr(self, name)))
+        for name in ("offset", "scale"):
+            if getattr(self, name) is not None:
+                self._settle(name, arguments.numbers(name, getattr(self, name)))
+        self._settle("names", arguments.words("names", self.names))
         if not (0 < self.learning_rate < math.inf and 0 <= self.beta < math.inf and 0 <= self.free_bits < math.inf):
             raise OptionError("learning_rate must be positive, beta and free_bits not negative, all finite")
         if not 0 < self.validation < 1:
@@ -53,12 +65,16 @@ class TrainConfig:
         if self.model.kind == "conv" and self.batch_size < 2:
             raise OptionError("a conv model normalises over the batch: batch_size must be at least 2")
         if self.offset is None and self.scale is not None:
-            object.__setattr__(self, "offset", (0.0,) * len(self.scale))
+            self._settle("offset", (0.0,) * len(self.scale))
         elif self.scale is None and self.offset is not None:
-            object.__setattr__(self, "scale", (1.0,) * len(self.offset))
+            self._settle("scale", (1.0,) * len(self.offset))
         offset, scale = self.offset or (0.0,), self.scale or (1.0,)
         if len(offset) != len(scale) or not all(map(math.isfinite, (*offset, *scale))) or min(scale) <= 0:
             raise OptionError("offset and scale need one length and finite values, and scale is positive")
+
+    def _settle(self, name: str, value: object) -> None:
+        """The checked value in place of the given one: a number of numpy is no number of JSON."""
+        object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)

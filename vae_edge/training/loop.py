@@ -21,6 +21,7 @@ from vae_edge_export.config import ExportConfig
 from vae_edge_export.doors import raw_rows, refuse_constant
 from vae_edge_export.graphs.modules import DataUnits
 from vae_edge_export.rows import check_finite, check_raw_rows, check_unit_interval, model_shape
+from vae_edge_runtime import arguments
 from vae_edge_runtime.errors import DataError, InputError, OptionError
 
 from . import run_folder
@@ -63,7 +64,12 @@ def train(
         DataError: nothing to resume, or the loss became NaN or infinite.
         StorageError: the folder cannot be written to.
     """
-    folder = Path(out)
+    arguments.instance("config", config, TrainConfig, "a TrainConfig")
+    if progress is not None:
+        arguments.function("progress", progress)
+    for name, flag in (("resume", resume), ("force", force)):
+        arguments.flag(name, flag)
+    folder = Path(arguments.path_text("out", out))
     if resume and force:
         raise OptionError("resume goes on with a run, force starts over: pass one of them")
     if run_folder.holds_run(folder) and not (resume or force):

@@ -14,6 +14,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from vae_edge.models import ModelConfig, build
+from vae_edge_runtime import arguments
 from vae_edge_runtime.errors import DataError, StorageError
 from vae_edge_runtime.files import write_atomic
 
@@ -41,10 +42,14 @@ class Run:
 def load_run(folder: str | Path) -> Run:
     """Read a run folder that ``train`` has written.
 
+    Args:
+        folder: with ``config.json`` and ``weights.safetensors``.
+
     Raises:
         DataError: it is no run folder, or its files do not fit together.
+        OptionError: ``folder`` is no path.
     """
-    folder = Path(folder)
+    folder = Path(arguments.path_text("folder", folder))
     config = read_config(folder)
     with torch.random.fork_rng(devices=[]):  # build draws weights that are replaced at once
         model = build(config.model)

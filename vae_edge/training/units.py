@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vae_edge.models.config import LIKELIHOODS
+from vae_edge_runtime import arguments
+from vae_edge_runtime.errors import InputError
+from vae_edge_runtime.format.specs import Layout
 
 
 def default_units(x: NDArray[Any], layout: str, likelihood: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -13,7 +18,20 @@ def default_units(x: NDArray[Any], layout: str, likelihood: str) -> tuple[tuple[
 
     uint8: 0 and 255. float32 with a bernoulli likelihood: as they are. Other float32: mean and
     standard deviation per feature or channel, or of everything where the layout is ``any``.
+
+    Args:
+        x: (n, *row_shape) uint8 or float32 raw rows, n at least 1.
+        layout: of the rows, as in ``ExportConfig``.
+        likelihood: of the model, as in ``ModelConfig``.
+
+    Raises:
+        InputError: ``x`` is no array of rows of numbers.
+        OptionError: layout or likelihood is not a valid one.
     """
+    if not isinstance(x, np.ndarray) or not x.ndim or not x.size or x.dtype.kind not in "fiu":
+        raise InputError(f"x is a {type(x).__name__} without rows of numbers; pass an array (n, *row_shape)")
+    arguments.choice("layout", layout, get_args(Layout))
+    arguments.choice("likelihood", likelihood, LIKELIHOODS)
     if x.dtype == np.uint8:
         return (0.0,), (255.0,)
     if likelihood == "bernoulli":

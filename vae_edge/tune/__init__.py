@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .choose import Limits, Timed, choose
+from .choice import Limits, Timed, choose
 from .search import Candidate, TuneReport, tune
 
 __all__ = ["Candidate", "Limits", "Timed", "TuneReport", "choose", "tune"]

@@ -22,7 +22,7 @@ from vae_edge_runtime.device.devices import find_device
 from vae_edge_runtime.device.tuned import FORMAT, Choice, store_choice, this_machine
 from vae_edge_runtime.errors import BackendError, GateFailed, MissingDependency, OptionError, ProviderUnavailable
 
-from .choose import Limits, Timed, advantage, choose, halves, refusal, reported
+from .choice import Limits, Timed, advantage, choose, halves, refusal, reported
 
 Progress = Callable[[str], object]
 

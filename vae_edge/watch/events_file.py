@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from vae_edge_runtime import arguments
 from vae_edge_runtime.errors import OptionError, StorageError
 
 _BEGINS = b'{"kind": '
@@ -20,9 +21,10 @@ def appended(path: Path) -> Iterator[tuple[Callable[[str], None], int]]:
     """How to append a line, and how many bytes of a half-written last event were cut off the file.
 
     Raises:
-        OptionError: the file ends with half a line of something else.
+        OptionError: the file ends with half a line of something else, or ``path`` is no path.
         StorageError: it could not be written; it ends with a whole line.
     """
+    path = Path(arguments.path_text("the file of events", path))
     try:
         with path.open("a+b", buffering=0) as file:
             cut = _cut_half_event(file, path)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vae_edge.data.files import check_regular
 from vae_edge.data.options import TableOptions, in_model_order, split_lessened
+from vae_edge_runtime import arguments
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError, OptionError
 from vae_edge_runtime.format.specs import InputSpec
@@ -26,6 +27,8 @@ from .times import Times
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 _PARQUET_ROWS = 1 << 14
 _CSV = (".csv", ".tsv")
+_MOST_PIXELS = 1 << 16
+"""Of one side of a picture."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,16 @@ def open_source(
         DataError: it is not there, or cannot be what the model takes. OptionError: it cannot be followed.
         MissingDependency: Pillow, pyarrow or OpenCV is needed and not installed.
     """
+    arguments.instance("source", name, str, "a file, a folder, camera:0, or -")
+    arguments.instance("spec", spec, InputSpec, "manifest.input of a bundle")
+    arguments.flag("follow", follow)
+    columns = arguments.words("columns", columns)
+    if time_column is not None:
+        arguments.instance("time_column", time_column, str, "the name of a column")
+    if size is not None:
+        arguments.instance("size", size, tuple, "(height, width)")
+        for axis in size:
+            arguments.whole_number("size", axis, low=1, high=_MOST_PIXELS)
     camera = name.removeprefix("camera:")
     if camera != name:
         if not camera.isdigit():

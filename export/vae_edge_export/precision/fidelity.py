@@ -18,7 +18,7 @@ from vae_edge_export.rows import Feeds, rows_of
 from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.format.manifest import Fidelity
 from vae_edge_runtime.format.specs import InputSpec
-from vae_edge_runtime.session import ROWS_PER_RUN
+from vae_edge_runtime.graph_session import ROWS_PER_RUN
 
 Array = NDArray[Any]
 

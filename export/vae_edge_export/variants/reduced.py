@@ -10,9 +10,9 @@ import onnxruntime
 from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.errors import VerdictFailed
 from vae_edge_runtime.format.manifest import Fidelity, Verdict
+from vae_edge_runtime.graph_session import ROWS_PER_RUN
 from vae_edge_runtime.scoring.calibrate import Calibrated
 from vae_edge_runtime.scoring.heads import head_scores
-from vae_edge_runtime.session import ROWS_PER_RUN
 from vae_edge_runtime.verification import max_errors
 
 from ..agreement import rank_correlation

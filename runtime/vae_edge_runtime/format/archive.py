@@ -17,6 +17,7 @@ import threading
 import zlib
 from collections.abc import Iterator, Mapping
 
+from ..arguments import path_text
 from ..errors import BundleCorrupt, BundleError, BundleInvalid, SessionClosed
 from ..record import record
 
@@ -150,11 +151,12 @@ class Archive:
         """Open a file and check its headers.
 
         Raises:
+            OptionError: ``path`` is no path.
             BundleCorrupt: cut short, added to, or damaged in a header.
             BundleInvalid: not a regular file, too large, too many members, a bad name.
             BundleError: the system does not open it (absent, no permission).
         """
-        named = os.fsdecode(path)
+        named = path_text("path", path)
         try:
             # Without O_NONBLOCK a FIFO would block here until somebody writes.
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -206,7 +208,8 @@ class Archive:
                 os.close(self._fd)
 
     def __del__(self) -> None:
-        self.close()
+        if hasattr(self, "_lock"):  # not of an instance that pickle or copy made without __init__
+            self.close()
 
     def _check(self) -> None:
         status = os.fstat(self._fd)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from io import FileIO
 from types import TracebackType
@@ -20,6 +20,7 @@ from ..errors import (
     PairMismatch,
     ProviderUnavailable,
 )
+from ..record import one_line
 from . import manifest as manifest_module
 from . import onnx_scan, strict_json
 from .archive import Archive
@@ -36,7 +37,9 @@ class Bundle:
     May be used from many threads at once.
 
     Attributes:
-        path: as the caller named it. size_bytes: of the file.
+        path: as the caller named it.
+        absolute_path: the same, whatever the working directory becomes.
+        size_bytes: of the file.
         manifest: what the bundle says about itself.
         bundle_id: SHA-256 of the manifest's bytes, which name every other byte.
     """
@@ -44,6 +47,7 @@ class Bundle:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         self.path, self.size_bytes = archive.path, archive.size_bytes
+        self.absolute_path = os.path.abspath(archive.path)  # noqa: PTH100  pathlib costs 7 ms at start
         entry = archive.entries[manifest_module.MEMBER]
         if entry.size_bytes > strict_json.MAX_BYTES:  # before it is read into memory
             raise BundleInvalid(
@@ -69,6 +73,7 @@ class Bundle:
             BundleInvalid: it breaks a rule of the format.
             BundleTooNew: it needs a newer runtime.
             BundleError: the system does not open it.
+            OptionError: ``path`` is no path.
         """
         archive = Archive.open(path)
         try:
@@ -165,8 +170,11 @@ class Bundle:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    def __reduce__(self) -> tuple[Callable[[str, str], Bundle], tuple[str, str]]:
+        return reopened, (self.absolute_path, self.bundle_id)
+
     def __repr__(self) -> str:
-        return f"<Bundle {self.path} {self.bundle_id[:12]}>"
+        return one_line(f"<Bundle {self.path} {self.bundle_id[:12]}>")
 
     def _graph_spec(self, variant: str, graph: str) -> GraphSpec:
         variants = self.manifest.variants
@@ -270,6 +278,22 @@ class Bundle:
                 )
             for value, tensor in zip(values, tensors, strict=True):
                 _check_value(value, tensor, side)
+
+
+def reopened(path: str, bundle_id: str) -> Bundle:
+    """The bundle that lay at ``path`` before, in another process or as a copy.
+
+    Raises:
+        BundleError: another bundle lies there now, or ``Bundle.open`` refuses the file.
+    """
+    bundle = Bundle.open(path)
+    if bundle.bundle_id == bundle_id:
+        return bundle
+    bundle.close()
+    raise BundleError(
+        f"is bundle {bundle.bundle_id[:12]} now, and was {bundle_id[:12]} when it was pickled: load the file again",
+        path=path,
+    )
 
 
 def _path_of(file: FileIO) -> str:

@@ -52,15 +52,15 @@ class DriftTest:
         self._played += 1
         sides = np.minimum(np.array([p_value, 1.0 - p_value + 1.0 / (self._n + 1)]) + self._band, 1.0)
         self._sums = np.logaddexp(0.0, self._sums) + np.log(_BETS) + (_BETS - 1.0) * np.log(sides)[:, None]
-        found = self._martingale() or (self._kolmogorov_smirnov() if self._filled == KS_BLOCK else None)
-        if found:
+        figures = self._martingale() or (self._kolmogorov_smirnov() if self._filled == KS_BLOCK else None)
+        if figures:
             self._restart()
         elif self._filled == KS_BLOCK:
             self._filled = 0
         if self._played == MARTINGALE_BLOCK:
             self._played = 0
             self._sums[:] = -np.inf
-        return found
+        return figures
 
     def _martingale(self) -> dict[str, Any] | None:
         log_sum = np.log(np.exp(np.minimum(self._sums, 700.0)).mean(1))
@@ -113,9 +113,9 @@ class Drift:
         self._seen += 1
         if (self._seen - 1) % self._every:
             return []
-        found = []
+        drifts = []
         for head, test in self._tests.items():
             figures = test.update(p_values[head])
             if figures:
-                found.append({"head": head, **figures})
-        return found
+                drifts.append({"head": head, **figures})
+        return drifts

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import time as clocks
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import arguments
 from ..errors import InputError, OptionError
 from ..format.manifest import Calibration, Manifest
-from ..format.stream_rules import AlarmSpec, GuardSpec, StreamSpec
+from ..format.stream_rules import StreamSpec
+from ..record import one_line
 from ..scoring.anatomy import element_shares, top_shares
 from ..scoring.inputs import Status
 from ..scoring.results import Scores
@@ -22,11 +24,11 @@ from .drift import Drift
 from .events import Event
 from .guard import Fault, Flags, Guard, fault_names
 from .impute import MOST_MISSING, impute
+from .options import StreamOptions
 from .pump import Pump
 from .rows import Rows, as_rows, joined
 from .windows import Cut, Windows
 
-Maps = Literal["off", "anomalies", "all"]
 _DRIFT_HEAD = "mahalanobis"
 
 
@@ -55,7 +57,7 @@ class Scoring(Protocol):
 
 
 class Stream:
-    """Events of a source, one after the other; see ``open_stream``. Not for several threads.
+    """Events of a source, one after the other; ``VAE.stream`` makes it. Not for several threads.
 
     Attributes:
         counters: rows, decisions, anomalies, alarms, faults (decisions without a score), drifts, dropped
@@ -66,32 +68,23 @@ class Stream:
         self,
         vae: Scoring,
         source: Iterable[Any],
+        options: StreamOptions,
         *,
         stride: int,
-        heads: Sequence[str],
-        live: bool,
-        queue_rows: int,
+        heads: tuple[str, ...],
         rules: StreamSpec,
-        drift: bool,
-        impute_missing: bool,
-        maps: Maps,
-        top: int,
-        stale_s: float | None,
-        clock: Callable[[], float],
-        batch: int,
-        together_s: float,
     ) -> None:
-        self._vae, self._spec = vae, vae.manifest.input
-        self._heads, self._maps, self._top, self._batch = tuple(heads), maps, top, batch
-        self._impute, self._stale_s, self._clock = impute_missing, stale_s, clock
-        self._source = source
-        self._together_s, self._seconds_per_row = together_s, math.inf
-        self._pump = Pump(source, queue_rows, poll_s=min(0.2, (stale_s or 1.0) / 4)) if live else None
+        self._vae, self._spec, self._source = vae, vae.manifest.input, source
+        self._options, self._heads = options, heads
+        self._clock = options.clock or clocks.monotonic
+        self._seconds_per_row = math.inf
+        poll_s = min(0.2, (options.stale_s or 1.0) / 4)
+        self._pump = Pump(source, options.queue_rows, poll_s=poll_s) if options.live else None
         self._items = iter(self._pump if self._pump is not None else source)
         self._guard, self._alarm = Guard(rules.guard, self._spec), Alarm(rules.alarm)
         self._windows = Windows(self._spec, stride)
         self._middle = (np.array(rules.guard.low) + np.array(rules.guard.high)) / 2
-        self._drift = self._drift_tests(stride) if drift else None
+        self._drift = self._drift_tests(stride) if options.drift else None
         self.counters = dict.fromkeys(
             ("rows", "decisions", "anomalies", "alarms", "faults", "drifts", "dropped", "late", "imputed"), 0
         )
@@ -119,6 +112,13 @@ class Stream:
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a stream cannot be pickled or copied: pickle the session, and call its stream() there")
+
+    def __repr__(self) -> str:
+        counted = ", ".join(f"{count} {name}" for name, count in self.counters.items() if count)
+        return one_line(f"<Stream {', '.join(self._heads) or self._vae.heads[0]}: {counted or 'no rows yet'}>")
+
     def close(self) -> None:
         """Stop reading the source, and close it where it can be closed; twice is no error."""
         self._events.close()
@@ -133,7 +133,7 @@ class Stream:
             now = self._clock()
             rows = None if item is None else as_rows(item, self._spec, self.counters["rows"])
             if not rows:  # a block without rows says what None says
-                if self._stale_s is not None and not silent and now - heard >= self._stale_s:
+                if self._options.stale_s is not None and not silent and now - heard >= self._options.stale_s:
                     silent = True
                     yield self._stale(now - heard)
                 continue
@@ -149,13 +149,13 @@ class Stream:
             self.counters["rows"] += len(rows)
             self.counters["late"] = self._guard.late
             self.counters["dropped"] = self._pump.dropped if self._pump is not None else 0
-            for cut in self._windows.cut(rows, flags, steps, self._batch):
+            for cut in self._windows.cut(rows, flags, steps, self._options.batch):
                 yield from self._decide(cut, len(rows))
 
     def _with_waiting(self, rows: Rows, pump: Pump) -> Rows:
         """Rows, and those that wait behind them already, as far as scoring all is expected to keep ``together_s``."""
         blocks, count = [rows], len(rows)
-        most = min(self._batch, self._together_s / self._seconds_per_row)
+        most = min(self._options.batch, self._options.together_s / self._seconds_per_row)
         while count < most and (item := pump.first_waiting()) is not None:
             try:
                 more = as_rows(item, self._spec, self.counters["rows"] + count)
@@ -174,18 +174,22 @@ class Stream:
             index=self.counters["rows"] - 1,
             time=self._windows.last_time,
             dropped=self.counters["dropped"],
-            figures={"faults": fault_names(Fault.STALE), "silence_s": round(silence_s, 3), "limit_s": self._stale_s},
+            figures={
+                "faults": fault_names(Fault.STALE),
+                "silence_s": round(silence_s, 3),
+                "limit_s": self._options.stale_s,
+            },
         )
 
     def _decide(self, cut: Cut, rows: int) -> Iterator[Event]:
         """One decision per window, and what drift they show; ``rows`` is how many of the stream came together."""
         x, flags, imputed = cut.windows, cut.flags, np.zeros(len(cut), dtype=np.int64)
-        if self._impute and cut.missing is not None:
+        if self._options.impute == "auto" and cut.missing is not None:
             x, flags, imputed = self._imputed(cut)
         valid = np.flatnonzero(~flags.any(1))
         heads = tuple(dict.fromkeys((*self._heads, *(self._drift.heads[1:] if self._drift else ()))))
         begin = clocks.perf_counter()
-        scores = self._vae.score(np.ascontiguousarray(x[valid]), heads=heads, maps=self._maps == "all")
+        scores = self._vae.score(np.ascontiguousarray(x[valid]), heads=heads, maps=self._options.maps == "all")
         if len(valid):
             self._seconds_per_row = max((clocks.perf_counter() - begin) / rows, 1e-9)
         place = {int(window): i for i, window in enumerate(valid)}
@@ -202,10 +206,10 @@ class Stream:
 
     def _maps_of_anomalies(self, x: NDArray[Any], scores: Scores) -> dict[int, NDArray[np.float32]]:
         """Maps by position in ``scores``: of all rows, or of the anomalies, which are few."""
-        if self._maps == "all":
+        if self._options.maps == "all":
             return dict(enumerate(scores.map))
         wanted = np.flatnonzero(scores.is_anomaly) if scores.threshold is not None else ()
-        if not (self._top or self._maps == "anomalies") or not len(wanted):
+        if not (self._options.top or self._options.maps == "anomalies") or not len(wanted):
             return {}
         maps = self._vae.score(np.ascontiguousarray(x[wanted]), maps=True).map
         return dict(zip(map(int, wanted), maps, strict=True))
@@ -230,11 +234,11 @@ class Stream:
         alarm = self._alarm.step(decided, p_value)
         self.counters["anomalies"] += decided is True
         self.counters["alarms"] += alarm == "raised"
-        found = maps.get(i)
+        own_map = maps.get(i)
         top: tuple[tuple[str, float], ...] = ()
-        if found is not None and decided and self._top:
-            shares = element_shares(found[None], self._spec)[0][0]
-            top = top_shares(shares, self._spec.names, self._top)
+        if own_map is not None and decided and self._options.top:
+            shares = element_shares(own_map[None], self._spec)[0][0]
+            top = top_shares(shares, self._spec.names, self._options.top)
         heads = {
             head: (float(s.score[i]), float(s.p_value[i]) if s.calibrated else None)
             for head, s in scores.heads.items()
@@ -248,8 +252,8 @@ class Stream:
             alarm=alarm,
             top=top,
             heads=heads,
-            map=found if self._maps != "off" else None,
-            row=x if found is not None and self._maps != "off" else None,
+            map=own_map if self._options.maps != "off" else None,
+            row=x if own_map is not None and self._options.maps != "off" else None,
         )
 
     def _feature(self, index: int) -> str:
@@ -271,61 +275,41 @@ class Stream:
         return x, flags, np.where(fillable, cells.sum(1), 0)
 
 
-def open_stream(
-    vae: Scoring,
-    source: Iterable[Any],
-    *,
-    stride: int | None = None,
-    heads: Sequence[str] = (),
-    live: bool = False,
-    queue_rows: int = 1024,
-    guard: GuardSpec | None = None,
-    alarm: AlarmSpec | None = None,
-    drift: bool = True,
-    impute: Literal["off", "auto"] = "off",
-    maps: Maps = "off",
-    top: int = 3,
-    stale_s: float | None = None,
-    clock: Callable[[], float] = clocks.monotonic,
-    batch: int = 256,
-    together_s: float = 0.05,
-) -> Stream:
-    """Decisions about the rows of a source, as they come: see ``VAE.stream``.
+def open_stream(vae: Scoring, source: Iterable[Any], **options: Any) -> Stream:
+    """Decisions about the rows of a source, as they come; what ``VAE.stream`` calls.
+
+    Args:
+        vae: the session that scores, or what stands in for one: see ``Scoring``.
+        source: an iterable of rows, of (time in seconds, row), or of ``Rows``; see ``VAE.stream``.
+        options: fields of ``StreamOptions``, by name; ``VAE.stream`` explains each.
 
     Raises:
-        OptionError: an option out of range, a conditional model, or a bundle without rules for streams.
+        InputError: ``source`` cannot be iterated over.
+        OptionError: an option out of range or unknown, a conditional model, or a bundle without rules for streams.
+
+    Example:
+        >>> from vae_edge_runtime.stream import open_stream
+        >>> with open_stream(vae, rows, drift=False) as events:
+        ...     [event.index for event in events]
+        [0, 1, 2]
     """
-    manifest = vae.manifest
+    chosen, manifest = StreamOptions.named(options), vae.manifest
     length = manifest.input.shape[0] if manifest.input.layout == "time_features" else 1
-    stride = length if stride is None else stride
-    if stride < 1 or (stride != 1 and length == 1):
-        raise OptionError(f"stride is {stride}; it is the step between windows, from 1, and for models of windows")
-    if min(queue_rows, batch) < 1 or top < 0 or together_s < 0 or (stale_s is not None and stale_s <= 0):
-        raise OptionError("queue_rows and batch start at 1, top and together_s at 0, and stale_s is positive")
-    if impute not in ("off", "auto") or maps not in ("off", "anomalies", "all"):
-        raise OptionError(f"impute is {impute!r} and maps {maps!r}; valid are off, auto and off, anomalies, all")
+    stride = length if chosen.stride is None else chosen.stride
+    if stride != 1 and length == 1:
+        raise OptionError(f"stride is {stride}; it is the step between windows, and this model takes single rows")
     if manifest.condition is not None:
         raise OptionError("a stream has no conditions: score the rows of a conditional model with score()")
-    if impute == "auto" and manifest.input.layout != "time_features":
+    if chosen.impute == "auto" and manifest.input.layout != "time_features":
         raise OptionError("missing cells are imputed in windows only: this model takes rows of another kind")
-    rules = manifest.stream
-    if rules is None and (guard is None or alarm is None):
+    heads = arguments.heads(chosen.heads, vae.heads)
+    for head in heads:
+        arguments.choice("heads", head, vae.heads)
+    own = manifest.stream
+    guard = chosen.guard if chosen.guard is not None or own is None else own.guard
+    alarm = chosen.alarm if chosen.alarm is not None or own is None else own.alarm
+    if guard is None or alarm is None:
         raise OptionError("this bundle has no rules for streams: pass guard and alarm, or export it again")
-    given = StreamSpec(guard or rules.guard, alarm or rules.alarm) if rules else StreamSpec(guard, alarm)  # type: ignore[arg-type]
-    return Stream(
-        vae,
-        source,
-        stride=stride,
-        heads=heads,
-        live=live,
-        queue_rows=queue_rows,
-        rules=given,
-        drift=drift,
-        impute_missing=impute == "auto",
-        maps=maps,
-        top=top,
-        stale_s=stale_s,
-        clock=clock,
-        batch=batch,
-        together_s=together_s,
-    )
+    if not isinstance(source, Iterable) and not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
+        raise InputError(f"source is a {type(source).__name__}; pass an iterable of rows")
+    return Stream(vae, source, chosen, stride=stride, heads=heads, rules=StreamSpec(guard, alarm))

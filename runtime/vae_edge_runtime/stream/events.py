@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..record import one_line
 from .alarm import AlarmState
 
 EventStatus = Literal["ok", "invalid_input", "non_finite_output"]
@@ -53,12 +54,18 @@ class Event:
     map: NDArray[np.float32] | None = None
     row: NDArray[Any] | None = None
 
+    def __repr__(self) -> str:
+        shown = [f"{name}={value!r}" for name, value in self.to_dict().items()]
+        shown += [f"{name}={array.dtype}{list(array.shape)}" for name, array in (("map", self.map), ("row", self.row))
+                  if array is not None]  # fmt: skip
+        return one_line(f"Event({', '.join(shown)})")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; without arrays, and without what the kind of event does not have."""
         common = {"kind": self.kind, "index": self.index, "time": self.time}
         if self.kind != "decision":
             return common | {"figures": dict(self.figures), "dropped": self.dropped}
-        found: dict[str, Any] = common | {
+        plain: dict[str, Any] = common | {
             "status": self.status,
             "score": self.score,
             "p_value": self.p_value,
@@ -67,9 +74,9 @@ class Event:
             "dropped": self.dropped,
         }
         if self.faults:
-            found |= {"faults": list(self.faults), "fault_features": list(self.fault_features)}
+            plain |= {"faults": list(self.faults), "fault_features": list(self.fault_features)}
         if self.top:
-            found["top"] = [{"name": name, "share": round(share, 4)} for name, share in self.top]
+            plain["top"] = [{"name": name, "share": round(share, 4)} for name, share in self.top]
         if self.heads:
-            found["heads"] = {head: {"score": s, "p_value": p} for head, (s, p) in self.heads.items()}
-        return found | ({"imputed": self.imputed} if self.imputed else {})
+            plain["heads"] = {head: {"score": s, "p_value": p} for head, (s, p) in self.heads.items()}
+        return plain | ({"imputed": self.imputed} if self.imputed else {})

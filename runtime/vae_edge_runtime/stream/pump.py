@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
+import numpy as np
+
 from .rows import Rows
 
 
@@ -98,4 +100,5 @@ class Pump:
 
 
 def _count(item: Any) -> int:
-    return len(item) if isinstance(item, Rows) else 1
+    # Values without an axis are refused with the row's number, where they are read.
+    return len(item) if isinstance(item, Rows) and np.ndim(item.values) else 1

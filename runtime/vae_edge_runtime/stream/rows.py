@@ -82,12 +82,12 @@ def joined(blocks: Sequence[Rows]) -> Rows:
 
 
 def _seconds(time: Any, n: int, where: str) -> NDArray[np.float64]:
-    found = np.asarray(time)
-    if found.dtype.kind not in "fiu":  # a datetime64 would become a number of whatever unit it has
-        raise InputError(f"a time is {found.dtype} {where}; pass seconds as numbers")
-    if found.shape != (n,):
-        raise InputError(f"times of shape {found.shape} for {n} rows {where}; pass one per row")
-    return found.astype(np.float64, copy=False)
+    seconds = np.asarray(time)
+    if seconds.dtype.kind not in "fiu":  # a datetime64 would become a number of whatever unit it has
+        raise InputError(f"a time is {seconds.dtype} {where}; pass seconds as numbers")
+    if seconds.shape != (n,):
+        raise InputError(f"times of shape {seconds.shape} for {n} rows {where}; pass one per row")
+    return seconds.astype(np.float64, copy=False)
 
 
 def row_shape(spec: InputSpec) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from vae_edge_runtime.format import manifest as manifest_module
 from vae_edge_runtime.format.manifest import SCHEMA_VERSION
 from vae_edge_runtime.format.specs import version_numbers
 from vae_edge_runtime.format.upgrade import UPGRADES
-from vae_edge_runtime.recalibrate import recalibrate
+from vae_edge_runtime import recalibrate
 
 NEWER = SCHEMA_VERSION + 1
 UNKNOWN = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .engines import ready_devices
 from .finding import Finding, Level
-from .findings import findings
 from .readings import Readings, read_machine
+from .rules import findings
 
 __all__ = ["Finding", "Level", "Readings", "findings", "read_machine", "ready_devices"]

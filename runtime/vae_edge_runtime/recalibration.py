@@ -6,20 +6,21 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._version import __version__
+from . import arguments
 from .errors import CalibrationError, InputError, OptionError
 from .files import refuse_existing, write_atomic
 from .format import archive
 from .format.bundle import Bundle
 from .format.manifest import MEMBER, Calibration, Manifest, MemberSpec, Variant
 from .format.stream_rules import fit_guard
+from .record import record
 from .scoring.calibrate import Method, calibrate
 from .scoring.heads import head_scores, outputs_for, posterior_noise
 from .scoring.inputs import check_condition, check_rows
@@ -29,16 +30,23 @@ from .session import VAE, Condition, load
 Array = NDArray[Any]
 
 _ROWS_AT_ONCE = 256
+MAX_RELEASE = (1 << 53) - 1
+"""The largest whole number that every reader of JSON keeps exactly."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ThresholdChange:
     """One head of one variant before and after.
 
     Attributes:
-        before, after: thresholds, in the unit of the head; before is None where there was none.
-        rows_before, rows_after: calibration rows.
+        variant: precision of the graphs.
+        head: its name.
+        before: threshold, in the unit of the head; None where there was none.
+        after: threshold, in the unit of the head.
+        rows_before: calibration rows; 0 where there was no threshold.
+        rows_after: calibration rows.
         above_before: share of the new rows above the old threshold: the rate of false alarms so far.
+        source: where the new threshold comes from: ``conformal`` or ``tail``.
     """
 
     variant: str
@@ -51,9 +59,18 @@ class ThresholdChange:
     source: str
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Recalibration:
-    """What ``recalibrate`` has written, and what changed."""
+    """What ``recalibrate`` has written, and what changed.
+
+    Attributes:
+        path: of the new bundle.
+        release_before: of the old bundle.
+        release: of the new bundle.
+        bundle_id: of the new bundle.
+        changes: one per head of each variant.
+        warnings: where the method is not the one that was asked for, in words.
+    """
 
     path: Path
     release_before: int
@@ -86,19 +103,37 @@ def recalibrate(
     guard follow the new rows. A threshold that the model brought along is replaced.
 
     Args:
-        path: of the bundle. out: of the new one.
-        rows: (n, *input_shape) new normal rows; condition: of a conditional model, as in ``score``.
-        false_positive_rate: what the thresholds stand for; default: as before.
-        method: ``conformal`` or ``tail``.
-        release: of the new bundle; default: one more than before.
-        device: that scores the rows.
-        progress: called with the number of rows just scored.
+        path: of the bundle.
+        out: of the new bundle, in a folder that exists.
+        rows: (n, *input_shape) new normal rows, as in ``VAE.score``.
+        condition: of a conditional model, as in ``VAE.score``.
+        false_positive_rate: what the thresholds stand for, inside (0, 1); None: as before, of each variant.
+        method: ``conformal``: a quantile of the scores. ``tail``: peaks over threshold.
+        release: of the new bundle; None: one more than before.
+        device: that scores the rows, as in ``load``.
+        force: replace a file that lies at ``out``.
+        progress: called with the number of rows just scored; None: nobody is told.
 
     Raises:
         CalibrationError: too few rows for the rate, or rows that cannot be scored.
-        InputError, OptionError, StorageError, BundleError: as ``load`` and ``score``.
+        InputError: rows or condition does not fit the model.
+        OptionError: another argument is not valid, or ``out`` exists and ``force`` is False.
+        BundleError, GraphRefused, ProviderUnavailable, MissingDependency, BackendError: as ``load`` and ``score``.
+        StorageError: the new bundle could not be written.
+
+    Example:
+        >>> recalibration = recalibrate("pump.vaeb", "pump-2.vaeb", rows=normal)
+        >>> recalibration.release, recalibration.changes[0].rows_after
+        (2, 200)
     """
-    target = refuse_existing(out, force=force)
+    if false_positive_rate is not None:
+        false_positive_rate = arguments.number("false_positive_rate", false_positive_rate)
+    arguments.choice("method", method, get_args(Method))
+    if release is not None:
+        release = arguments.whole_number("release", release, low=1, high=MAX_RELEASE)
+    if progress is not None:
+        arguments.function("progress", progress)
+    target = refuse_existing(out, force=arguments.flag("force", force))
     with Bundle.open(path) as bundle:
         bundle.verify_members()
         before = bundle.manifest
@@ -110,30 +145,31 @@ def recalibrate(
     changes: list[ThresholdChange] = []
     warnings: list[str] = []
     for name, old in before.variants.items():
-        rate = false_positive_rate or (old.calibration.false_positive_rate if old.calibration else None)
+        old_rate = old.calibration.false_positive_rate if old.calibration else None
+        rate = old_rate if false_positive_rate is None else false_positive_rate
         if rate is None:
             raise OptionError("this bundle carries no calibration: say which false_positive_rate is wanted")
         with load(path, device=device, variant=name) as vae:
             outputs = _outputs(vae, rows, condition, progress)
         scorer = Scorer(before, old, members.__getitem__)
         old_scores = head_scores(before.score, list(scorer.calibrations), outputs, scorer.fitted)
-        found = calibrate(before.score, outputs, prefix=name, false_positive_rate=rate, method=method)
+        new = calibrate(before.score, outputs, prefix=name, false_positive_rate=rate, method=method)
         for calibration in old.calibrations:
             del members[calibration.member]
         if old.latent_statistics:
             del members[old.latent_statistics]
-        members |= found.members
+        members |= new.members
         default, *further = before.score.heads
         variants[name] = dataclasses.replace(
             old,
-            calibration=found.by_head[default],
-            channels={head: found.by_head[head] for head in further},
-            latent_statistics=found.latent_statistics,
-            typical_score=found.fitted.typical_score,
+            calibration=new.by_head[default],
+            channels={head: new.by_head[head] for head in further},
+            latent_statistics=new.latent_statistics,
+            typical_score=new.fitted.typical_score,
             traps={},  # measured against the old rows
         )
-        changes += _changes(name, old_scores, scorer.calibrations, found.by_head)
-        warnings += found.warnings
+        changes += _changes(name, old_scores, scorer.calibrations, new.by_head)
+        warnings += new.warnings
     manifest = _manifest(before, variants, release, rows, members)
     members[MEMBER] = manifest.to_json()
     write_atomic(target, [archive.encode(members)], check=_read_back)
@@ -156,8 +192,8 @@ def _outputs(vae: VAE, rows: Array, condition: Condition, progress: Callable[[in
         part = slice(start, start + _ROWS_AT_ONCE)
         per_row = isinstance(condition, np.ndarray) and condition.ndim and len(condition) == len(rows)
         x = check_rows(rows[part], shape=vae.manifest.input.shape, dtype=vae.manifest.input.dtype, what="rows")
-        beside = check_condition(condition[part] if per_row else condition, vae.manifest.condition, len(x))  # type: ignore[index]
-        feeds = {"x": x, **beside}
+        own = condition[part] if per_row else condition  # type: ignore[index]
+        feeds = {"x": x, **check_condition(own, vae.manifest.condition, len(x))}
         for graph, wanted in (("score", names), ("sampled", spec.sampled)):
             if not wanted:
                 continue

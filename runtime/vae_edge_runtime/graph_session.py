@@ -1,0 +1,240 @@
+"""A bundle opened for running: its graphs, its engine, its lifetime; ``session.VAE`` is what a user sees of it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from types import TracebackType
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import arguments
+from .backends.opening import open_backend
+from .device.devices import find_device
+from .device.tuned import find_choice
+from .errors import InputError, OptionError, SessionClosed
+from .format.bundle import Bundle, reopened
+from .format.manifest import Variant
+from .record import one_line
+from .sampling.prior import check_prior
+from .scoring.inputs import check_rows
+from .scoring.results import SessionInfo
+from .scoring.scorer import Scorer
+
+Session = TypeVar("Session", bound="GraphSession")
+
+ROWS_PER_RUN = 64
+"""Rows given to the engine at once; larger arrays are cut, so memory does not grow with n."""
+MAX_THREADS = 1024
+"""Of one run: an engine makes that many at once, and a number such as 10**9 would end the process."""
+
+
+class GraphSession:
+    """Runs the graphs of one variant: thread-safe, closed after the calls that run, refused after a fork.
+
+    Pickled, it is the path of the bundle, its id and the options; who unpickles it opens the bundle again.
+    """
+
+    def __init__(
+        self, bundle: Bundle, *, device: str, variant: str, allow_fallback: bool, threads: int | None, spin: bool | None
+    ) -> None:
+        arguments.instance("device", device, str, "the name of a device, or auto")
+        arguments.instance("variant", variant, str, "the name of a variant, or auto")
+        arguments.flag("allow_fallback", allow_fallback)
+        if threads is not None:
+            arguments.whole_number("threads", threads, low=1, high=MAX_THREADS)
+        self._bundle, self.manifest = bundle, bundle.manifest
+        self._options = {
+            "device": device,
+            "variant": variant,
+            "allow_fallback": allow_fallback,
+            "threads": threads,
+            "spin": spin,
+        }
+        self._tuned: str | None = None
+        wishes = device, variant, threads, spin
+        if wishes == ("auto", "auto", None, None) and (choice := find_choice(bundle.bundle_id)):
+            device, variant, threads, spin = choice.device, choice.variant, choice.threads, choice.spin
+            self._tuned = choice.why
+        self._variant_name = bundle.choose_variant(variant)
+        self._variant: Variant = bundle.manifest.variants[self._variant_name]
+        self._scorer = Scorer(bundle.manifest, self._variant, bundle.read)
+        self._prior: bytes | None = None
+        load, file = partial(bundle.graph, self._variant_name), partial(bundle.graph_file, self._variant_name)
+        self._backend = open_backend(device, load, allow_fallback=allow_fallback, threads=threads, file=file, spin=spin)
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._running, self._closed = 0, False
+        try:
+            running = self._backend.describe()
+            bundle.check_engine(running.backend, running.engine_version)
+            if find_device(running.device).prepare_at_start:
+                self._backend.prepare("score")
+        except BaseException:
+            self._backend.close()
+            raise
+
+    @property
+    def info(self) -> SessionInfo:
+        """What really runs: backend, provider, variant, degraded or not."""
+        running = self._backend.describe()
+        return SessionInfo(
+            path=str(self._bundle.path),
+            bundle_id=self._bundle.bundle_id,
+            variant=self._variant_name,
+            degraded=running.degraded_reason is not None,
+            tuned=self._tuned,
+            **asdict(running),
+        )
+
+    def run_graph(self, graph: str, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        """Run one graph of the bundle as it is: inputs are checked, rows get no status.
+
+        Args:
+            graph: ``encode``, ``decode``, ``score``, or ``sampled`` where the bundle has it.
+            feeds: one array (n, *shape) per input of the graph, by name.
+            outputs: names of the outputs to compute, in the order in which their arrays (n, *shape) come back.
+
+        Raises:
+            OptionError: the bundle has no such graph, or the graph no such output.
+            InputError: an input is missing, unknown, or does not fit.
+            BackendError: the engine failed.
+            SessionClosed: after ``close``, or in a forked child.
+
+        Example:
+            >>> (mean,) = vae.run_graph("encode", {"x": x}, ["mean"])
+            >>> mean.shape
+            (8, 2)
+        """
+        arguments.choice("graph", graph, tuple(self._variant.graphs))
+        spec, names = self._variant.graphs[graph], arguments.words("outputs", outputs)
+        if unknown := set(names) - {t.name for t in spec.outputs}:
+            raise OptionError(f"{graph} has no output {min(unknown)!r}")
+        if not isinstance(feeds, Mapping) or feeds.keys() != {t.name for t in spec.inputs}:
+            raise InputError(f"feeds are not one array each for {', '.join(t.name for t in spec.inputs)}, by name")
+        checked = {t.name: check_rows(feeds[t.name], shape=t.shape, dtype=t.dtype, what=t.name) for t in spec.inputs}
+        if len({len(x) for x in checked.values()}) != 1:
+            raise InputError(f"{graph} takes {', '.join(checked)}, each with the same number of rows")
+        return self._run(graph, checked, names)
+
+    def read_member(self, name: str) -> bytes:
+        """Verified bytes of one member of the bundle, such as a golden vector.
+
+        Args:
+            name: of the member, as ``manifest.members`` lists it.
+
+        Raises:
+            OptionError: ``name`` is no text.
+            BundleInvalid: there is no such member.
+            BundleCorrupt: its bytes are not those that the manifest names.
+            SessionClosed: after ``close``, or in a forked child.
+
+        Example:
+            >>> len(vae.read_member("golden/input.bin"))
+            32
+        """
+        arguments.instance("name", name, str, "the name of a member")
+        self._enter()
+        try:
+            return self._bundle.read(name)
+        finally:
+            self._leave()
+
+    def check_prior(self) -> None:
+        """Read the numbers of the prior.
+
+        Raises:
+            BundleInvalid: they cannot be drawn from.
+        """
+        self._prior_numbers()
+
+    def close(self) -> None:
+        """Free the engine and the file, after the calls that run now; twice is no error."""
+        if os.getpid() != self._pid:
+            return  # the engine's threads live in the parent; nothing of ours to free here
+        with self._idle:
+            self._closed = True
+            self._idle.wait_for(lambda: self._running == 0)
+        self._backend.close()
+        self._bundle.close()
+
+    def __enter__(self: Session) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Callable[..., GraphSession], tuple[Any, ...]]:
+        if self._closed:
+            raise SessionClosed("this session is closed and cannot be pickled: pickle the path, and call load() there")
+        return _opened_again, (type(self), self._bundle.absolute_path, self._bundle.bundle_id, self._options)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else str(self.info)
+        return one_line(f"<{type(self).__name__} {self.manifest.model.name} {state}>")
+
+    def _prior_numbers(self) -> bytes:
+        member = self.manifest.latent.prior.member
+        if self._prior is None:
+            self._prior = b"" if member is None else self.read_member(member)
+            if member is not None:
+                check_prior(self.manifest.latent, self._prior)
+        return self._prior
+
+    def _enter(self) -> None:
+        """Count a call that ``close`` waits for; every one is followed by ``_leave``."""
+        if os.getpid() != self._pid:
+            raise SessionClosed("this session belongs to the parent process: call load() again after a fork")
+        with self._lock:
+            if self._closed:
+                raise SessionClosed("this session is closed: call load() again")
+            self._running += 1
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._running -= 1
+            if self._closed:
+                self._idle.notify_all()
+
+    def _run(self, graph: str, feeds: Mapping[str, NDArray[Any]], names: Sequence[str]) -> list[NDArray[Any]]:
+        """Run in bounded pieces; 0 rows give empty arrays without the engine."""
+        spec = self._variant.graphs[graph]
+        n = len(next(iter(feeds.values())))
+        self._enter()
+        try:
+            if 0 < n <= ROWS_PER_RUN:
+                return self._backend.run(graph, feeds, names)
+            wholes = [np.empty((n, *spec.output(name).shape), dtype=spec.output(name).dtype) for name in names]
+            for start in range(0, n, ROWS_PER_RUN):
+                rows = slice(start, start + ROWS_PER_RUN)
+                part = self._backend.run(graph, {name: x[rows] for name, x in feeds.items()}, names)
+                for whole, piece in zip(wholes, part, strict=True):
+                    whole[rows] = piece
+            return wholes
+        finally:
+            self._leave()
+
+
+def opened(kind: type[Session], bundle: Bundle, options: Mapping[str, Any]) -> Session:
+    """A session on an open bundle; the bundle is closed where there can be none.
+
+    Raises:
+        OptionError, GraphRefused, ProviderUnavailable, MissingDependency, BackendError: as ``load``.
+    """
+    try:
+        return kind(bundle, **options)
+    except BaseException:
+        bundle.close()
+        raise
+
+
+def _opened_again(kind: type[Session], path: str, bundle_id: str, options: Mapping[str, Any]) -> Session:
+    return opened(kind, reopened(path, bundle_id), options)
