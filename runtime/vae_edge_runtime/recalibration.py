@@ -12,8 +12,8 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ._version import __version__
 from . import arguments
+from ._version import __version__
 from .errors import CalibrationError, InputError, OptionError
 from .files import refuse_existing, write_atomic
 from .format import archive

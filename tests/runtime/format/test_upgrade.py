@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 from tiny_bundle import TinyBundle
 
-from vae_edge_runtime import Bundle, BundleInvalid, BundleTooNew, Manifest, __version__, load, verify
+from vae_edge_runtime import Bundle, BundleInvalid, BundleTooNew, Manifest, __version__, load, recalibrate, verify
 from vae_edge_runtime.errors import ProviderUnavailable
 from vae_edge_runtime.format import manifest as manifest_module
 from vae_edge_runtime.format.manifest import SCHEMA_VERSION
 from vae_edge_runtime.format.specs import version_numbers
 from vae_edge_runtime.format.upgrade import UPGRADES
-from vae_edge_runtime import recalibrate
 
 NEWER = SCHEMA_VERSION + 1
 UNKNOWN = [
