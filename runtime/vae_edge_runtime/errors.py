@@ -17,6 +17,7 @@ The tree (each also subclasses the builtin a caller would expect)::
     ├── StorageError (OSError)                  a file that could not be written; the old one is intact
     ├── ProviderUnavailable (RuntimeError)      the device asked for is not to be had
     ├── BackendError (RuntimeError)             the engine failed while loading or running
+    │   └── DeadlineExceeded (TimeoutError)     a run took longer than it was allowed to, and was stopped
     ├── SessionClosed (RuntimeError)            use after close, or after fork
     ├── AdaptError (TypeError)                  a model that cannot be taken apart as it stands
     ├── ExportFailed (RuntimeError)             torch could not be turned into ONNX
@@ -139,6 +140,10 @@ class BackendError(VaeEdgeError, RuntimeError):
     """The inference engine refused a graph or failed in a run."""
 
     exit_code = 4
+
+
+class DeadlineExceeded(BackendError, TimeoutError):
+    """A run of the engine took longer than ``deadline_s``; it was stopped, and the session can be used again."""
 
 
 class SessionClosed(VaeEdgeError, RuntimeError):

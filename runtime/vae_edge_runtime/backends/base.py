@@ -52,6 +52,7 @@ class Description:
 
     Attributes:
         threads, spin: as they were asked for; None where the engine chooses, or has no such setting.
+        isolated: the engine runs in a process of its own.
     """
 
     backend: str
@@ -61,6 +62,7 @@ class Description:
     threads: int | None
     degraded_reason: str | None
     spin: bool | None = None
+    isolated: bool = False
 
 
 class Backend(Protocol):
