@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +26,30 @@ from .scoring.inputs import check_rows
 from .scoring.results import SessionInfo
 from .scoring.scorer import Scorer
 
+if TYPE_CHECKING:
+    from .backends.base import Backend
+
 Session = TypeVar("Session", bound="GraphSession")
 
 ROWS_PER_RUN = 64
 """Rows given to the engine at once; larger arrays are cut, so memory does not grow with n."""
 MAX_THREADS = 1024
 """Of one run: an engine makes that many at once, and a number such as 10**9 would end the process."""
+
+
+FEWEST_MEMORY_BYTES = 256 << 20
+"""Of a process of its own: the engine takes some 100 MB of it before it has seen a row."""
+
+
+def _check_isolation(isolate: bool, deadline_s: float | None, memory_bytes: int | None) -> None:
+    arguments.flag("isolate", isolate)
+    for name, value in (("deadline_s", deadline_s), ("memory_bytes", memory_bytes)):
+        if value is not None and not isolate:
+            raise OptionError(f"{name} needs isolate=True: an engine is stopped by ending the process it runs in")
+    if deadline_s is not None and arguments.number("deadline_s", deadline_s) <= 0:
+        raise OptionError(f"deadline_s is {deadline_s}; pass a positive number of seconds")
+    if memory_bytes is not None:
+        arguments.whole_number("memory_bytes", memory_bytes, low=FEWEST_MEMORY_BYTES, high=1 << 50)
 
 
 class GraphSession:
@@ -41,13 +59,24 @@ class GraphSession:
     """
 
     def __init__(
-        self, bundle: Bundle, *, device: str, variant: str, allow_fallback: bool, threads: int | None, spin: bool | None
+        self,
+        bundle: Bundle,
+        *,
+        device: str,
+        variant: str,
+        allow_fallback: bool,
+        threads: int | None,
+        spin: bool | None,
+        isolate: bool = False,
+        deadline_s: float | None = None,
+        memory_bytes: int | None = None,
     ) -> None:
         arguments.instance("device", device, str, "the name of a device, or auto")
         arguments.instance("variant", variant, str, "the name of a variant, or auto")
         arguments.flag("allow_fallback", allow_fallback)
         if threads is not None:
             arguments.whole_number("threads", threads, low=1, high=MAX_THREADS)
+        _check_isolation(isolate, deadline_s, memory_bytes)
         self._bundle, self.manifest = bundle, bundle.manifest
         self._options = {
             "device": device,
@@ -55,6 +84,9 @@ class GraphSession:
             "allow_fallback": allow_fallback,
             "threads": threads,
             "spin": spin,
+            "isolate": isolate,
+            "deadline_s": deadline_s,
+            "memory_bytes": memory_bytes,
         }
         self._tuned: str | None = None
         wishes = device, variant, threads, spin
@@ -66,7 +98,22 @@ class GraphSession:
         self._scorer = Scorer(bundle.manifest, self._variant, bundle.read)
         self._prior: bytes | None = None
         load, file = partial(bundle.graph, self._variant_name), partial(bundle.graph_file, self._variant_name)
-        self._backend = open_backend(device, load, allow_fallback=allow_fallback, threads=threads, file=file, spin=spin)
+        if isolate:
+            from .backends.isolated.backend import IsolatedBackend  # not at the top: few sessions need it
+
+            self._backend: Backend = IsolatedBackend(
+                load,
+                device=device,
+                allow_fallback=allow_fallback,
+                threads=threads,
+                spin=spin,
+                deadline_s=deadline_s,
+                memory_bytes=memory_bytes,
+            )
+        else:
+            self._backend = open_backend(
+                device, load, allow_fallback=allow_fallback, threads=threads, file=file, spin=spin
+            )
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)

@@ -36,6 +36,9 @@ def load(
     allow_fallback: bool = False,
     threads: int | None = None,
     spin: bool | None = None,
+    isolate: bool = False,
+    deadline_s: float | None = None,
+    memory_bytes: int | None = None,
 ) -> VAE:
     """Open a bundle and get ready to run it.
 
@@ -49,20 +52,33 @@ def load(
         threads: within one run, 1 to 1024; None leaves it to the engine. A device that takes no threads refuses it.
         spin: whether threads of ONNX Runtime that wait keep their cores busy: faster on cores of its own, slow and
             unsteady where other work needs them. None leaves it to the engine, which spins.
+        isolate: run the engine in a process of its own, for bundles of strangers: a crash there is a ``BackendError``,
+            and the next call starts it again. Each call copies its rows there and its results back.
+        deadline_s: with ``isolate``, the longest time of one run of at most ``ROWS_PER_RUN`` rows, in seconds.
+        memory_bytes: with ``isolate``, the private memory of that process, from 256 MiB; Linux only.
 
     Raises:
         BundleError: the file is corrupt, breaks the format, or is too new.
         GraphRefused: a graph holds what this runtime does not run.
         ProviderUnavailable: the device is not to be had, or its engine is older than the bundle asks for.
         MissingDependency: no inference engine is installed.
-        OptionError: path, device, variant, allow_fallback, threads or spin is not a valid value.
+        OptionError: an option is not a valid value, or needs ``isolate`` and has it not.
 
     Example:
         >>> with load("pump.vaeb", device="cpu") as vae:
         ...     vae.score(x).score.shape
         (8,)
     """
-    options = {"device": device, "variant": variant, "allow_fallback": allow_fallback, "threads": threads, "spin": spin}
+    options = {
+        "device": device,
+        "variant": variant,
+        "allow_fallback": allow_fallback,
+        "threads": threads,
+        "spin": spin,
+        "isolate": isolate,
+        "deadline_s": deadline_s,
+        "memory_bytes": memory_bytes,
+    }
     return opened(VAE, Bundle.open(path), options)
 
 
@@ -99,7 +115,7 @@ class VAE(GraphSession):
         Raises:
             InputError: ``x`` or ``condition`` does not fit the model. A non-finite row is no error: it gets a status.
             OptionError: a head the bundle does not have, or a threshold that is no finite number.
-            BackendError: the engine failed.
+            BackendError: the engine failed. DeadlineExceeded: it took longer than ``deadline_s``.
             SessionClosed: after ``close``, or in a forked child.
 
         Example:

@@ -59,7 +59,8 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     ),
     "load": (
         lambda vae, **o: load(**o).close(),
-        {"path": None, "device": "cpu", "variant": "auto", "allow_fallback": False, "threads": 1, "spin": None},
+        {"path": None, "device": "cpu", "variant": "auto", "allow_fallback": False, "threads": 1, "spin": None}
+        | {"isolate": False, "deadline_s": None, "memory_bytes": None},
     ),
     "verify": (lambda vae, **o: verify(**o), {"path": None, "device": "cpu", "allow_fallback": False, "threads": 1}),
     "recalibrate": (

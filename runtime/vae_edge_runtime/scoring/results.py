@@ -28,6 +28,7 @@ class SessionInfo:
     Attributes:
         degraded: True where something other than the wish runs; ``degraded_reason`` says what.
         threads, spin: asked for within one run; None where the engine chooses.
+        isolated: the engine runs in a process of its own.
         tuned: why ``vae-edge tune`` chose this; None where it did not.
     """
 
@@ -43,6 +44,7 @@ class SessionInfo:
     threads: int | None
     tuned: str | None = None
     spin: bool | None = None
+    isolated: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -51,6 +53,7 @@ class SessionInfo:
     def __str__(self) -> str:
         text = f"{self.backend} {self.engine_version} · {self.provider} · {self.variant}"
         text += f" · tuned: {self.tuned}" if self.tuned else ""
+        text += " · in a process of its own" if self.isolated else ""
         return f"{text} · DEGRADED: {self.degraded_reason}" if self.degraded else text
 
 

@@ -16,6 +16,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from vae_edge_runtime import load
 from vae_edge_runtime.backends.isolated import wire
 from vae_edge_runtime.backends.isolated.backend import IsolatedBackend
 from vae_edge_runtime.errors import BackendError, DeadlineExceeded, OptionError
@@ -210,6 +211,29 @@ def test_a_module_of_the_current_folder_is_not_run(tmp_path: Path, monkeypatch: 
     assert np.array_equal(backend.run("g", {"x": ROWS}, ["y"])[0], 2 * ROWS)
     backend.close()
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_session_scores_the_same_in_a_process_of_its_own(tiny_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(130, 4)).astype(np.float32)
+    with load(tiny_path, device="cpu") as here, load(tiny_path, device="cpu", isolate=True, deadline_s=60) as there:
+        assert (here.info.isolated, there.info.isolated) == (False, True)
+        assert "in a process of its own" in str(there.info)
+        assert np.array_equal(here.score(x, maps=True).map, there.score(x, maps=True).map)
+        assert np.array_equal(here.reconstruct(x), there.reconstruct(x))
+        os.kill(_pid(there._backend), signal.SIGKILL)  # type: ignore[arg-type]
+        with pytest.raises(BackendError, match="signal 9"):
+            there.score(x)
+        assert np.array_equal(here.score(x).score, there.score(x).score)
+        assert len(there.score(x[:0]).score) == 0
+
+
+@pytest.mark.parametrize("option", ["deadline_s", "memory_bytes"])
+@pytest.mark.parametrize(
+    ("value", "isolate"), [(1 << 30, False), (0, True), (-1, True), (float("nan"), True), ("1", True), (True, True)]
+)
+def test_a_limit_that_cannot_be_kept_is_refused(tiny_path: Path, option: str, value: object, isolate: bool) -> None:
+    with pytest.raises(OptionError, match=option):
+        load(tiny_path, isolate=isolate, **{option: value})  # type: ignore[arg-type]
 
 
 def _frame(*pieces: bytes) -> wire.Read:
