@@ -37,6 +37,9 @@ from typing import Any
 
 from .text import printable
 
+_LONGEST_LINE = 2000
+"""A hostile file may hold megabytes of names."""
+
 
 class VaeEdgeError(Exception):
     """Root of all deliberate errors.
@@ -48,7 +51,10 @@ class VaeEdgeError(Exception):
     _one_line = False
 
     def __str__(self) -> str:
-        return printable(super().__str__(), one_line=self._one_line)
+        text = super().__str__()
+        if self._one_line and len(text) > _LONGEST_LINE:
+            text = text[:_LONGEST_LINE] + "..."
+        return printable(text, one_line=self._one_line)
 
 
 class MissingDependency(VaeEdgeError, ImportError):

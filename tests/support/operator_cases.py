@@ -245,7 +245,7 @@ _OTHERS: dict[str, Case] = {
     "Constant": case(gives=X, value=X),
     "ConstantOfShape": case(ints(2, 3), gives=np.full((2, 3), 7, np.float32), value=floats(7)),
     "EyeLike": case(X, gives=np.eye(2, 3, 1, dtype=np.float32), k=1),
-    "Range": case(number(1).value, number(4).value, number(0.5), gives=np.arange(1, 4, 0.5, dtype=np.float32)),
+    "Range": case(number(1), number(4), number(0.5), gives=np.arange(1, 4, 0.5, dtype=np.float32)),
     "OneHot": case(COLUMNS, integer(3), Weight(floats(-1, 1)), gives=2 * np.eye(3, dtype=np.float32)[COLUMNS] - 1),
     "Trilu": case(ROWS, gives=np.tril(ROWS), upper=0),
     # Moving things about.
