@@ -261,7 +261,7 @@ _OTHERS: dict[str, Case] = {
     "GatherElements": case(X, COLUMNS, gives=np.take_along_axis(X, COLUMNS, 1), axis=1),
     "GatherND": case(ROWS, COLUMNS[:, :1], gives=ROWS[[0, 1], COLUMNS[:, 0]], batch_dims=1),
     "ScatterElements": case(
-        X, ints([2], [0]), Y[:, :1], axis=1, gives=floats([*X[0, :2], Y[0, 0]], [Y[1, 0], *X[1, 1:]])),
+        X, np.array([[2], [0]], np.int64), Y[:, :1], axis=1, gives=floats([*X[0, :2], Y[0, 0]], [Y[1, 0], *X[1, 1:]])),
     "ScatterND": case(
         X, ints([1, 2], [0, 1]), Weight(PAIR), gives=floats([X[0, 0], PAIR[1], X[0, 2]], [*X[1, :2], PAIR[0]])),
     "Expand": case(X[:, :1], ints(1, 3), gives=X[:, [0, 0, 0]]),

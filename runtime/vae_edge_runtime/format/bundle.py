@@ -7,6 +7,7 @@ import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from io import FileIO
 from types import TracebackType
 
@@ -218,8 +219,7 @@ class Bundle:
     def _look_through(self, joined: bytes | memoryview, variant: str, graph: str) -> None:
         """Refuse a graph that this runtime does not run, or that is not the one of the manifest."""
         try:
-            facts = onnx_scan.scan(joined)
-            self._check_facts(facts, self._graph_spec(variant, graph))
+            facts = onnx_scan.scan(joined, partial(self._check_facts, spec=self._graph_spec(variant, graph)))
         except GraphRefused as refused:
             raise GraphRefused(f"{self.path} [{variant} {graph}]: {refused}") from None
         pair = facts.metadata.get(PAIR_ID)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from ..errors import GraphRefused
-from ..record import record
-from .limits import MAX_RANK, MOST_ROWS
-from .onnx_ranges import problem_of
+from .limits import MAX_ELEMENTS, MAX_RANK, MOST_ROWS, product
+from .onnx_ranges import problem_of, wrong_operands
 from .onnx_shapes import infer
-from .onnx_values import Node, Value
+from .onnx_values import Mismatch, Node, Value
 from .onnx_wire import Message
 
+ROWS = (MOST_ROWS, MOST_ROWS - 3)
+"""A constant that fits the rows by chance fits one of them only."""
 
-@record(frozen=True)
-class GraphNode:
+
+class GraphNode(NamedTuple):
     """One node as it is written.
 
     Attributes:
@@ -36,21 +38,24 @@ def follow(
     constants: Mapping[str, Value],
     opset: int,
 ) -> None:
-    """Look at every node for one row, and for the most rows of one run.
+    """Look at every node for two numbers of rows, and for one row where that can tell more.
 
     Args:
-        inputs: name to (element type, dimensions); a dimension that is no number is the number of rows.
+        inputs: name to (element type, dimensions); a name as a dimension is the number of rows.
         constants: the initializers.
 
     Raises:
         GraphRefused: nodes out of order, a size above the limit or one that the graph does not tell, or an
             attribute or a constant index out of the range that engines need.
     """
-    for dims in (dims for _, dims in inputs.values()):
-        if len(dims) > MAX_RANK:
-            raise GraphRefused(f"an input has {len(dims)} dimensions; the limit is {MAX_RANK}")
-    for rows in (1, MOST_ROWS):
-        _look(nodes, inputs, constants, opset, rows)
+    for _, dims in inputs.values():
+        if len(dims) > MAX_RANK or 0 in dims:
+            raise GraphRefused(f"an input has the shape {list(dims[: MAX_RANK + 1])}, which is not one of rows")
+    largest = 0
+    for rows in ROWS:
+        largest = max(largest, _look(nodes, inputs, constants, opset, rows))
+    if largest > MAX_ELEMENTS or any(node.op in ("Shape", "Size") for node in nodes):
+        _look(nodes, inputs, constants, opset, 1)
 
 
 def _look(
@@ -59,10 +64,13 @@ def _look(
     constants: Mapping[str, Value],
     opset: int,
     rows: int,
-) -> None:
+) -> int:
+    """The elements of the largest tensor, for this number of rows."""
+    largest = 0
     values: dict[str, Value | None] = dict(constants)
     for name, (element, dims) in inputs.items():
-        values[name] = Value(tuple(n if isinstance(n, int) else rows for n in dims), element)
+        shape = None if None in dims else tuple(n if isinstance(n, int) else rows for n in dims)
+        values[name] = Value(shape, element)
     values[""] = None  # an optional input that is left out
     for graph_node in nodes:
         for name in graph_node.inputs:
@@ -75,7 +83,12 @@ def _look(
             graph_node.attributes,
             opset,
         )
-        made = infer(node, graph_node.constant)
+        if problem := wrong_operands(node):
+            raise GraphRefused(f"{graph_node.where}: {problem}")
+        try:
+            made = infer(node, graph_node.constant)
+        except Mismatch as mismatch:
+            raise GraphRefused(f"{graph_node.where}: has {mismatch}") from None
         if problem := problem_of(node, made, rows):
             raise GraphRefused(f"{graph_node.where}: {problem}")
         for name, value in zip(graph_node.outputs, made, strict=True):
@@ -83,3 +96,6 @@ def _look(
                 raise GraphRefused(f"{graph_node.where}: makes {name!r:.60}, which there is already")
             if name:
                 values[name] = value
+            if value.shape is not None:
+                largest = max(largest, product(value.shape, MAX_ELEMENTS * rows))
+    return largest

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from .limits import MAX_ELEMENTS, MAX_RANK, MAX_WINDOW, MOST_ROWS, product
+from .onnx_ops import ARITY, NO_GAPS
 from .onnx_values import INTEGERS, NUMPY_TYPES, Array, Node, Value
 
 SIZED = {
@@ -24,11 +25,21 @@ SIZED = {
 _GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 
 
+def wrong_operands(node: Node) -> str | None:
+    """Why a node's inputs and outputs are not those of its operator, or None; before their shapes are looked at."""
+    least, most, outputs = ARITY[node.op]
+    if not least <= len(node.inputs) <= most or node.outputs > outputs:
+        return f"has {len(node.inputs)} inputs and {node.outputs} outputs, which the operator does not"
+    if not all(node.has(i) for i in range(len(node.inputs) if node.op in NO_GAPS else least)):
+        return "lacks an input that it needs"
+    return None
+
+
 def problem_of(node: Node, outputs: Sequence[Value], rows: int) -> str | None:
     """Why a node must not reach an engine, or None."""
     problem = _size(node, outputs, rows) or _windows(node) or _CHECKS.get(node.op, _nothing)(node)
-    if problem is None and rows == MOST_ROWS and node.op in _INDEXED:  # an index may name any row of a full batch
-        problem = _INDEXED[node.op](node)
+    if problem is None and rows == MOST_ROWS and node.op in INDEXED:  # an index may name any row of a full batch
+        problem = INDEXED[node.op](node)
     return problem
 
 
@@ -40,6 +51,8 @@ def _size(node: Node, outputs: Sequence[Value], rows: int) -> str | None:
     for value in outputs:
         if value.shape is None:
             continue
+        if 0 in value.shape and not value.static:  # some kernels read the first element all the same
+            return f"makes a tensor without elements, of shape {list(value.shape)}"
         if len(value.shape) > MAX_RANK:
             return f"makes a tensor of {len(value.shape)} dimensions; the limit is {MAX_RANK}"
         limit = MAX_ELEMENTS * rows
@@ -60,12 +73,31 @@ def _windows(node: Node) -> str | None:
         for n in node.numbers(name) or [node.number(name, low)]:
             if not low <= n <= MAX_WINDOW:
                 return f"has {name} {n}; it is from {low} to {MAX_WINDOW}"
+    for name in _FLAGS:
+        if node.named(name) and node.number(name, 0) not in (0, 1):
+            return f"has {name} {node.number(name, 0)}; it is 0 or 1"
+    if node.op in _SPATIAL and (rank := node.input(0).rank) is not None:
+        if rank < 3:
+            return f"works on {rank} dimensions; it needs 3"
+        for name, each in (("kernel_shape", 1), ("strides", 1), ("dilations", 1), ("output_padding", 1), ("pads", 2)):
+            numbers = node.numbers(name)
+            if numbers is not None and len(numbers) != each * (rank - 2):
+                return f"has {len(numbers)} {name} for {rank - 2} spatial dimensions"
     for name in ("axis", "batch_dims"):
         if not -MAX_RANK <= node.number(name, 0) <= MAX_RANK:
             return f"has {name} {node.number(name, 0)}, which is no axis"
     return None
 
 
+_FLAGS = (
+    "keepdims", "noop_with_empty_axes", "ceil_mode", "count_include_pad", "exclusive", "reverse", "select_last_index",
+    "largest", "sorted", "allowzero", "upper", "layout", "linear_before_reset", "input_forget", "fmod", "transA",
+    "transB", "antialias", "exclude_outside", "storage_order", "detect_positive", "detect_negative",
+)  # fmt: skip
+_SPATIAL = frozenset(
+    ("Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "AveragePool", "MaxPool", "LpPool", "GlobalAveragePool",
+     "GlobalMaxPool", "GlobalLpPool")
+)  # fmt: skip
 _WINDOWS = {
     "kernel_shape": 1, "strides": 1, "dilations": 1, "pads": 0, "output_padding": 0, "output_shape": 1, "group": 1,
     "blocksize": 1, "size": 1, "num_outputs": 1,
@@ -177,7 +209,7 @@ _CHECKS: dict[str, Callable[[Node], str | None]] = {
     "GatherND": _gather_nd, "ScatterND": _gather_nd, "Cast": _cast, "EyeLike": _cast, "OneHot": _one_hot,
     "Resize": _resize,
 }  # fmt: skip
-_INDEXED: dict[str, Callable[[Node], str | None]] = {
+INDEXED: dict[str, Callable[[Node], str | None]] = {
     "Gather": _axis_indices, "GatherElements": _axis_indices, "ScatterElements": _axis_indices, "GatherND": _nd_indices,
     "ScatterND": _nd_indices,
 }  # fmt: skip

@@ -7,6 +7,8 @@ time or memory; see SECURITY.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..errors import GraphRefused
@@ -72,14 +74,18 @@ class GraphFacts:
     metadata: dict[str, str]
 
 
-def scan(raw: bytes | memoryview) -> GraphFacts:
+def scan(raw: bytes | memoryview, check: Callable[[GraphFacts], None] | None = None) -> GraphFacts:
     """Check a serialised ONNX model, skeleton and weights joined.
+
+    Args:
+        raw: the file.
+        check: what else the facts must be; called before shapes are followed through the nodes.
 
     Raises:
         GraphRefused: malformed, or it holds something the device does not run; the message
             names it and where it is.
     """
-    return _Scanner().model(memoryview(raw))
+    return _Scanner().model(memoryview(raw), check)
 
 
 class _Scanner:
@@ -90,7 +96,7 @@ class _Scanner:
         self.constants: dict[str, Value] = {}
         self.initializer_bytes = 0
 
-    def model(self, data: memoryview) -> GraphFacts:
+    def model(self, data: memoryview, check: Callable[[GraphFacts], None] | None) -> GraphFacts:
         model = parse(data, MODEL, "model", "model")
         ir_version = model.integer(1)
         if not 1 <= ir_version <= IR_VERSION_MAX:
@@ -107,9 +113,7 @@ class _Scanner:
         if both := self.constants.keys() & {value.name for value in self.inputs}:
             raise GraphRefused(f"initializer {min(both)!r:.80} is also an input, so a caller could replace a weight")
         self._check_literal_shapes()
-        inputs = {value.name: (_NUMBER_OF_TYPE[value.dtype], value.dims) for value in self.inputs}
-        follow(self.nodes, inputs, self.constants, opset)
-        return GraphFacts(
+        facts = GraphFacts(
             ir_version=ir_version,
             opset=opset,
             ops=frozenset(node.op for node in self.nodes),
@@ -120,6 +124,11 @@ class _Scanner:
             initializer_bytes=self.initializer_bytes,
             metadata=_metadata(model),
         )
+        if check:
+            check(facts)
+        inputs = {value.name: (_NUMBER_OF_TYPE[value.dtype], value.dims) for value in self.inputs}
+        follow(self.nodes, inputs, self.constants, opset)
+        return facts
 
     def _opset(self, model: Message) -> int:
         versions = []

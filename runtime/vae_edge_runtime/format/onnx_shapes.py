@@ -8,7 +8,21 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from .limits import MAX_KNOWN_ELEMENTS, MAX_RANK
-from .onnx_values import Node, Shape, Unknown, Value, axis_of, broadcast, evaluate, need, sliced
+from .onnx_layers import (
+    batch_norm,
+    blocks,
+    conv,
+    einsum,
+    gemm,
+    global_pool,
+    layer_norm,
+    matmul,
+    per_channel,
+    pool,
+    recurrent,
+    transposed,
+)
+from .onnx_values import Node, Shape, Unknown, Value, axis_of, broadcast, evaluate, fit, need, sliced
 
 FLOAT, UINT8, INT32, INT64, BOOL = 1, 2, 6, 7, 9
 
@@ -18,7 +32,7 @@ Rule = Callable[[Node], "Shape | list[Shape | None]"]
 def infer(node: Node, constant: Value | None) -> list[Value]:
     """What is known of the outputs of a node; ``constant`` is the value of a Constant, or of a ConstantOfShape."""
     if node.op == "Constant":
-        return [Value(static=True) if constant is None else constant]
+        return [constant or Value(static=True), *(Value(static=True) for _ in range(node.outputs - 1))][: node.outputs]
     static = node.op in ("Shape", "Size") or all(value is None or value.static for value in node.inputs)
     elements = _elements(node, constant)
     values = [Value(None, element, static=static) for element in elements[: node.outputs]]
@@ -29,7 +43,7 @@ def infer(node: Node, constant: Value | None) -> list[Value]:
             value.shape = shape
         if static:
             _work_out(node, values, constant)
-    except (Unknown, ValueError, TypeError, IndexError, ArithmeticError, MemoryError):
+    except (Unknown, ValueError, TypeError, LookupError, ArithmeticError, MemoryError):
         pass  # the engine will say what is wrong with it, or it is beyond arithmetic
     return values
 
@@ -94,98 +108,6 @@ def _broadcast(node: Node) -> Shape:
     return broadcast([node.shape(i) for i in range(len(node.inputs)) if node.has(i)])
 
 
-def _matmul_of(a: Shape, b: Shape) -> Shape:
-    if not a or not b:
-        raise Unknown
-    left, right = (1, *a) if len(a) == 1 else a, (*b, 1) if len(b) == 1 else b
-    shape = (*broadcast([left[:-2], right[:-2]]), left[-2], right[-1])
-    if len(a) == 1:
-        shape = (*shape[:-2], shape[-1])
-    return shape[:-1] if len(b) == 1 else shape
-
-
-def _matmul(node: Node) -> Shape:
-    second = 3 if node.op == "QLinearMatMul" else 1
-    return _matmul_of(node.shape(0), node.shape(second))
-
-
-def _gemm(node: Node) -> Shape:
-    (a, b), (c, d) = node.shape(0), node.shape(1)
-    return (b if node.number("transA", 0) else a, c if node.number("transB", 0) else d)
-
-
-def _einsum(node: Node) -> Shape:
-    left, arrow, right = node.text("equation", "").replace(" ", "").partition("->")
-    sizes: dict[str, int] = {}
-    if not arrow or "." in left:
-        raise Unknown
-    for i, letters in enumerate(left.split(",")):
-        for letter, n in zip(letters, node.shape(i), strict=True):
-            sizes[letter] = max(n, sizes.get(letter, 1))
-    return tuple(sizes[letter] for letter in right)
-
-
-def _windows(node: Node, sizes: Shape, kernel: Sequence[int]) -> Shape:
-    """Spatial sizes of a convolution or pooling."""
-    n = len(sizes)
-    strides = node.numbers("strides") or [1] * n
-    dilations = node.numbers("dilations") or [1] * n
-    pads = node.numbers("pads") or [0] * (2 * n)
-    auto, up = node.text("auto_pad", "NOTSET"), node.number("ceil_mode", 0)
-    made = []
-    for i, size in enumerate(sizes):
-        reach = (kernel[i] - 1) * dilations[i] + 1
-        if auto.startswith("SAME"):
-            made.append(-(-size // strides[i]))
-            continue
-        room = size - reach + (0 if auto == "VALID" else pads[i] + pads[i + n])
-        made.append((-(-room // strides[i]) if up else room // strides[i]) + 1)
-    return tuple(max(0, n) for n in made)
-
-
-def _conv(node: Node) -> Shape:
-    x, w = node.shape(0), node.shape(3 if node.op == "QLinearConv" else 1)
-    return (x[0], w[0], *_windows(node, x[2:], node.numbers("kernel_shape") or w[2:]))
-
-
-def _transposed(node: Node) -> Shape:
-    x, w = node.shape(0), node.shape(1)
-    n = len(x) - 2
-    channels = w[1] * node.number("group", 1)
-    if given := node.numbers("output_shape"):
-        return (x[0], channels, *given[-n:])
-    strides, dilations = node.numbers("strides") or [1] * n, node.numbers("dilations") or [1] * n
-    extra, pads = node.numbers("output_padding") or [0] * n, node.numbers("pads") or [0] * (2 * n)
-    kernel, auto = node.numbers("kernel_shape") or w[2:], node.text("auto_pad", "NOTSET")
-    made = []
-    for i, size in enumerate(x[2:]):
-        if auto.startswith("SAME"):
-            made.append(size * strides[i])
-            continue
-        whole = strides[i] * (size - 1) + extra[i] + (kernel[i] - 1) * dilations[i] + 1
-        made.append(whole - (0 if auto == "VALID" else pads[i] + pads[i + n]))
-    return (x[0], channels, *(max(0, n) for n in made))
-
-
-def _pool(node: Node) -> Shape:
-    x = node.shape(0)
-    return (*x[:2], *_windows(node, x[2:], need(node.numbers("kernel_shape"))))
-
-
-def _global_pool(node: Node) -> Shape:
-    x = node.shape(0)
-    return (*x[:2], *[1] * (len(x) - 2))
-
-
-def _recurrent(node: Node) -> list[Shape | None]:
-    x, r = node.shape(0), node.shape(2)
-    directions, hidden, last = r[0], r[-1], node.number("layout", 0)
-    steps, batch = (x[1], x[0]) if last else (x[0], x[1])
-    state = (batch, directions, hidden) if last else (directions, batch, hidden)
-    whole = (batch, steps, directions, hidden) if last else (steps, directions, batch, hidden)
-    return [whole, state, state]
-
-
 def _reduce(node: Node) -> Shape:
     x, keep = node.shape(0), node.number("keepdims", 1)
     if node.op in ("ArgMax", "ArgMin"):
@@ -200,7 +122,9 @@ def _reduce(node: Node) -> Shape:
 
 def _topk(node: Node) -> Shape:
     x, axis = list(node.shape(0)), node.number("axis", -1)
-    (x[axis_of(axis, len(x))],) = need(node.input(1).integers())
+    (k,) = need(node.input(1).integers())
+    fit(0 <= k <= x[axis_of(axis, len(x))], f"the largest {k} of {x[axis_of(axis, len(x))]}")
+    x[axis_of(axis, len(x))] = k
     return tuple(x)
 
 
@@ -240,7 +164,8 @@ def _reshape(node: Node) -> Shape:
         wanted = [x[i] if n == 0 else n for i, n in enumerate(wanted)]
     if -1 in wanted:
         rest = math.prod(n for n in wanted if n != -1)
-        wanted = [math.prod(x) // rest if n == -1 else n for n in wanted]
+        wanted = [math.prod(x) // max(rest, 1) if n == -1 else n for n in wanted]
+    fit(math.prod(wanted) == math.prod(x), f"shape {wanted} of {math.prod(x)} elements")
     return _checked(wanted)
 
 
@@ -252,12 +177,15 @@ def _flatten(node: Node) -> Shape:
 
 def _transpose(node: Node) -> Shape:
     x = node.shape(0)
-    return tuple(x[i] for i in node.numbers("perm") or range(len(x))[::-1])
+    order = node.numbers("perm") or list(range(len(x)))[::-1]
+    fit(sorted(order) == list(range(len(x))), f"order {order} of {len(x)} dimensions")
+    return tuple(x[i] for i in order)
 
 
 def _squeeze(node: Node) -> Shape:
     x, axes = node.shape(0), node.given(1, "axes")
     gone = {axis_of(a, len(x)) for a in axes} if axes else {i for i, n in enumerate(x) if n == 1}
+    fit(all(x[i] == 1 for i in gone), f"axes {axes} of shape {list(x)} are not 1")
     return tuple(n for i, n in enumerate(x) if i not in gone)
 
 
@@ -265,12 +193,15 @@ def _unsqueeze(node: Node) -> Shape:
     x, axes = node.shape(0), need(node.given(1, "axes"))
     rank = len(x) + len(axes)
     places, rest = {axis_of(a, rank) for a in axes}, iter(x)
+    fit(len(places) == len(axes), f"axes {axes} twice")
     return tuple(1 if i in places else next(rest) for i in range(rank))
 
 
 def _concat(node: Node) -> Shape:
     shapes = [node.shape(i) for i in range(len(node.inputs))]
     axis = axis_of(node.number("axis", 0), len(shapes[0]))
+    rest = {(*s[:axis], -1, *s[axis + 1 :]) for s in shapes}
+    fit(len(rest) == 1, "shapes that cannot be joined")
     return (*shapes[0][:axis], sum(s[axis] for s in shapes), *shapes[0][axis + 1 :])
 
 
@@ -282,6 +213,10 @@ def _split(node: Node) -> list[Shape | None]:
         count = node.number("num_outputs", node.outputs)
         each = -(-x[axis] // count)
         lengths = [*[each] * (count - 1), x[axis] - each * (count - 1)]
+    fit(
+        sum(lengths) == x[axis] and min(lengths) >= 0 and len(lengths) == node.outputs,
+        f"lengths {lengths} for {x[axis]} and {node.outputs} outputs",
+    )
     return [(*x[:axis], n, *x[axis + 1 :]) for n in lengths]
 
 
@@ -294,6 +229,29 @@ def _gather(node: Node) -> Shape:
 def _gather_nd(node: Node) -> Shape:
     x, indices = node.shape(0), node.shape(1)
     return (*indices[:-1], *x[node.number("batch_dims", 0) + indices[-1] :])
+
+
+def _elements_of(node: Node) -> Shape:
+    x, indices, axis = node.shape(0), node.shape(1), node.number("axis", 0)
+    fit(len(x) == len(indices), f"indices of {len(indices)} dimensions into {len(x)}")
+    axis = axis_of(axis, len(x))
+    fit(all(i == axis or k <= n for i, (k, n) in enumerate(zip(indices, x, strict=True))), "more indices than elements")
+    if node.op == "GatherElements":
+        return indices
+    fit(node.shape(2) == indices, "updates and indices of different shapes")
+    return x
+
+
+def _scatter_nd(node: Node) -> Shape:
+    x, indices = node.shape(0), node.shape(1)
+    fit(bool(indices) and node.shape(2) == (*indices[:-1], *x[indices[-1] :]), "updates that do not fit the indices")
+    return x
+
+
+def _slope(node: Node) -> Shape:
+    x = node.shape(0)
+    fit(broadcast([x, node.shape(1)]) == x, "a slope that does not fit")
+    return x
 
 
 def _expand(node: Node) -> Shape:
@@ -329,44 +287,27 @@ def _resize(node: Node) -> Shape:
     return tuple(x)
 
 
-def _blocks(node: Node) -> Shape:
-    n, c, h, w = node.shape(0)
-    b = node.number("blocksize", 0)
-    return (n, c // (b * b), h * b, w * b) if node.op == "DepthToSpace" else (n, c * b * b, h // b, w // b)
-
-
 def _col2im(node: Node) -> Shape:
     x, image, block = node.shape(0), need(node.input(1).integers()), need(node.input(2).integers())
     return (x[0], x[1] // math.prod(block), *_checked(image))
-
-
-def _batch_norm(node: Node) -> list[Shape | None]:
-    return [node.shape(0), *[(node.shape(0)[1],)] * 2]
-
-
-def _layer_norm(node: Node) -> list[Shape | None]:
-    x, axis = node.shape(0), node.number("axis", -1)
-    axis = axis_of(axis, len(x))
-    statistics = (*x[:axis], *[1] * (len(x) - axis))
-    return [x, statistics, statistics]
 
 
 def _rules() -> dict[str, Rule]:
     by_rule: dict[Rule, str] = {
         _same: """Abs Neg Sqrt Reciprocal Exp Log Erf Sign Clip Floor Ceil Round Sin Cos Tan Asin Acos Atan Sinh Cosh
             Asinh Acosh Atanh CumSum Relu LeakyRelu Elu Celu Selu ThresholdedRelu Sigmoid HardSigmoid HardSwish Tanh
-            Softplus Softsign Mish Softmax LogSoftmax Hardmax InstanceNormalization LpNormalization LRN Cast CastLike
-            Identity EyeLike Trilu ScatterElements ScatterND Not IsNaN IsInf QuantizeLinear DequantizeLinear""",
-        _broadcast: """Add Sub Mul Div Pow Mod Sum Mean Min Max PRelu Equal Less Greater LessOrEqual GreaterOrEqual And
+            Softplus Softsign Mish Softmax LogSoftmax Hardmax LpNormalization LRN Cast CastLike
+            Identity EyeLike Trilu Not IsNaN IsInf""",
+        _broadcast: """Add Sub Mul Div Pow Mod Sum Mean Min Max Equal Less Greater LessOrEqual GreaterOrEqual And
             Or Xor Where""",
-        _matmul: "MatMul QLinearMatMul MatMulInteger",
-        _gemm: "Gemm",
-        _einsum: "Einsum",
-        _conv: "Conv QLinearConv ConvInteger",
-        _transposed: "ConvTranspose",
-        _recurrent: "RNN GRU LSTM",
-        _pool: "AveragePool MaxPool LpPool",
-        _global_pool: "GlobalAveragePool GlobalMaxPool GlobalLpPool",
+        matmul: "MatMul QLinearMatMul MatMulInteger",
+        gemm: "Gemm",
+        einsum: "Einsum",
+        conv: "Conv QLinearConv ConvInteger",
+        transposed: "ConvTranspose",
+        recurrent: "RNN GRU LSTM",
+        pool: "AveragePool MaxPool LpPool",
+        global_pool: "GlobalAveragePool GlobalMaxPool GlobalLpPool",
         _reduce: """ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp
             ReduceSumSquare ArgMax ArgMin""",
         _topk: "TopK",
@@ -384,16 +325,19 @@ def _rules() -> dict[str, Rule]:
         _split: "Split",
         sliced: "Slice",
         _gather: "Gather",
-        lambda node: node.shape(1): "GatherElements",
+        _elements_of: "GatherElements ScatterElements",
+        _scatter_nd: "ScatterND",
+        per_channel: "InstanceNormalization QuantizeLinear DequantizeLinear",
+        _slope: "PRelu",
         _gather_nd: "GatherND",
         _expand: "Expand",
         _tile: "Tile",
         _pad: "Pad",
         _resize: "Resize",
-        _blocks: "DepthToSpace SpaceToDepth",
+        blocks: "DepthToSpace SpaceToDepth",
         _col2im: "Col2Im",
-        _batch_norm: "BatchNormalization",
-        _layer_norm: "LayerNormalization",
+        batch_norm: "BatchNormalization",
+        layer_norm: "LayerNormalization",
     }
     return {op: rule for rule, names in by_rule.items() for op in names.split()}
 

@@ -124,6 +124,16 @@ class Unknown(Exception):
     """Arithmetic does not tell; nothing is wrong with the graph."""
 
 
+class Mismatch(Exception):
+    """Shapes that no engine can put together, for the number of rows that is looked at."""
+
+
+def fit(condition: bool, problem: str) -> None:
+    """Raise ``Mismatch`` unless the condition holds."""
+    if not condition:
+        raise Mismatch(problem)
+
+
 def need(value: T | None) -> T:
     """``value``, unless it is None."""
     if value is None:
@@ -132,9 +142,8 @@ def need(value: T | None) -> T:
 
 
 def axis_of(axis: int, rank: int) -> int:
-    """An axis counted from the front; ``Unknown`` where there is no such axis (engines refuse that)."""
-    if not -rank <= axis < rank:
-        raise Unknown
+    """An axis counted from the front."""
+    fit(-rank <= axis < rank, f"axis {axis} of {rank} dimensions")
     return axis % rank
 
 
@@ -144,8 +153,7 @@ def broadcast(shapes: Sequence[Shape]) -> Shape:
     result = [1] * rank
     for shape in shapes:
         for i, n in enumerate(shape, rank - len(shape)):
-            if n != 1 and result[i] not in (1, n):
-                raise Unknown
+            fit(n == 1 or result[i] in (1, n), f"shapes {[list(s) for s in shapes]} do not fit each other")
             if n != 1:
                 result[i] = n
     return tuple(result)
