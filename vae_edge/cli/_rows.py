@@ -68,6 +68,8 @@ def _assignment(text: str) -> tuple[str, float]:
     except ValueError:
         raise OptionError(f"subtract is {text!r}; write COLUMN=NUMBER, such as time_s=1700000000") from None
 
+from ._options import is_whole
+
 
 def split_columns(columns: str | None) -> tuple[str, ...] | None:
     """``a,"b,c"`` to (a, "b,c"), as a CSV file writes such names."""
@@ -89,8 +91,8 @@ def image_size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     height, cross, width = text.lower().partition("x")
-    if not (cross and height.isdigit() and width.isdigit() and int(height) and int(width)):
-        raise OptionError(f"image size is {text!r}; write HEIGHTxWIDTH, such as 64x64")
+    if not (cross and is_whole(height) and is_whole(width) and int(height) and int(width)):
+        raise OptionError(f"image size is {text!r:.80}; write HEIGHTxWIDTH, such as 64x64")
     return int(height), int(width)
 
 
