@@ -244,7 +244,8 @@ def test_the_device_side_refuses_damaged_rows_with_2(tiny: Path, tmp_path: Path,
 @pytest.mark.parametrize(
     "arguments",
     [["bench", "{bundle}", "--batches", "9" * 5000], ["score", "{bundle}", "{rows}", "--image-size", "9" * 5000 + "x1"],
-     ["watch", "{bundle}", "{rows}", "--alarm", "1/" + "9" * 5000], ["score", "{bundle}", "{rows}", "--image-size", "²x²"]],
+     ["watch", "{bundle}", "{rows}", "--alarm", "1/" + "9" * 5000],
+     ["score", "{bundle}", "{rows}", "--image-size", "²x²"]],
 )  # fmt: skip
 def test_a_number_that_python_would_not_read_is_a_usage_error(
     cli: Cli, tiny: Path, rows: Path, arguments: list[str]

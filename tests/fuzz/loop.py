@@ -14,7 +14,7 @@ import time
 import traceback
 from pathlib import Path
 
-from engine import ENGINES, graphs, survives
+from engine import ENGINES, end_of, graphs
 from mutate import mutated
 from targets import TARGETS, accepted
 
@@ -22,7 +22,7 @@ from vae_edge_runtime.dependencies import require
 
 HERE = Path(__file__).parent
 SLOW_S = 2.0
-_GRAPHS_PER_PROCESS = 25
+_GRAPHS_PER_PROCESS = 10
 
 
 def keep(target: str, raw: bytes, why: str) -> None:
@@ -66,8 +66,8 @@ def fuzz_engine(engine: str, seconds: float, seed: int) -> tuple[int, int, int]:
     require(engine, extra=None, why="fuzzing")  # once, and not in every process
     made, taken, findings = 0, 0, 0
     waiting: list[bytes] = []
-    stream, end = graphs(random.Random(seed)), time.monotonic() + seconds
-    while time.monotonic() < end:
+    stream, stop = graphs(random.Random(seed)), time.monotonic() + seconds
+    while time.monotonic() < stop:
         raw = next(stream)
         made += 1
         if raw is None:
@@ -76,13 +76,13 @@ def fuzz_engine(engine: str, seconds: float, seed: int) -> tuple[int, int, int]:
         waiting.append(raw)
         if len(waiting) < _GRAPHS_PER_PROCESS:
             continue
-        if not survives(engine, waiting):
-            guilty = [raw for raw in waiting if not survives(engine, [raw])]
-            findings += max(1, len(guilty))
-            for one in guilty:
-                keep(engine, one, "ends its process")
-            if not guilty:
-                print(f"  {engine}: {_GRAPHS_PER_PROCESS} graphs together end their process", flush=True)
+        if end := end_of(engine, waiting):
+            guilty = {raw: alone for raw in waiting if (alone := end_of(engine, [raw]))}
+            findings += len(guilty)
+            for one, alone in guilty.items():
+                keep(engine, one, alone)
+            if not guilty:  # what many graphs in one process do to an engine is no graph's fault
+                print(f"  {engine}: {end} of {_GRAPHS_PER_PROCESS} graphs together, and of none alone", flush=True)
         waiting = []
     return made, taken, findings
 

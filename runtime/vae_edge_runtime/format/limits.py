@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+IR_VERSION_MAX = 10
+OPSET_MIN, OPSET_MAX = 17, 18
 MAX_BUNDLE_BYTES = (1 << 31) - 1
 MAX_MEMBERS = 4096
 MAX_MANIFEST_BYTES = 4 << 20

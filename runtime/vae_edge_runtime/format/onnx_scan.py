@@ -14,12 +14,15 @@ import numpy as np
 from ..errors import GraphRefused
 from ..record import record
 from .limits import (
+    IR_VERSION_MAX,
     MAX_ELEMENTS,
     MAX_INITIALIZERS,
     MAX_KNOWN_ELEMENTS,
     MAX_NODES,
     MAX_RANK,
     MAX_TENSOR_ELEMENTS,
+    OPSET_MAX,
+    OPSET_MIN,
     product,
 )
 from .onnx_flow import GraphNode, follow
@@ -42,8 +45,6 @@ from .onnx_wire import (
     parse,
 )
 
-IR_VERSION_MAX = 10
-OPSET_MIN, OPSET_MAX = 17, 18
 ELEMENT_TYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 11: "float64"}
 _ITEM_BYTES = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8}
 _LITERAL_SHAPE_INPUT = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1, "Resize": 3}
