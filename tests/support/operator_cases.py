@@ -263,7 +263,7 @@ _OTHERS: dict[str, Case] = {
     "ScatterElements": case(
         X, np.array([[2], [0]], np.int64), Y[:, :1], axis=1, gives=floats([*X[0, :2], Y[0, 0]], [Y[1, 0], *X[1, 1:]])),
     "ScatterND": case(
-        X, ints([1, 2], [0, 1]), Weight(PAIR), gives=floats([X[0, 0], PAIR[1], X[0, 2]], [*X[1, :2], PAIR[0]])),
+        X, np.array([[1, 2], [0, 1]], np.int64), PAIR, gives=floats([X[0, 0], PAIR[1], X[0, 2]], [*X[1, :2], PAIR[0]])),
     "Expand": case(X[:, :1], ints(1, 3), gives=X[:, [0, 0, 0]]),
     "Tile": case(X, ints(1, 2), gives=np.tile(X, (1, 2))),
     "Pad": case(X, ints(0, 1, 0, 2), number(9), gives=np.pad(X, [(0, 0), (1, 2)], constant_values=9)),

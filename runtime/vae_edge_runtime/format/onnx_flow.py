@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..errors import GraphRefused
-from .limits import MAX_ELEMENTS, MAX_RANK, MOST_ROWS, product
-from .onnx_ranges import problem_of, wrong_operands
+from .limits import MAX_RANK, MOST_ROWS
+from .onnx_ranges import wrong_node, wrong_size
 from .onnx_shapes import infer
 from .onnx_values import Mismatch, Node, Value
 from .onnx_wire import Message
 
-ROWS = (MOST_ROWS, MOST_ROWS - 3)
-"""A constant that fits the rows by chance fits one of them only."""
+SOME_ROWS = 61
+"""A number that no model has as a size."""
 
 
 class GraphNode(NamedTuple):
@@ -38,7 +38,7 @@ def follow(
     constants: Mapping[str, Value],
     opset: int,
 ) -> None:
-    """Look at every node for two numbers of rows, and for one row where that can tell more.
+    """Look at every node for one row and for many.
 
     Args:
         inputs: name to (element type, dimensions); a name as a dimension is the number of rows.
@@ -51,11 +51,10 @@ def follow(
     for _, dims in inputs.values():
         if len(dims) > MAX_RANK or 0 in dims:
             raise GraphRefused(f"an input has the shape {list(dims[: MAX_RANK + 1])}, which is not one of rows")
-    largest = 0
-    for rows in ROWS:
-        largest = max(largest, _look(nodes, inputs, constants, opset, rows))
-    if largest > MAX_ELEMENTS or any(node.op in ("Shape", "Size") for node in nodes):
-        _look(nodes, inputs, constants, opset, 1)
+    sizes = _look(nodes, inputs, constants, opset, 1)
+    _look(nodes, inputs, constants, opset, SOME_ROWS)
+    if SOME_ROWS in sizes:  # of a constant, which may fit that number of rows by chance
+        _look(nodes, inputs, constants, opset, MOST_ROWS)
 
 
 def _look(
@@ -64,13 +63,15 @@ def _look(
     constants: Mapping[str, Value],
     opset: int,
     rows: int,
-) -> int:
-    """The elements of the largest tensor, for this number of rows."""
-    largest = 0
+) -> set[int]:
+    """Look at every node for one number of rows; the sizes of all axes."""
+    sizes: set[int] = set()
     values: dict[str, Value | None] = dict(constants)
     for name, (element, dims) in inputs.items():
         shape = None if None in dims else tuple(n if isinstance(n, int) else rows for n in dims)
         values[name] = Value(shape, element)
+    for constant in constants.values():
+        sizes.update(constant.shape or ())
     values[""] = None  # an optional input that is left out
     for graph_node in nodes:
         for name in graph_node.inputs:
@@ -83,19 +84,18 @@ def _look(
             graph_node.attributes,
             opset,
         )
-        if problem := wrong_operands(node):
+        if problem := wrong_node(node):
             raise GraphRefused(f"{graph_node.where}: {problem}")
         try:
             made = infer(node, graph_node.constant)
         except Mismatch as mismatch:
             raise GraphRefused(f"{graph_node.where}: has {mismatch}") from None
-        if problem := problem_of(node, made, rows):
+        if problem := wrong_size(node, made, rows):
             raise GraphRefused(f"{graph_node.where}: {problem}")
         for name, value in zip(graph_node.outputs, made, strict=True):
             if name and name in values:
                 raise GraphRefused(f"{graph_node.where}: makes {name!r:.60}, which there is already")
             if name:
                 values[name] = value
-            if value.shape is not None:
-                largest = max(largest, product(value.shape, MAX_ELEMENTS * rows))
-    return largest
+            sizes.update(value.shape or ())
+    return sizes

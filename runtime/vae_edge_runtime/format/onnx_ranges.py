@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .limits import MAX_ELEMENTS, MAX_RANK, MAX_WINDOW, MOST_ROWS, product
+from .limits import MAX_ELEMENTS, MAX_RANK, MAX_WINDOW, product
 from .onnx_ops import ARITY, NO_GAPS
 from .onnx_values import INTEGERS, NUMPY_TYPES, Array, Node, Value
 
@@ -22,32 +22,28 @@ SIZED = {
 }  # fmt: skip
 """Operators that make more elements than they take, and the inputs that say how many."""
 
+_SHAPED = {"Reshape": (1,), "Slice": (1, 2, 3, 4), "Squeeze": (1,), "Unsqueeze": (1,), "Split": (1,), "TopK": (1,)}
+"""Operators that say how the elements they take lie, and the inputs that say so."""
+
 _GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 
 
-def wrong_operands(node: Node) -> str | None:
-    """Why a node's inputs and outputs are not those of its operator, or None; before their shapes are looked at."""
+def wrong_node(node: Node) -> str | None:
+    """Why a node must not reach an engine, by its operands and attributes, or None."""
     least, most, outputs = ARITY[node.op]
     if not least <= len(node.inputs) <= most or node.outputs > outputs:
         return f"has {len(node.inputs)} inputs and {node.outputs} outputs, which the operator does not"
     if not all(node.has(i) for i in range(len(node.inputs) if node.op in NO_GAPS else least)):
         return "lacks an input that it needs"
-    return None
-
-
-def problem_of(node: Node, outputs: Sequence[Value], rows: int) -> str | None:
-    """Why a node must not reach an engine, or None."""
-    problem = _size(node, outputs, rows) or _windows(node) or _CHECKS.get(node.op, _nothing)(node)
-    if problem is None and rows == MOST_ROWS and node.op in INDEXED:  # an index may name any row of a full batch
-        problem = INDEXED[node.op](node)
-    return problem
+    return _attributes(node) or _CHECKS.get(node.op, _nothing)(node)
 
 
 def _nothing(_: Node) -> str | None:
     return None
 
 
-def _size(node: Node, outputs: Sequence[Value], rows: int) -> str | None:
+def wrong_size(node: Node, outputs: Sequence[Value], rows: int) -> str | None:
+    """Why a node must not reach an engine, by the shapes of what it makes of this number of rows, or None."""
     for value in outputs:
         if value.shape is None:
             continue
@@ -59,23 +55,25 @@ def _size(node: Node, outputs: Sequence[Value], rows: int) -> str | None:
         # A tensor with an axis of no elements has none, but its other axes are sizes all the same.
         if (count := product(value.shape, limit)) > limit:
             return f"asks for {count} elements; the limit is {limit}" + (f" for {rows} rows" if rows > 1 else "")
+    numbers = SIZED.get(node.op) or _SHAPED.get(node.op, ())
+    if not all(node.input(i).static for i in numbers if node.has(i)):
+        return "takes its size from values that are known only when it runs"
     if node.op in SIZED and outputs and outputs[0].shape is None:
-        if not all(node.input(i).static for i in SIZED[node.op] if node.has(i)):
-            return "takes its size from values that are known only when it runs"
         return "has a size that does not follow from the graph"
     return None
 
 
-def _windows(node: Node) -> str | None:
-    for name, low in _WINDOWS.items():
-        if not node.named(name):
-            continue
-        for n in node.numbers(name) or [node.number(name, low)]:
-            if not low <= n <= MAX_WINDOW:
-                return f"has {name} {n}; it is from {low} to {MAX_WINDOW}"
-    for name in _FLAGS:
-        if node.named(name) and node.number(name, 0) not in (0, 1):
+def _attributes(node: Node) -> str | None:
+    for name in node.names:
+        if name in _FLAGS and node.number(name, 0) not in (0, 1):
             return f"has {name} {node.number(name, 0)}; it is 0 or 1"
+        if name in _WINDOWS:
+            low = _WINDOWS[name]
+            for n in node.numbers(name) or [node.number(name, low)]:
+                if not low <= n <= MAX_WINDOW:
+                    return f"has {name} {n}; it is from {low} to {MAX_WINDOW}"
+        if name in ("axis", "batch_dims") and not -MAX_RANK <= node.number(name, 0) <= MAX_RANK:
+            return f"has {name} {node.number(name, 0)}, which is no axis"
     if node.op in _SPATIAL and (rank := node.input(0).rank) is not None:
         if rank < 3:
             return f"works on {rank} dimensions; it needs 3"
@@ -83,17 +81,14 @@ def _windows(node: Node) -> str | None:
             numbers = node.numbers(name)
             if numbers is not None and len(numbers) != each * (rank - 2):
                 return f"has {len(numbers)} {name} for {rank - 2} spatial dimensions"
-    for name in ("axis", "batch_dims"):
-        if not -MAX_RANK <= node.number(name, 0) <= MAX_RANK:
-            return f"has {name} {node.number(name, 0)}, which is no axis"
     return None
 
 
-_FLAGS = (
+_FLAGS = frozenset((
     "keepdims", "noop_with_empty_axes", "ceil_mode", "count_include_pad", "exclusive", "reverse", "select_last_index",
     "largest", "sorted", "allowzero", "upper", "layout", "linear_before_reset", "input_forget", "fmod", "transA",
     "transB", "antialias", "exclude_outside", "storage_order", "detect_positive", "detect_negative",
-)  # fmt: skip
+))  # fmt: skip
 _SPATIAL = frozenset(
     ("Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "AveragePool", "MaxPool", "LpPool", "GlobalAveragePool",
      "GlobalMaxPool", "GlobalLpPool")
@@ -173,15 +168,11 @@ def _gather_nd(node: Node) -> str | None:
         return "has an input whose shape does not follow from the graph"
     if not indices or not 0 <= batch < min(len(x), len(indices)) or not 1 <= indices[-1] <= len(x) - batch:
         return f"has batch_dims {batch} and indices of shape {list(indices)} into {list(x)}"
-    return None
-
-
-def _nd_indices(node: Node) -> str | None:
-    numbers, x = _constant(node.input(1)), node.shape(0)
+    numbers = _constant(node.input(1))
     if numbers is None or numbers.dtype.kind not in "iu":
         return None
-    for i in range(numbers.shape[-1]):
-        size = x[node.number("batch_dims", 0) + i]
+    for i in range(indices[-1]):
+        size = x[batch + i]
         if problem := _indices(node, -size, size, numbers[..., i]):
             return problem
     return None
@@ -206,10 +197,7 @@ def _resize(node: Node) -> str | None:
 
 _CHECKS: dict[str, Callable[[Node], str | None]] = {
     "RNN": _recurrent, "GRU": _recurrent, "LSTM": _recurrent, "Div": _division, "Mod": _division,
+    "Gather": _axis_indices, "GatherElements": _axis_indices, "ScatterElements": _axis_indices,
     "GatherND": _gather_nd, "ScatterND": _gather_nd, "Cast": _cast, "EyeLike": _cast, "OneHot": _one_hot,
     "Resize": _resize,
-}  # fmt: skip
-INDEXED: dict[str, Callable[[Node], str | None]] = {
-    "Gather": _axis_indices, "GatherElements": _axis_indices, "ScatterElements": _axis_indices, "GatherND": _nd_indices,
-    "ScatterND": _nd_indices,
 }  # fmt: skip

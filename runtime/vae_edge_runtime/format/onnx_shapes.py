@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 
@@ -22,7 +23,7 @@ from .onnx_layers import (
     recurrent,
     transposed,
 )
-from .onnx_values import Node, Shape, Unknown, Value, axis_of, broadcast, evaluate, fit, need, sliced
+from .onnx_values import Mismatch, Node, Shape, Unknown, Value, axis_of, broadcast, evaluate, fit, need, sliced
 
 FLOAT, UINT8, INT32, INT64, BOOL = 1, 2, 6, 7, 9
 
@@ -41,10 +42,13 @@ def infer(node: Node, constant: Value | None) -> list[Value]:
         shapes = RULES[node.op](node)
         for value, shape in zip(values, [shapes] * node.outputs if isinstance(shapes, tuple) else shapes, strict=False):
             value.shape = shape
-        if static:
+    except Unknown:
+        return values
+    except (ValueError, TypeError, LookupError, ArithmeticError):
+        raise Mismatch("operands that do not fit the operator") from None
+    if static:
+        with contextlib.suppress(Unknown, ValueError, TypeError, LookupError, ArithmeticError, MemoryError):
             _work_out(node, values, constant)
-    except (Unknown, ValueError, TypeError, LookupError, ArithmeticError, MemoryError):
-        pass  # the engine will say what is wrong with it, or it is beyond arithmetic
     return values
 
 
@@ -185,7 +189,7 @@ def _transpose(node: Node) -> Shape:
 def _squeeze(node: Node) -> Shape:
     x, axes = node.shape(0), node.given(1, "axes")
     gone = {axis_of(a, len(x)) for a in axes} if axes else {i for i, n in enumerate(x) if n == 1}
-    fit(all(x[i] == 1 for i in gone), f"axes {axes} of shape {list(x)} are not 1")
+    fit(axes != [] and all(x[i] == 1 for i in gone), f"axes {axes} of shape {list(x)}")
     return tuple(n for i, n in enumerate(x) if i not in gone)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -88,9 +88,10 @@ class Node:
         """The shape of an input; ``Unknown`` is raised where it is not known."""
         return need(self.input(index).shape)
 
-    def named(self, name: str) -> bool:
-        """Whether the attribute is there."""
-        return name in self._attributes
+    @property
+    def names(self) -> Iterable[str]:
+        """The attributes that are there."""
+        return self._attributes
 
     def number(self, name: str, default: int) -> int:
         """An integer attribute."""
@@ -143,18 +144,22 @@ def need(value: T | None) -> T:
 
 def axis_of(axis: int, rank: int) -> int:
     """An axis counted from the front."""
-    fit(-rank <= axis < rank, f"axis {axis} of {rank} dimensions")
+    if not -rank <= axis < rank:
+        raise Mismatch(f"axis {axis} of {rank} dimensions")
     return axis % rank
 
 
 def broadcast(shapes: Sequence[Shape]) -> Shape:
     """As numpy's, without a limit on sizes."""
+    if len(shapes) == 2 and shapes[0] == shapes[1]:  # most of the time
+        return shapes[0]
     rank = max(map(len, shapes), default=0)
     result = [1] * rank
     for shape in shapes:
         for i, n in enumerate(shape, rank - len(shape)):
-            fit(n == 1 or result[i] in (1, n), f"shapes {[list(s) for s in shapes]} do not fit each other")
             if n != 1:
+                if result[i] not in (1, n):
+                    raise Mismatch(f"shapes {[list(s) for s in shapes]} that do not fit each other")
                 result[i] = n
     return tuple(result)
 
