@@ -25,7 +25,7 @@ from .device.devices import help_text
 from .device.doctor import findings, read_machine
 from .format.schema import schema_text
 from .scoring.score_table import score_columns, to_csv, to_rows
-from .stdio import INTERNAL_ERROR, INTERRUPTED, DOCUMENT_VERSION, Ended, command_streams, end_as, write
+from .stdio import DOCUMENT_VERSION, INTERNAL_ERROR, INTERRUPTED, Ended, command_streams, end_as, write
 from .text import printable
 
 

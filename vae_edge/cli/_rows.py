@@ -20,6 +20,7 @@ from vae_edge_runtime.scoring.inputs import check_rows
 from vae_edge_runtime.scoring.resolution import round_to_float32
 
 from . import _console
+from ._options import is_whole
 
 _table: ContextVar[TableOptions] = ContextVar("table", default=TableOptions())  # noqa: B039 (frozen)
 _reports: ContextVar[list[ReadReport]] = ContextVar("reports")
@@ -67,8 +68,6 @@ def _assignment(text: str) -> tuple[str, float]:
         return name.strip(), float(value if equals else "")
     except ValueError:
         raise OptionError(f"subtract is {text!r}; write COLUMN=NUMBER, such as time_s=1700000000") from None
-
-from ._options import is_whole
 
 
 def split_columns(columns: str | None) -> tuple[str, ...] | None:
