@@ -6,6 +6,7 @@
 #   make test-arm64   the runtime's tests and a bundle on aarch64, emulated; on a Debian machine
 #   make compatibility   the same, into docs/compatibility.md
 #   make bench  speed beside PyTorch, OpenVINO and plain ONNX Runtime, into docs/benchmarks.md and benchmarks/speed/targets.md; half an hour alone
+#   make fuzz   damaged files and graphs, a minute for each reader and engine; FUZZ="scanner --seconds 600" for others
 #   make soak   ten million scores, and a file of 10 GB; minutes, opt-in
 #   make day    a day of sensor rows at 100 Hz with planted faults and anomalies, through vae-edge watch
 PYTHON ?= python3
@@ -20,7 +21,7 @@ OLDER_ORT := $(VENV)/onnxruntime-1.23.2
 # OpenMP threads that spin while they wait make a busy machine ten times slower (measured); results are the same.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo day test slow zoo rtx test-arm64 compatibility bench soak lint clean
+.PHONY: demo day test slow zoo rtx test-arm64 compatibility bench fuzz soak lint clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo/run.py --output build/demo
@@ -50,6 +51,9 @@ compatibility: $(ZOO_STAMP)
 
 soak: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -s -m soak
+
+fuzz: $(STAMP)
+	PYTHONPATH=tests/support $(BIN)/python tests/fuzz/loop.py $(FUZZ)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/speed/run.py

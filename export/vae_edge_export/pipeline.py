@@ -140,7 +140,7 @@ def export(
             golden_feeds=builder.golden_feeds,
             exporters=exporters.values(),
         )
-        write_atomic(target, [bundle.data], check=read_back)
+        write_atomic(target, [bundle.data], check=read_back, replace=force)
     evidence = (*built.vae.evidence, *brought_along, *said, *_traced_by_legacy(exporters))
     return _report(target, bundle, fit, variants, evidence, constant_said(calibration, config), timer.seconds)
 

@@ -19,27 +19,46 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import Bundle, DataError, VaeEdgeError, __version__, load, verify
+from . import Bundle, DataError, StorageError, VaeEdgeError, __version__, load, verify
+from .dependencies import telemetry
 from .device.devices import help_text
 from .device.doctor import findings, read_machine
 from .format.schema import schema_text
 from .scoring.score_table import score_columns, to_csv, to_rows
-from .stdio import DOCUMENT_VERSION, INTERNAL_ERROR, INTERRUPTED, write
+from .stdio import DOCUMENT_VERSION, INTERNAL_ERROR, INTERRUPTED, Ended, command_streams, end_as, write
+from .text import printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    code = 0
+    try:
+        with command_streams():
+            code = _run(arguments)
+    except Ended as ended:
+        end_as(ended.number)
+    except StorageError as error:  # what stdout did not keep; a failure before says more
+        code = code or _say(error)
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(_COMMANDS[options.command](options))
     except VaeEdgeError as error:
-        write(sys.stderr, f"{type(error).__name__}: {error}\n")
-        return error.exit_code
+        return _say(error)
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception:
-        write(sys.stderr, traceback.format_exc() + "this is a bug of vae-edge: please report it with the lines above\n")
+        asked = "this is a bug of vae-edge: please report it with the lines above\n"
+        write(sys.stderr, printable(traceback.format_exc()) + asked)
         return INTERNAL_ERROR
+
+
+def _say(error: VaeEdgeError) -> int:
+    write(sys.stderr, f"{type(error).__name__}: {error}\n")
+    return error.exit_code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,6 +101,7 @@ def _info(options: argparse.Namespace) -> int:
     with Bundle.open(options.bundle) as bundle:
         manifest = json.loads(bundle.manifest.to_json())
         document = {"bundle_id": bundle.bundle_id, "size_bytes": bundle.size_bytes, "manifest": manifest}
+    document["telemetry"] = telemetry()
     _document("info", {"path": options.bundle, **document})
     return 0
 
@@ -108,7 +128,7 @@ def _score(options: argparse.Namespace) -> int:
     with load(
         options.bundle, device=options.device, allow_fallback=options.allow_fallback, threads=options.threads
     ) as vae:
-        write(sys.stderr, f"{options.bundle}: {vae.info}\n")
+        write(sys.stderr, printable(f"{options.bundle}: {vae.info}", one_line=True) + "\n")
         heads = vae.heads if options.heads == "all" else tuple(filter(None, options.heads.split(",")))
         scores = vae.score(x, condition=condition, heads=heads, threshold=options.threshold)
     columns = score_columns([str(i) for i in range(len(scores))], scores)

@@ -35,11 +35,26 @@ from __future__ import annotations
 
 from typing import Any
 
+from .text import printable
+
+_LONGEST_LINE = 2000
+"""A hostile file may hold megabytes of names."""
+
 
 class VaeEdgeError(Exception):
-    """Root of all deliberate errors."""
+    """Root of all deliberate errors.
+
+    Messages quote files: as text they hold no character that a terminal would obey.
+    """
 
     exit_code = 2
+    _one_line = False
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if self._one_line and len(text) > _LONGEST_LINE:
+            text = text[:_LONGEST_LINE] + "..."
+        return printable(text, one_line=self._one_line)
 
 
 class MissingDependency(VaeEdgeError, ImportError):
@@ -66,6 +81,8 @@ class BundleError(VaeEdgeError, ValueError):
         member: the entry inside it that is to blame, if one is.
     """
 
+    _one_line = True
+
     def __init__(self, problem: str, *, path: str = "", member: str | None = None) -> None:
         self.path, self.member, self.problem = path, member, problem
         where = path + (f" [{member}]" if member else "")
@@ -87,9 +104,13 @@ class BundleTooNew(BundleError):
 class GraphRefused(VaeEdgeError, ValueError):
     """An ONNX graph with something in it that the device will not run."""
 
+    _one_line = True
+
 
 class PairMismatch(VaeEdgeError, ValueError):
     """An encoder and a decoder that were not exported together."""
+
+    _one_line = True
 
 
 class InputError(VaeEdgeError, ValueError):

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from .arguments import path_text
 from .errors import OptionError, StorageError
+
+# What file systems of shares, containers and Windows answer to "keep this now" and "these rights" where they have no
+# such thing: SMB, VirtualBox and FUSE give EINVAL for fsync of a folder, Windows EACCES, mounts without modes EPERM.
+_UNSUPPORTED = frozenset(
+    getattr(errno, name)
+    for name in ("EINVAL", "EPERM", "EACCES", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EBADF", "EISDIR", "ENOTTY", "EROFS")
+    if hasattr(errno, name)
+)
 
 
 def refuse_existing(path: str | os.PathLike[str], *, force: bool) -> Path:
@@ -32,27 +41,34 @@ def refuse_existing(path: str | os.PathLike[str], *, force: bool) -> Path:
     if target.is_dir():
         raise OptionError(f"{target} is a folder; name a file in it")
     if target.exists() and not force:
-        raise OptionError(f"{target} exists; pass force=True (--force) to replace it, or name another file")
+        raise _exists(target)
     if not target.parent.is_dir():
         raise OptionError(f"the folder {target.parent} does not exist; create it first")
     return target
 
 
 def write_atomic(
-    path: str | os.PathLike[str], chunks: Iterable[bytes], *, check: Callable[[str], object] | None = None
+    path: str | os.PathLike[str],
+    chunks: Iterable[bytes],
+    *,
+    check: Callable[[str], object] | None = None,
+    replace: bool = True,
 ) -> None:
     """Write ``chunks`` to ``path``: a reader sees the old file or the new one, never a part.
 
     Temporary file in the same folder, fsync, rename, fsync of the folder; on any failure or
-    Ctrl-C the temporary file is removed and the target is as it was.
+    Ctrl-C the temporary file is removed and the target is as it was. Once the file has its name,
+    nothing is a failure any more: a folder that cannot be synced is a line in the log.
 
     Args:
         path: the file to make or replace.
         chunks: its bytes.
         check: called with the path of the complete temporary file; what it raises stops the rename.
+        replace: False: of several writers at once exactly one succeeds, and no file is replaced.
 
     Raises:
         StorageError: the disk is full, or the folder cannot be written to.
+        OptionError: the file exists and ``replace`` is False.
     """
     target = Path(path)
     temporary: str | None = None
@@ -62,13 +78,19 @@ def write_atomic(
             for chunk in chunks:
                 file.write(chunk)
             file.flush()
-            os.fsync(file.fileno())
+            with _where_supported():
+                os.fsync(file.fileno())
         if check:
             check(temporary)
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(target)
-        temporary = None
-        _sync_folder(target.parent)
+        with _where_supported():
+            Path(temporary).chmod(0o666 & ~_umask())
+        if replace:
+            Path(temporary).replace(target)
+            temporary = None
+        else:
+            _publish_new(temporary, target)
+    except FileExistsError:
+        raise _exists(target) from None
     except OSError as error:
         raise StorageError(
             f"{target} could not be written ({error.strerror or error}): free space or check the folder's rights"
@@ -77,18 +99,57 @@ def write_atomic(
         if temporary is not None:
             with contextlib.suppress(OSError):
                 Path(temporary).unlink()
+    _sync_folder(target.parent)
+
+
+def _publish_new(temporary: str, target: Path) -> None:
+    """Give the file its name unless another has it: checked by the system at that very moment."""
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise
+    except (OSError, AttributeError, NotImplementedError):
+        # No hard links here (FAT, some shares): the name is claimed with an empty file, which is then replaced.
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        try:
+            Path(temporary).replace(target)
+        except BaseException:
+            target.unlink()
+            raise
+
+
+def _exists(target: Path) -> OptionError:
+    return OptionError(f"{target} exists; pass force=True (--force) to replace it, or name another file")
+
+
+@contextlib.contextmanager
+def _where_supported() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
 
 
 def _umask() -> int:
     # mkstemp makes files 0600; a published file gets what open() would have given it.
-    mask = os.umask(0o022)
+    mask = os.umask(0o077)
     os.umask(mask)
     return mask
 
 
 def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Keep the new name over a power cut, where the file system can."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        with _where_supported():
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    except OSError as error:
+        import logging  # not at the top: it is needed on a bad day only
+
+        logging.getLogger(__name__).warning(
+            "a new file in %s is in place, but the folder could not be synced (%s): check the disk", folder, error
+        )

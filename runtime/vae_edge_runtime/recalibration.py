@@ -172,7 +172,7 @@ def recalibrate(
         warnings += new.warnings
     manifest = _manifest(before, variants, release, rows, members)
     members[MEMBER] = manifest.to_json()
-    write_atomic(target, [archive.encode(members)], check=_read_back)
+    write_atomic(target, [archive.encode(members)], check=_read_back, replace=force)
     bundle_id = hashlib.sha256(members[MEMBER]).hexdigest()
     return Recalibration(target, before.release, release, bundle_id, tuple(changes), tuple(warnings))
 

@@ -314,7 +314,7 @@ def test_ctrl_c_exits_with_130_and_leaves_nothing(
 ) -> None:
     import vae_edge.cli.sample as command
 
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "write_rows", interrupted)

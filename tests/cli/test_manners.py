@@ -239,3 +239,17 @@ def test_the_device_side_refuses_damaged_rows_with_2(tiny: Path, tmp_path: Path,
     done = _python("-m", "vae_edge_runtime", "score", tiny, tmp_path / "bad.npy", stdout=subprocess.PIPE)
     assert (done.returncode, done.stdout) == (2, "")
     assert "DataError" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["bench", "{bundle}", "--batches", "9" * 5000], ["score", "{bundle}", "{rows}", "--image-size", "9" * 5000 + "x1"],
+     ["watch", "{bundle}", "{rows}", "--alarm", "1/" + "9" * 5000],
+     ["score", "{bundle}", "{rows}", "--image-size", "²x²"]],
+)  # fmt: skip
+def test_a_number_that_python_would_not_read_is_a_usage_error(
+    cli: Cli, tiny: Path, rows: Path, arguments: list[str]
+) -> None:
+    refused = cli(*[argument.format(bundle=tiny, rows=rows) for argument in arguments])
+    assert refused.code == 2, refused.err
+    assert "Traceback" not in refused.err

@@ -115,6 +115,16 @@ def test_no_rows_give_no_scores(vae: VAE) -> None:
     assert vae.sample(0, seed=1).shape == (0, FEATURES)
 
 
+def test_no_rows_never_reach_an_engine(vae: VAE, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vae._backend, "run", lambda *_: pytest.fail("an empty batch ends some engines with a signal"))
+    vae.score(ROWS[:0], heads="all")
+    vae.encode(ROWS[:0])
+    for graph, spec in vae.manifest.variants["fp32"].graphs.items():
+        feeds = {t.name: np.zeros((0, *t.shape), t.dtype) for t in spec.inputs}
+        outputs = vae.run_graph(graph, feeds, [t.name for t in spec.outputs])
+        assert [len(array) for array in outputs] == [0] * len(spec.outputs)
+
+
 def test_threshold_can_be_overridden_per_call_and_the_score_stays_raw(vae: VAE) -> None:
     calibrated = vae.score(ROWS)
     middle = float(np.median(calibrated.score))

@@ -245,7 +245,7 @@ _OTHERS: dict[str, Case] = {
     "Constant": case(gives=X, value=X),
     "ConstantOfShape": case(ints(2, 3), gives=np.full((2, 3), 7, np.float32), value=floats(7)),
     "EyeLike": case(X, gives=np.eye(2, 3, 1, dtype=np.float32), k=1),
-    "Range": case(number(1).value, number(4).value, number(0.5), gives=np.arange(1, 4, 0.5, dtype=np.float32)),
+    "Range": case(number(1), number(4), number(0.5), gives=np.arange(1, 4, 0.5, dtype=np.float32)),
     "OneHot": case(COLUMNS, integer(3), Weight(floats(-1, 1)), gives=2 * np.eye(3, dtype=np.float32)[COLUMNS] - 1),
     "Trilu": case(ROWS, gives=np.tril(ROWS), upper=0),
     # Moving things about.
@@ -261,9 +261,9 @@ _OTHERS: dict[str, Case] = {
     "GatherElements": case(X, COLUMNS, gives=np.take_along_axis(X, COLUMNS, 1), axis=1),
     "GatherND": case(ROWS, COLUMNS[:, :1], gives=ROWS[[0, 1], COLUMNS[:, 0]], batch_dims=1),
     "ScatterElements": case(
-        X, ints([2], [0]), Y[:, :1], axis=1, gives=floats([*X[0, :2], Y[0, 0]], [Y[1, 0], *X[1, 1:]])),
+        X, np.array([[2], [0]], np.int64), Y[:, :1], axis=1, gives=floats([*X[0, :2], Y[0, 0]], [Y[1, 0], *X[1, 1:]])),
     "ScatterND": case(
-        X, ints([1, 2], [0, 1]), Weight(PAIR), gives=floats([X[0, 0], PAIR[1], X[0, 2]], [*X[1, :2], PAIR[0]])),
+        X, np.array([[1, 2], [0, 1]], np.int64), PAIR, gives=floats([X[0, 0], PAIR[1], X[0, 2]], [*X[1, :2], PAIR[0]])),
     "Expand": case(X[:, :1], ints(1, 3), gives=X[:, [0, 0, 0]]),
     "Tile": case(X, ints(1, 2), gives=np.tile(X, (1, 2))),
     "Pad": case(X, ints(0, 1, 0, 2), number(9), gives=np.pad(X, [(0, 0), (1, 2)], constant_values=9)),

@@ -6,23 +6,28 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from vae_edge_runtime.errors import MissingDependency, VaeEdgeError
-from vae_edge_runtime.stdio import INTERNAL_ERROR, INTERRUPTED
+from vae_edge_runtime.errors import MissingDependency, StorageError, VaeEdgeError
+from vae_edge_runtime.stdio import INTERNAL_ERROR, INTERRUPTED, Ended, command_streams, end_as
 
 from . import _console
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit: 0 fine, 1 a gate failed, 2 bad usage or input, 3 something is
-    missing on this machine, 4 the engine failed, 70 a bug of ours, 130 Ctrl-C.
+    missing on this machine, 4 the engine failed, 70 a bug of ours, 130 Ctrl-C. SIGTERM and
+    SIGHUP end it as they end any process, after what is half-written was removed.
     """
     _console.loudness.set(_console.NORMAL)
+    code = 0
     try:
-        code = _run(arguments)
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    if code == INTERRUPTED:
-        _console.complain("interrupted; nothing half-written is left")
+        with command_streams():
+            code = _run(arguments)
+            if code == INTERRUPTED:
+                _console.complain("interrupted; nothing half-written is left")
+    except Ended as ended:
+        end_as(ended.number)
+    except StorageError as error:  # what stdout did not keep; a failure before says more
+        code = code or _say(error)
     sys.exit(code)
 
 
@@ -41,7 +46,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = app(args=None if arguments is None else list(arguments), standalone_mode=False, prog_name="vae-edge")
         return code if isinstance(code, int) else 0
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except VaeEdgeError as error:
         return _say(error)
@@ -49,14 +54,14 @@ def _run(arguments: Sequence[str] | None) -> int:
         if isinstance(error, click_exception):
             error.show()  # type: ignore[attr-defined]
             return int(error.exit_code)  # type: ignore[attr-defined]
-        traceback.print_exc()
+        _console.complain(traceback.format_exc().rstrip())
         _console.complain("this is a bug of vae-edge: please report it with the lines above")
         return INTERNAL_ERROR
 
 
 def _say(error: VaeEdgeError) -> int:
     if _console.loudness.get() >= _console.VERBOSE:
-        traceback.print_exception(error)
+        _console.complain("".join(traceback.format_exception(error)).rstrip())
     else:
         _console.complain(f"{type(error).__name__}: {error}")
     return error.exit_code

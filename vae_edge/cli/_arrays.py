@@ -19,15 +19,17 @@ SUFFIXES = (".npy", ".png")
 _MOST_PICTURES = 400
 
 
-def write_rows(path: Path, rows: NDArray[Any], manifest: Manifest, partners: NDArray[Any] | None = None) -> None:
+def write_rows(
+    path: Path, rows: NDArray[Any], manifest: Manifest, partners: NDArray[Any] | None = None, *, replace: bool
+) -> None:
     """Write rows in data units; in a PNG each follows its partner in ``partners``, and 400 are shown at most.
 
     Raises:
-        OptionError: PNG was asked for and the rows are no pictures.
+        OptionError: PNG was asked for and the rows are no pictures, or the file exists and ``replace`` is False.
         MissingDependency: Pillow is needed. StorageError: the disk refused.
     """
     if path.suffix.lower() == ".npy":
-        write_atomic(path, [npy_bytes(rows)])
+        write_atomic(path, [npy_bytes(rows)], replace=replace)
         return
     # Decoded rows lie on the scale of the input; only their dtype may be another.
     spec = decoded = manifest.input
@@ -37,7 +39,7 @@ def write_rows(path: Path, rows: NDArray[Any], manifest: Manifest, partners: NDA
     if partners is not None:
         pairs = zip((_pictures.as_pixels(row, spec) for row in partners[:_MOST_PICTURES]), pictures, strict=True)
         pictures = [np.concatenate(pair, axis=1) for pair in pairs]
-    write_atomic(path, [_pictures.to_png(_pictures.grid(pictures), smallest_side=512)])
+    write_atomic(path, [_pictures.to_png(_pictures.grid(pictures), smallest_side=512)], replace=replace)
 
 
 def npy_bytes(array: NDArray[Any]) -> bytes:

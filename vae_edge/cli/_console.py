@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from vae_edge_runtime import SessionInfo
 from vae_edge_runtime.stdio import DOCUMENT_VERSION, write
+from vae_edge_runtime.text import printable
 
 QUIET, NORMAL, VERBOSE = range(3)
 loudness = ContextVar("loudness", default=NORMAL)
@@ -20,24 +21,34 @@ documents: ContextVar[dict[str, Any]] = ContextVar("documents", default={})  # n
 """What every JSON document of the command that runs holds beside its own: ``data``, what its readers took."""
 
 
-def say(text: str, *, end: str = "\n") -> None:
-    """Data, on stdout.
+def say(text: str) -> None:
+    """Text for a person, on stdout.
 
     Raises:
         StorageError: stdout is a file, and its disk is full.
     """
-    write(sys.stdout, text + end)
+    write(sys.stdout, printable(text) + "\n")
+
+
+def line(text: str) -> None:
+    """One line of a report, as ``say``: a name in it cannot pretend to be a line of its own."""
+    say(printable(text, one_line=True))
+
+
+def data(text: str) -> None:
+    """What another program reads, on stdout, as it is; a terminal gets it as ``say`` would write it."""
+    write(sys.stdout, text)
 
 
 def note(text: str) -> None:
     """One line for a person, on stderr; not with ``-q``."""
     if loudness.get() >= NORMAL:
-        write(sys.stderr, text + "\n")
+        write(sys.stderr, printable(text) + "\n")
 
 
 def complain(text: str) -> None:
     """One line on stderr that explains a failure, whatever the loudness."""
-    write(sys.stderr, text + "\n")
+    write(sys.stderr, printable(text) + "\n")
 
 
 def detail(text: str) -> None:
@@ -48,12 +59,12 @@ def detail(text: str) -> None:
 
 def header(info: SessionInfo) -> None:
     """What really runs, before any result of it."""
-    note(f"{info.path}: {info}")
+    note(printable(f"{info.path}: {info}", one_line=True))
 
 
 def print_json(command: str, document: dict[str, Any]) -> None:
     """The one JSON document of a command, on stdout."""
-    say(json_text(command, document))
+    data(json_text(command, document) + "\n")
 
 
 def json_text(command: str, document: dict[str, Any]) -> str:
@@ -72,7 +83,7 @@ def _finite(value: Any) -> Any:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, err: bool = False) -> None:
     """A plain aligned table; the first column to the left, the others to the right."""
-    cells = [list(map(str, columns)), *([str(value) for value in row] for row in rows)]
+    cells = [[printable(str(value), one_line=True) for value in row] for row in (columns, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     for row in cells:
         first, *rest = (c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
@@ -105,6 +116,6 @@ def progress(label: str, total: int | None) -> Iterator[Step]:
         task = bar.add_task(label, total=total)
 
         def advance(steps: int = 1, *, label: str | None = None) -> None:
-            bar.update(task, advance=steps, description=label)
+            bar.update(task, advance=steps, description=None if label is None else printable(label, one_line=True))
 
         yield advance

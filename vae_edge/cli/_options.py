@@ -130,9 +130,14 @@ def thread_counts(text: str | None, *, low: int = 0) -> tuple[int | None, ...]:
     return tuple(None if part == "auto" else _whole("threads", part, low) for part in split_names(text))
 
 
+def is_whole(text: str) -> bool:
+    """Whether ``text`` is a whole number of at most 18 digits: Python refuses to read more than 4,300."""
+    return text.isascii() and text.isdigit() and len(text) <= 18
+
+
 def _whole(what: str, text: str, low: int) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) >= low):
-        raise OptionError(f"{what}: {text!r} is no whole number{f' from {low}' if low else ''}")
+    if not (is_whole(text) and int(text) >= low):
+        raise OptionError(f"{what}: {text!r:.80} is no whole number{f' from {low}' if low else ''}")
     return int(text)
 
 
@@ -147,7 +152,7 @@ def alarm_spec(
     raise_after, of = default.raise_after, default.of
     if alarm is not None:
         k, slash, n = alarm.partition("/")
-        if not (slash and k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n)):
+        if not (slash and is_whole(k) and is_whole(n) and 1 <= int(k) <= int(n)):
             raise OptionError(f"alarm is {alarm!r}; write K/N with K from 1 to N, such as 3/5")
         raise_after, of = int(k), int(n)
     if clear_rate is not None and not 0 < clear_rate < 1:

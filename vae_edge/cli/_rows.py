@@ -20,6 +20,7 @@ from vae_edge_runtime.scoring.inputs import check_rows
 from vae_edge_runtime.scoring.resolution import round_to_float32
 
 from . import _console
+from ._options import is_whole
 
 _table: ContextVar[TableOptions] = ContextVar("table", default=TableOptions())  # noqa: B039 (frozen)
 _reports: ContextVar[list[ReadReport]] = ContextVar("reports")
@@ -89,8 +90,8 @@ def image_size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     height, cross, width = text.lower().partition("x")
-    if not (cross and height.isdigit() and width.isdigit() and int(height) and int(width)):
-        raise OptionError(f"image size is {text!r}; write HEIGHTxWIDTH, such as 64x64")
+    if not (cross and is_whole(height) and is_whole(width) and int(height) and int(width)):
+        raise OptionError(f"image size is {text!r:.80}; write HEIGHTxWIDTH, such as 64x64")
     return int(height), int(width)
 
 

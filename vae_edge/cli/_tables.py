@@ -35,23 +35,25 @@ def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
         require("PIL", extra="images", why="writing pictures")
 
 
-def write_table(path: Path, columns: Columns) -> None:
+def write_table(path: Path, columns: Columns, *, replace: bool) -> None:
     """Write the columns in the format of the ending, atomically.
 
     Raises:
         MissingDependency: pyarrow is needed for Parquet. StorageError: the disk refused.
+        OptionError: the file exists and ``replace`` is False.
     """
     suffix = path.suffix.lower()
     if suffix == ".csv":
-        write_atomic(path, [to_csv(columns).encode()])
+        write_atomic(path, [to_csv(columns).encode("utf-8", "backslashreplace")], replace=replace)
     elif suffix == ".jsonl":
-        write_atomic(path, ((json.dumps(row, allow_nan=False) + "\n").encode() for row in to_rows(columns)))
+        lines = ((json.dumps(row, allow_nan=False) + "\n").encode() for row in to_rows(columns))
+        write_atomic(path, lines, replace=replace)
     else:
         arrow = require("pyarrow", extra="parquet", why="writing Parquet")
         parquet = require("pyarrow.parquet", extra="parquet", why="writing Parquet")
         buffer = io.BytesIO()
         parquet.write_table(arrow.table({name: arrow.array(list(values)) for name, values in columns.items()}), buffer)
-        write_atomic(path, [buffer.getvalue()])
+        write_atomic(path, [buffer.getvalue()], replace=replace)
 
 
 def thresholds(default: str, calibration: Calibration, channels: Mapping[str, Calibration]) -> None:

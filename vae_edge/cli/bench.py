@@ -96,11 +96,11 @@ def run(
     with _console.progress("measuring", steps(bundle, plan)) as step:
         report = bench(bundle, plan, used, progress=lambda label: step(label=label))
     if output is not None:
-        write_atomic(output, [_console.json_text(NAME, report.to_dict()).encode(), b"\n"])
+        write_atomic(output, [_console.json_text(NAME, report.to_dict()).encode(), b"\n"], replace=force)
     if plot is not None:
         from vae_edge.bench.plot import figure_png
 
-        write_atomic(plot, [figure_png(report)])
+        write_atomic(plot, [figure_png(report)], replace=force)
     if json:
         _console.print_json(NAME, {"output": output, "plot": plot, **report.to_dict()})
     else:

@@ -84,7 +84,7 @@ def run(
     if plot is not None:
         from vae_edge.compare.plot import figure_png
 
-        write_atomic(plot, [figure_png(compared)])
+        write_atomic(plot, [figure_png(compared)], replace=force)
     report = compared.comparison
     missed = report.missed(fail_below_agreement, max_auroc_change)
     if json:
@@ -129,7 +129,7 @@ def _show(report: Comparison) -> None:
         ],
     )
     for line in _lines(report):
-        _console.say(line)
+        _console.line(line)
 
 
 def _lines(report: Comparison) -> list[str]:

@@ -39,9 +39,9 @@ def run(
         _console.print_json(NAME, {"findings": [f.to_dict() for f in judged], "readings": readings.to_dict()})
     else:
         for finding in judged:
-            _console.say(f"{finding.level:<8} {finding.subject:<12} {finding.what}")
+            _console.line(f"{finding.level:<8} {finding.subject:<12} {finding.what}")
             if finding.remedy:
-                _console.say(f"{'':<21} -> {finding.remedy}")
+                _console.line(f"{'':<21} -> {finding.remedy}")
     if any(finding.level == "error" for finding in judged):
         raise typer.Exit(3)
 

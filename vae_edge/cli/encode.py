@@ -54,9 +54,9 @@ def run(
             buffer = io.BytesIO()
             arrays: dict[str, Any] = _parts(posterior) | {"status": posterior.status}
             np.savez(buffer, **arrays)
-            write_atomic(output, [buffer.getvalue()])
+            write_atomic(output, [buffer.getvalue()], replace=force)
         else:
-            _tables.write_table(output, _columns(rows.row_ids, posterior))
+            _tables.write_table(output, _columns(rows.row_ids, posterior), replace=force)
         if json:
             shape = list(posterior.mean.shape)
             _console.print_json(NAME, {"info": vae.info.to_dict(), "output": output, "shape": shape})

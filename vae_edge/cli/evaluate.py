@@ -115,7 +115,7 @@ def run(
             progress=step,
         )
     if plot is not None:
-        write_atomic(plot, [figure_png(scored, truth.labels)])
+        write_atomic(plot, [figure_png(scored, truth.labels)], replace=force)
     if json:
         _console.print_json(NAME, {"info": info.to_dict(), "plot": plot, **evaluation.to_dict()})
     else:

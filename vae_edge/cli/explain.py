@@ -58,7 +58,7 @@ def run(
         if picture is not None:
             spec, shares = vae.manifest.input, anatomy.scores.map[0]
             pixels = _pictures.overlay(rows.x[index], shares, spec, float(np.nanmax(shares, initial=0)))
-            write_atomic(picture, [_pictures.to_png(pixels)])
+            write_atomic(picture, [_pictures.to_png(pixels)], replace=force)
     if json:
         _console.print_json(NAME, document)
     else:
@@ -75,8 +75,8 @@ def _index(row_ids: tuple[str, ...], wanted: str | None) -> int | None:
 
 def _show(document: dict[str, Any], unit: str) -> None:
     kl = "" if document["kl"] is None else f" + KL {document['kl']:.6g}"
-    _console.say(f"row {document['row_id']}: {document['status']}, score {document['score']:.6g} {unit}; "
-                 f"reconstruction {document['reconstruction']:.6g}{kl}")  # fmt: skip
+    _console.line(f"row {document['row_id']}: {document['status']}, score {document['score']:.6g} {unit}; "
+                  f"reconstruction {document['reconstruction']:.6g}{kl}")  # fmt: skip
     if document["draws"]:
         _console.say(f"heads that sample took {document['draws']} draws")
     p_values = document["p_values"]
@@ -86,4 +86,4 @@ def _show(document: dict[str, Any], unit: str) -> None:
     if document["latents"]:
         _console.table(("latent", "KL, nats"), [(e["index"], f"{e['kl']:.4g}") for e in document["latents"]])
     for region in document["regions"] or ():
-        _console.say(f"region at {region['peak_at']}: area {region['area']}, peak {region['peak']:.4g}")
+        _console.line(f"region at {region['peak_at']}: area {region['area']}, peak {region['peak']:.4g}")

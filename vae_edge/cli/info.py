@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from vae_edge_runtime import Bundle
+from vae_edge_runtime.dependencies import telemetry
 from vae_edge_runtime.format.manifest import Manifest
 
 from . import _console, _options, _tables
@@ -18,7 +19,8 @@ def run(bundle: _options.Bundle, json: _options.Json = False) -> None:
     with Bundle.open(bundle) as opened:
         if json:
             document = {"path": str(bundle), "size_bytes": opened.size_bytes, "bundle_id": opened.bundle_id}
-            _console.print_json(NAME, document | {"manifest": dataclasses.asdict(opened.manifest)})
+            manifest = dataclasses.asdict(opened.manifest)
+            _console.print_json(NAME, document | {"manifest": manifest, "telemetry": telemetry()})
             return
         _show(opened.manifest, opened.size_bytes, opened.bundle_id)
 
@@ -55,14 +57,16 @@ def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:
         "score": f"{weights}, likelihood {score.likelihood}, in {score.unit}",
         "heads": f"{heads} (the first is the default)" if len(score.heads) > 1 else heads,
         "made with": ", ".join(f"{k} {v}" for k, v in manifest.made_with.items()),
+        "telemetry": ", ".join(f"{engine} {state}" for engine, state in telemetry().items()),
     }
     for key, value in facts.items():
-        _console.say(f"{key:<12} {value}")
+        _console.line(f"{key:<12} {value}")
     if len(manifest.variants) > 1:
         _console.say("")
         _tables.variants(manifest.variants, {name: manifest.variant_bytes(name) for name in manifest.variants})
     for name, variant in manifest.variants.items():
-        _console.say(f"\nvariant {name}")
+        _console.say("")
+        _console.line(f"variant {name}")
         rows = [
             (
                 key,

@@ -99,8 +99,8 @@ def _shape(text: str) -> tuple[int, ...]:
 
 def _show(inspection: Inspection) -> None:
     for line in inspection.evidence or ("not recognised",):
-        _console.say(line)
-    _console.say(f"{inspection.model}: {inspection.parameters:,} parameters")
+        _console.line(line)
+    _console.line(f"{inspection.model}: {inspection.parameters:,} parameters")
     if inspection.latent:
         latent = inspection.latent
         extra = f", {latent['codebook']} codes" if latent["codebook"] else ""

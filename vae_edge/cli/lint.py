@@ -30,8 +30,8 @@ def run(
         _console.print_json(NAME, {"report": report.to_dict()})
     else:
         for one in report.lints:
-            _console.say(f"{one.level:<8} {one.place:<18} {one.rule:<20} {one.node}: {one.what}")
-            _console.say(f"{'':<27} -> {one.remedy}")
+            _console.line(f"{one.level:<8} {one.place:<18} {one.rule:<20} {one.node}: {one.what}")
+            _console.line(f"{'':<27} -> {one.remedy}")
         for place, sentence in report.dla.items():
             _console.note(f"{place}: {sentence}")
         problems = sum(one.level == "error" for one in report.lints)

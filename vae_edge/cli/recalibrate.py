@@ -80,6 +80,6 @@ def _show(outcome: Recalibration) -> None:
         for c in outcome.changes
     ]
     _console.table(("threshold", "before", "after", "by", "rows", "new rows above the old one"), rows)
-    _console.say(
+    _console.line(
         f"{outcome.path}: release {outcome.release} (was {outcome.release_before}); graphs and weights are the same"
     )

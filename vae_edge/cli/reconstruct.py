@@ -43,6 +43,6 @@ def run(
         raw = _rows.read_for(vae.manifest.input, path, window=window, stride=stride, columns=columns, size=image_size)
         x = np.ascontiguousarray(raw.x)
         rows = vae.reconstruct(x, condition=raw.condition)
-        write_rows(output, rows, vae.manifest, partners=x)
+        write_rows(output, rows, vae.manifest, partners=x, replace=force)
         if json:
             _console.print_json(NAME, {"info": vae.info.to_dict(), "output": output, "shape": list(rows.shape)})

@@ -45,7 +45,7 @@ def run(
         _console.header(vae.info)
         one_condition = _condition(condition, vae.manifest.condition)
         rows = vae.sample(number, seed=seed, temperature=temperature, condition=one_condition)
-        write_rows(output, rows, vae.manifest)
+        write_rows(output, rows, vae.manifest, replace=force)
         if json:
             drawn = {"seed": seed, "temperature": temperature, "shape": list(rows.shape)}
             _console.print_json(NAME, {"info": vae.info.to_dict(), "output": output, **drawn})

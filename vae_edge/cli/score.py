@@ -88,13 +88,13 @@ def run(
     decided = "no threshold" if used is None else f"{anomalies} anomalies above {used:.6g} {unit}"
     _console.note(f"{len(table['score'])} rows, {decided}, {unscored} not scored")
     if output is not None:
-        _tables.write_table(output, table)
+        _tables.write_table(output, table, replace=force)
     if json:
         summary = {"rows": len(table["score"]), "anomalies": anomalies, "not_scored": unscored, "threshold": used}
         listed = {} if output is not None else {"scores": to_rows(table)}
         _console.print_json(NAME, {"info": info.to_dict(), "output": output, **summary, **listed})
     elif output is None:
-        _console.say(to_csv(table), end="")
+        _console.data(to_csv(table))
 
 
 def _no_scores(vae: VAE, heads: Sequence[str]) -> Scores:

@@ -117,6 +117,6 @@ def _show(report: TuneReport) -> None:
             )
         )
     _console.table(("candidate", "p50 ms", "p95", "p99", "rows/s", "x default", "flips", ""), rows)
-    _console.say(report.choice.why)
+    _console.line(report.choice.why)
     kept = f"kept in {report.path}" if report.path else "nothing was kept"
     _console.say(f"{kept}; {report.rounds} rounds, half of them to choose and half for these figures")

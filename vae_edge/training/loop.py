@@ -24,7 +24,7 @@ from vae_edge_export.rows import check_finite, check_raw_rows, check_unit_interv
 from vae_edge_runtime import arguments
 from vae_edge_runtime.errors import DataError, InputError, OptionError
 
-from . import run_folder
+from . import run_files, run_folder
 from .config import EpochReport, TrainConfig, TrainResult
 from .losses import annealed_beta, kl_nats, kl_with_free_bits, reconstruction_nats
 from .units import default_units
@@ -72,16 +72,39 @@ def train(
     folder = Path(arguments.path_text("out", out))
     if resume and force:
         raise OptionError("resume goes on with a run, force starts over: pass one of them")
-    if run_folder.holds_run(folder) and not (resume or force):
-        raise OptionError(
-            f"{folder} holds a run; pass resume=True (--resume) or force=True (--force), or another folder"
-        )
+    _refuse_run(folder, resume=resume, force=force)
     x = raw_rows(x, layout=config.layout, names=config.names, what="training data").x
     _check_rows(config, x)
     training, validation = _split(len(x), config)
     config, rows = _model_rows(config, x)
     refuse_constant(x, config.layout, config.names)
     digest = _digest(x)
+    if not resume:
+        run_files.make(folder)
+    with run_files.locked(folder):
+        _refuse_run(folder, resume=resume, force=force)  # another training may have ended since
+        run_files.settle(folder)
+        return _train(config, rows, (training, validation), folder, digest, resume=resume, progress=progress)
+
+
+def _refuse_run(folder: Path, *, resume: bool, force: bool) -> None:
+    if run_files.holds_run(folder) and not (resume or force):
+        raise OptionError(
+            f"{folder} holds a run; pass resume=True (--resume) or force=True (--force), or another folder"
+        )
+
+
+def _train(
+    config: TrainConfig,
+    rows: Tensor,
+    split: tuple[Tensor, Tensor],
+    folder: Path,
+    digest: str,
+    *,
+    resume: bool,
+    progress: Callable[[EpochReport], None] | None,
+) -> TrainResult:
+    """The epochs of a folder that is this training's own."""
     with _deterministic(config.seed):
         model = build(config.model)
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
@@ -94,16 +117,18 @@ def train(
         run_folder.restore(checkpoint, model, optimiser)
         epochs = list(checkpoint.epochs)
         run_folder.write_config(folder, config)
-    run_folder.make(folder)
     stopped_early = _out_of_patience(epochs, config)
     while len(epochs) < config.epochs and not stopped_early:
-        epochs.append(_epoch(model, optimiser, rows, training, validation, config, len(epochs) + 1))
-        if len(epochs) == 1:
-            run_folder.replace_run(folder, config)
+        epochs.append(_epoch(model, optimiser, rows, *split, config, len(epochs) + 1))
+        first = len(epochs) == 1
+        if first:
+            run_folder.write_config(folder, config, new=True)
         if epochs[-1] is _best(epochs):
-            run_folder.write_weights(folder, model)
-        run_folder.write_checkpoint(folder, model, optimiser, epochs, digest)
-        run_folder.write_metrics(folder, epochs)
+            run_folder.write_weights(folder, model, new=first)
+        run_folder.write_checkpoint(folder, model, optimiser, epochs, digest, new=first)
+        run_folder.write_metrics(folder, epochs, new=first)
+        if first:
+            run_files.commit_new_run(folder)
         if progress:
             progress(epochs[-1])
         stopped_early = _out_of_patience(epochs, config)

@@ -15,14 +15,15 @@ from torch import Tensor, nn
 
 from vae_edge.models import ModelConfig, build
 from vae_edge_runtime import arguments
-from vae_edge_runtime.errors import DataError, StorageError
+from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.files import write_atomic
 
+from . import run_files
 from .config import EpochReport, TrainConfig
+from .run_files import CHECKPOINT, CONFIG, METRICS, WEIGHTS
 
 CONFIG_VERSION = 1
 """Of ``config.json``, its key ``schema_version``."""
-CONFIG, WEIGHTS, METRICS, CHECKPOINT = "config.json", "weights.safetensors", "metrics.jsonl", "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
@@ -54,36 +55,17 @@ def load_run(folder: str | Path) -> Run:
     with torch.random.fork_rng(devices=[]):  # build draws weights that are replaced at once
         model = build(config.model)
     try:
-        model.load_state_dict(load((folder / WEIGHTS).read_bytes()))
+        weights = run_files.read(folder, WEIGHTS)
+        if read_config(folder) != config:
+            raise DataError(f"{folder} was replaced by another training while it was read: open it again")
+        model.load_state_dict(load(weights))
     except FileNotFoundError:
         raise DataError(f"{folder} holds no {WEIGHTS}: the training did not finish its first epoch") from None
+    except OSError as error:
+        raise DataError(f"{folder / WEIGHTS} cannot be read ({error.strerror})") from error
     except (SafetensorError, RuntimeError) as error:
         raise DataError(f"{folder / WEIGHTS} does not fit {CONFIG}: {error}") from error
     return Run(model.eval(), config, export_options(config))
-
-
-def holds_run(folder: Path) -> bool:
-    """Whether any file of a run lies there."""
-    return any((folder / name).exists() for name in (CONFIG, WEIGHTS, METRICS, CHECKPOINT))
-
-
-def make(folder: Path) -> None:
-    """Make the folder if it is absent.
-
-    Raises:
-        StorageError: it is a file, or may not be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"the run folder {folder} cannot be made ({error.strerror}): name another") from error
-
-
-def replace_run(folder: Path, config: TrainConfig) -> None:
-    """Drop the files of an older run, then write the config: no file stands beside another run's."""
-    for name in (CHECKPOINT, WEIGHTS, METRICS):
-        (folder / name).unlink(missing_ok=True)
-    write_config(folder, config)
 
 
 def export_options(config: TrainConfig) -> dict[str, Any]:
@@ -107,7 +89,7 @@ def read_config(folder: Path) -> TrainConfig:
     """
     path = folder / CONFIG
     try:
-        plain = json.loads(path.read_text("utf-8"))
+        plain = json.loads(run_files.read(folder, CONFIG).decode("utf-8"))
         if plain.pop("schema_version") != CONFIG_VERSION:
             raise DataError(f"{path} was written by another version of vae-edge: train again")
         model = plain.pop("model")
@@ -116,27 +98,30 @@ def read_config(folder: Path) -> TrainConfig:
         return TrainConfig(model=ModelConfig(**model), **(plain | tuples))
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{folder} is no run folder: it has no {CONFIG}; make one with 'vae-edge train'") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path} is not a training config: {error}") from error
 
 
-def write_config(folder: Path, config: TrainConfig) -> None:
-    """Write ``config.json``."""
+def write_config(folder: Path, config: TrainConfig, *, new: bool = False) -> None:
+    """Write ``config.json``; ``new``, here and below: of a run that ``commit_new_run`` will put in place."""
     plain = {"schema_version": CONFIG_VERSION, **dataclasses.asdict(config)}
-    write_atomic(folder / CONFIG, [json.dumps(plain, indent=1, sort_keys=True).encode() + b"\n"])
+    text = json.dumps(plain, indent=1, sort_keys=True) + "\n"
+    write_atomic(run_files.path_of(folder, CONFIG, new=new), [text.encode()])
 
 
-def write_weights(folder: Path, model: nn.Module) -> None:
+def write_weights(folder: Path, model: nn.Module, *, new: bool = False) -> None:
     """Write ``weights.safetensors``."""
-    write_atomic(folder / WEIGHTS, [save(_contiguous(model.state_dict()))])
+    write_atomic(run_files.path_of(folder, WEIGHTS, new=new), [save(_contiguous(model.state_dict()))])
 
 
-def write_metrics(folder: Path, epochs: list[EpochReport]) -> None:
+def write_metrics(folder: Path, epochs: list[EpochReport], *, new: bool = False) -> None:
     """Write ``metrics.jsonl``, a line per epoch."""
     lines = [json.dumps(dataclasses.asdict(epoch)) + "\n" for epoch in epochs]
-    write_atomic(folder / METRICS, ["".join(lines).encode()])
+    write_atomic(run_files.path_of(folder, METRICS, new=new), ["".join(lines).encode()])
 
 
 @dataclass(frozen=True)
@@ -149,7 +134,13 @@ class Checkpoint:
 
 
 def write_checkpoint(
-    folder: Path, model: nn.Module, optimiser: torch.optim.Adam, epochs: list[EpochReport], rows_sha256: str
+    folder: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Adam,
+    epochs: list[EpochReport],
+    rows_sha256: str,
+    *,
+    new: bool = False,
 ) -> None:
     """Write weights, Adam's moments, the history and which rows they are of, in one atomic step."""
     names = [name for name, _ in model.named_parameters()]
@@ -157,7 +148,7 @@ def write_checkpoint(
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"adam.{names[index]}.{key}": torch.as_tensor(value) for key, value in state.items()}
     metadata = {"epochs": json.dumps([dataclasses.asdict(epoch) for epoch in epochs]), "rows_sha256": rows_sha256}
-    write_atomic(folder / CHECKPOINT, [save(_contiguous(tensors), metadata=metadata)])
+    write_atomic(run_files.path_of(folder, CHECKPOINT, new=new), [save(_contiguous(tensors), metadata=metadata)])
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:

@@ -11,11 +11,13 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto
 
 from vae_edge_export.rows import Feeds, rows_of
+from vae_edge_runtime.dependencies import require
+
+onnxruntime = require("onnxruntime", extra="export", why="exporting")
 
 RangeMethod = Literal["minmax", "entropy", "percentile"]
 RANGE_METHODS: tuple[RangeMethod, ...] = ("percentile", "entropy", "minmax")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import onnx
-import onnxruntime
 
 from vae_edge_runtime.backends.base import Backend
+from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import VerdictFailed
 from vae_edge_runtime.format.manifest import Fidelity, Verdict
 from vae_edge_runtime.graph_session import ROWS_PER_RUN
@@ -29,6 +29,8 @@ from ..precision.baseline import Fp32Baseline, measure_baseline
 from ..precision.fidelity import compare, observe
 from ..precision.search import Candidate, ReducedPrecision, search
 from .builder import Array, Outputs, RunGraph, VariantBuilder
+
+onnxruntime = require("onnxruntime", extra="export", why="exporting")
 
 _GOLDEN_FLOOR: Mapping[ReducedPrecision, float] = {"fp16": 2e-2, "int8": 5e-2, "int8-cpu": 5e-2}
 _GOLDEN_ROOM = 4.0

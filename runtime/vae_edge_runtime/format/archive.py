@@ -20,11 +20,11 @@ from collections.abc import Iterator, Mapping
 from ..arguments import path_text
 from ..errors import BundleCorrupt, BundleError, BundleInvalid, SessionClosed
 from ..record import record
+from .limits import MAX_BUNDLE_BYTES, MAX_MEMBERS
 
+MAX_BYTES, MAX_ENTRIES = MAX_BUNDLE_BYTES, MAX_MEMBERS
 FIRST = "manifest.json"
 ALIGNMENT_BYTES = 64
-MAX_BYTES = (1 << 31) - 1
-MAX_ENTRIES = 4096
 
 _LOCAL = struct.Struct("<4s5H3L2H")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")

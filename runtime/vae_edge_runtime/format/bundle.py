@@ -7,8 +7,10 @@ import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from io import FileIO
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from ..errors import (
     BundleCorrupt,
@@ -22,10 +24,14 @@ from ..errors import (
 )
 from ..record import one_line
 from . import manifest as manifest_module
-from . import onnx_scan, strict_json
+from . import strict_json
 from .archive import Archive
+from .limits import IR_VERSION_MAX, OPSET_MAX
 from .manifest import GraphSpec, Manifest
 from .specs import TensorSpec, version_numbers
+
+if TYPE_CHECKING:
+    from .onnx_scan import GraphFacts, ValueFacts
 
 PAIR_ID = "vae_edge.pair_id"
 """Metadata key under which each graph names the trained weights it belongs to."""
@@ -217,9 +223,10 @@ class Bundle:
 
     def _look_through(self, joined: bytes | memoryview, variant: str, graph: str) -> None:
         """Refuse a graph that this runtime does not run, or that is not the one of the manifest."""
+        from .onnx_scan import scan  # not at the top: whoever reads the manifest only pays for no scanner
+
         try:
-            facts = onnx_scan.scan(joined)
-            self._check_facts(facts, self._graph_spec(variant, graph))
+            facts = scan(joined, partial(self._check_facts, spec=self._graph_spec(variant, graph)))
         except GraphRefused as refused:
             raise GraphRefused(f"{self.path} [{variant} {graph}]: {refused}") from None
         pair = facts.metadata.get(PAIR_ID)
@@ -239,8 +246,8 @@ class Bundle:
     def _check_requirements(self) -> None:
         requires = self.manifest.requires
         for what, wanted, have in (
-            ("opset", requires.opset, onnx_scan.OPSET_MAX),
-            ("IR version", requires.ir_version, onnx_scan.IR_VERSION_MAX),
+            ("opset", requires.opset, OPSET_MAX),
+            ("IR version", requires.ir_version, IR_VERSION_MAX),
         ):
             if wanted > have:
                 from .upgrade import remedy  # not at the top: a bundle that this runtime reads needs no remedy
@@ -262,7 +269,7 @@ class Bundle:
             if size != spec.size_bytes:
                 raise BundleInvalid(f"holds {size} bytes; the manifest says {spec.size_bytes}", member=name)
 
-    def _check_facts(self, facts: onnx_scan.GraphFacts, spec: GraphSpec) -> None:
+    def _check_facts(self, facts: GraphFacts, spec: GraphSpec) -> None:
         """What the graph is against what the manifest says it is."""
         requires = self.manifest.requires
         for what, have, said in (
@@ -300,7 +307,7 @@ def _path_of(file: FileIO) -> str:
     return f"/proc/self/fd/{file.fileno()}"
 
 
-def _check_value(value: onnx_scan.ValueFacts, tensor: TensorSpec, side: str) -> None:
+def _check_value(value: ValueFacts, tensor: TensorSpec, side: str) -> None:
     batch, row = value.dims[:1], value.dims[1:]
     if value.dtype != tensor.dtype or row != tensor.shape or not batch or isinstance(batch[0], int):
         raise GraphRefused(

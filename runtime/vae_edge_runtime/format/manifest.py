@@ -16,6 +16,7 @@ from ..statistics.mahalanobis import statistics_bytes
 from ..statistics.tail import TailFit
 from . import archive, strict_json
 from .heads import HEADS
+from .limits import MAX_PARTS, MAX_VARIANTS
 from .specs import (
     ELEMENT_SIZE_BYTES,
     ConditionSpec,
@@ -312,6 +313,7 @@ class Manifest:
         check(bool(re.fullmatch(r"[0-9a-f]{32}", self.pair_id)), "pair_id is not 32 hex digits")
         check("vae_edge" in self.made_with, "made_with does not say which vae_edge wrote the bundle")
         check(bool(self.variants), "there is no variant")
+        check(len(self.variants) <= MAX_VARIANTS, f"{len(self.variants)} variants; the limit is {MAX_VARIANTS}")
         for name in self.members:
             check(archive.is_member_name(name) and name != MEMBER, f"member name {name!r:.80} is not valid")
         used = set(self.referenced())
@@ -352,6 +354,7 @@ class Manifest:
         check(have_graphs == sorted(wanted_graphs), f"graphs are {have_graphs}, not {sorted(wanted_graphs)}")
         for graph, signature in wanted_graphs.items():
             spec = variant.graphs[graph]
+            check(len(spec.parts) <= MAX_PARTS, f"variant {name}: {graph} has more than {MAX_PARTS} parts")
             for side, have, wanted in (
                 ("input", spec.inputs, signature.inputs),
                 ("output", spec.outputs, signature.outputs),

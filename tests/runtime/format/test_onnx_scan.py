@@ -202,10 +202,17 @@ def literal(values: list[int], typed: bool = False) -> onnx.TensorProto:
 
 @pytest.mark.parametrize("typed", [True, False])
 @pytest.mark.parametrize(
-    ("op", "inputs"),
-    [("ConstantOfShape", "shape"), ("Expand", "x,shape"), ("Tile", "x,shape"), ("Resize", "x,,,shape")],
+    ("op", "inputs", "largest"),
+    [
+        ("ConstantOfShape", "shape", [1 << 14, 1 << 14]),
+        ("Expand", "x,shape", [1 << 26, 1, 4]),  # over rows of 4
+        ("Tile", "x,shape", [1 << 14, 1 << 12]),  # of rows of 4
+        ("Resize", "x,,,shape", [1 << 14, 1 << 14]),
+    ],
 )
-def test_a_literal_shape_above_two_to_the_28_is_refused_in_every_guise(op: str, inputs: str, typed: bool) -> None:
+def test_a_literal_shape_above_two_to_the_28_is_refused_in_every_guise(
+    op: str, inputs: str, largest: list[int], typed: bool
+) -> None:
     node = helper.make_node(op, inputs.split(","), ["y"])
     constants = [helper.make_node("Constant", [], ["shape"], value=literal([1 << 15, -(1 << 14)], typed)),
                  helper.make_node("Constant", [], ["shape"], value_ints=[1 << 15, 1 << 14])]  # fmt: skip
@@ -214,7 +221,7 @@ def test_a_literal_shape_above_two_to_the_28_is_refused_in_every_guise(op: str, 
     for bomb in bombs:
         with pytest.raises(GraphRefused, match=f"{op}.*asks for 536870912 elements; the limit is 268435456"):
             scan(bomb.SerializeToString())
-    assert scan(model([node], (X,), (X,), [literal([1 << 14, 1 << 14], typed)]).SerializeToString()).ops == {op}
+    assert scan(model([node], (X,), (X,), [literal(largest, typed)]).SerializeToString()).ops == {op}
 
 
 def test_a_literal_shape_that_arrives_after_its_node_is_still_seen() -> None:

@@ -19,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ...dependencies import hidden_from, silence_engines
 from ..devices import engines
 from ..machine import parse_tegra_release, usable_cores
 
@@ -104,6 +105,7 @@ class Readings:
 
 def read_machine() -> Readings:
     """Look at this machine; takes as long as importing the engines does."""
+    silence_engines()  # the processes that import them inherit it
     memory = parse_meminfo(_text("/proc/meminfo"))
     prefix = Path(sys.prefix)
     virtual = sys.prefix != sys.base_prefix
@@ -174,7 +176,8 @@ def parse_cpu_flags(text: str | None) -> tuple[str, ...]:
 
 _IMPORT = """
 import json, sys
-package, providers_by = sys.argv[1:]
+package, providers_by, *hidden = sys.argv[1:]
+sys.modules.update(dict.fromkeys(hidden))
 try:
     import importlib
     module = importlib.import_module(package)
@@ -220,7 +223,7 @@ except SystemExit as stopped:
 
 
 def _module(name: str, providers_by: str = "") -> Module:
-    answer, problem = _ask(_IMPORT, name, providers_by)
+    answer, problem = _ask(_IMPORT, name, providers_by, *hidden_from(name))
     if answer is None:
         return Module(None, problem)
     return Module(answer.get("version"), answer.get("error"), answer.get("path"), tuple(answer.get("providers", ())))

@@ -1,0 +1,101 @@
+"""Follow shapes and small constants through a graph, and refuse what an engine would not survive."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ..errors import GraphRefused
+from .limits import MAX_RANK, MOST_ROWS
+from .onnx_ranges import wrong_node, wrong_size
+from .onnx_shapes import infer
+from .onnx_values import Mismatch, Node, Value
+from .onnx_wire import Message
+
+SOME_ROWS = 61
+"""A number that no model has as a size."""
+
+
+class GraphNode(NamedTuple):
+    """One node as it is written.
+
+    Attributes:
+        where: for messages: its number, operator and name.
+        constant: the tensor among its attributes, if there is one.
+    """
+
+    where: str
+    op: str
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    attributes: Mapping[str, Message]
+    constant: Value | None
+
+
+def follow(
+    nodes: Sequence[GraphNode],
+    inputs: Mapping[str, tuple[int, tuple[int | str | None, ...]]],
+    constants: Mapping[str, Value],
+    opset: int,
+) -> None:
+    """Look at every node for one row and for many.
+
+    Args:
+        inputs: name to (element type, dimensions); a name as a dimension is the number of rows.
+        constants: the initializers.
+
+    Raises:
+        GraphRefused: nodes out of order, a size above the limit or one that the graph does not tell, or an
+            attribute or a constant index out of the range that engines need.
+    """
+    for _, dims in inputs.values():
+        if len(dims) > MAX_RANK or 0 in dims:
+            raise GraphRefused(f"an input has the shape {list(dims[: MAX_RANK + 1])}, which is not one of rows")
+    sizes = _look(nodes, inputs, constants, opset, 1)
+    _look(nodes, inputs, constants, opset, SOME_ROWS)
+    if SOME_ROWS in sizes:  # of a constant, which may fit that number of rows by chance
+        _look(nodes, inputs, constants, opset, MOST_ROWS)
+
+
+def _look(
+    nodes: Sequence[GraphNode],
+    inputs: Mapping[str, tuple[int, tuple[int | str | None, ...]]],
+    constants: Mapping[str, Value],
+    opset: int,
+    rows: int,
+) -> set[int]:
+    """Look at every node for one number of rows; the sizes of all axes."""
+    sizes: set[int] = set()
+    values: dict[str, Value | None] = dict(constants)
+    for name, (element, dims) in inputs.items():
+        shape = None if None in dims else tuple(n if isinstance(n, int) else rows for n in dims)
+        values[name] = Value(shape, element)
+    for constant in constants.values():
+        sizes.update(constant.shape or ())
+    values[""] = None  # an optional input that is left out
+    for graph_node in nodes:
+        for name in graph_node.inputs:
+            if name not in values:
+                raise GraphRefused(f"{graph_node.where}: takes {name!r:.60}, which nothing before it makes")
+        node = Node(
+            graph_node.op,
+            [values[name] for name in graph_node.inputs],
+            len(graph_node.outputs),
+            graph_node.attributes,
+            opset,
+        )
+        if problem := wrong_node(node):
+            raise GraphRefused(f"{graph_node.where}: {problem}")
+        try:
+            made = infer(node, graph_node.constant)
+        except Mismatch as mismatch:
+            raise GraphRefused(f"{graph_node.where}: has {mismatch}") from None
+        if problem := wrong_size(node, made, rows):
+            raise GraphRefused(f"{graph_node.where}: {problem}")
+        for name, value in zip(graph_node.outputs, made, strict=True):
+            if name and name in values:
+                raise GraphRefused(f"{graph_node.where}: makes {name!r:.60}, which there is already")
+            if name:
+                values[name] = value
+            sizes.update(value.shape or ())
+    return sizes

@@ -1,0 +1,30 @@
+"""Text from outside, made fit to be shown: names out of files go through here on their way to a screen."""
+
+from __future__ import annotations
+
+import re
+
+# Controls, with ESC and CSI among them, what turns the direction of writing, what nobody sees, the line and
+# paragraph separators, and halves of surrogate pairs. A newline and a tab are text, unless one line is asked for.
+_HIDDEN = "\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+_NOT_SHOWN = re.compile(f"[{_HIDDEN}\U000e0000-\U000e007f]")
+_NOT_ON_ONE_LINE = re.compile(f"[\t\n{_HIDDEN}\U000e0000-\U000e007f]")
+
+
+def printable(text: str, *, one_line: bool = False) -> str:
+    r"""``text`` with every character that a terminal would obey, or hide, written as its escape.
+
+    Args:
+        text: may come from anywhere.
+        one_line: also escape newlines and tabs, so that a name cannot pretend to be a line of its own.
+
+    >>> printable("pump\x1b[2J")
+    'pump\\x1b[2J'
+    >>> printable("pump\nbundle id 00", one_line=True)
+    'pump\\nbundle id 00'
+    """
+    return (_NOT_ON_ONE_LINE if one_line else _NOT_SHOWN).sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match.group().encode("unicode_escape", "surrogatepass").decode("ascii")
