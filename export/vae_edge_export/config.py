@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from vae_edge_runtime.errors import OptionError
+from vae_edge_runtime.format.figures import ModelFit, Parity, Verdict
 from vae_edge_runtime.format.heads import HEADS, HeadName, defaults
 from vae_edge_runtime.format.likelihoods import LIKELIHOODS, LikelihoodName
-from vae_edge_runtime.format.manifest import Calibration, ModelFit, Parity, Variant, Verdict
+from vae_edge_runtime.format.manifest import Calibration, Variant
 from vae_edge_runtime.format.specs import Layout
 from vae_edge_runtime.format.stream_rules import AlarmSpec
 from vae_edge_runtime.scoring.calibrate import Method

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.format.manifest import Fidelity
+from vae_edge_runtime.format.figures import Fidelity
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.files import refuse_existing, write_atomic
-from vae_edge_runtime.format.manifest import ModelFit
+from vae_edge_runtime.format.figures import ModelFit
 from vae_edge_runtime.graph_session import ROWS_PER_RUN
 
 from .adapters import Decode, Encode, recipe_for

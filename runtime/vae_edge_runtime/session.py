@@ -52,10 +52,8 @@ def load(
         threads: within one run, 1 to 1024; None leaves it to the engine. A device that takes no threads refuses it.
         spin: whether threads of ONNX Runtime that wait keep their cores busy: faster on cores of its own, slow and
             unsteady where other work needs them. None leaves it to the engine, which spins.
-        isolate: run the engine in a process of its own, for bundles of strangers: a crash there is a ``BackendError``,
-            and the next call starts it again. Each call copies its rows there and its results back.
-        deadline_s: with ``isolate``, the longest time of one run of at most ``ROWS_PER_RUN`` rows, in seconds.
-        memory_bytes: with ``isolate``, the private memory of that process, from 256 MiB; Linux only.
+        isolate: run the engine in a process of its own, for bundles of strangers: a crash there is a ``BackendError``.
+        deadline_s: of one run of 64 rows there, in seconds. memory_bytes: of that process, from 256 MiB; Linux only.
 
     Raises:
         BundleError: the file is corrupt, breaks the format, or is too new.

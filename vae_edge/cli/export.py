@@ -14,9 +14,9 @@ from vae_edge.data import Dataset, read
 from vae_edge.data.options import in_model_order, split_lessened
 from vae_edge_runtime.errors import DataError, OptionError, ParityFailed, VerdictFailed
 from vae_edge_runtime.files import refuse_existing
+from vae_edge_runtime.format.figures import Parity, Verdict
 from vae_edge_runtime.format.heads import HEADS
 from vae_edge_runtime.format.likelihoods import LIKELIHOODS
-from vae_edge_runtime.format.manifest import Parity, Verdict
 from vae_edge_runtime.format.stream_rules import AlarmSpec
 
 from . import _console, _help, _options, _rows, _source, _tables

@@ -15,15 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from vae_edge_runtime import __version__
-from vae_edge_runtime.format.manifest import (
-    SCHEMA_VERSION,
-    Golden,
-    GraphSpec,
-    Manifest,
-    MemberSpec,
-    ModelFit,
-    Variant,
-)
+from vae_edge_runtime.format.figures import ModelFit
+from vae_edge_runtime.format.manifest import SCHEMA_VERSION, Golden, GraphSpec, Manifest, MemberSpec, Variant
 from vae_edge_runtime.format.specs import ModelCard, Preprocessing, PriorSpec, Requirements, Signature
 from vae_edge_runtime.format.stream_rules import AlarmSpec, StreamSpec, fit_guard, longest_run
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime.format import archive
 from vae_edge_runtime.format.bundle import Bundle
-from vae_edge_runtime.format.manifest import MEMBER, Golden, Manifest, ModelFit
+from vae_edge_runtime.format.figures import ModelFit
+from vae_edge_runtime.format.manifest import MEMBER, Golden, Manifest
 
 from ..config import ExportConfig
 from ..graphs.build import BuiltGraphs

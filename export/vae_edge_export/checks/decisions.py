@@ -7,8 +7,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from vae_edge_runtime.backends.base import Backend
+from vae_edge_runtime.format.figures import Verdict
 from vae_edge_runtime.format.likelihoods import LIKELIHOODS
-from vae_edge_runtime.format.manifest import Verdict
 from vae_edge_runtime.graph_session import ROWS_PER_RUN
 from vae_edge_runtime.scoring.calibrate import Calibrated
 from vae_edge_runtime.scoring.heads import head_scores, posterior_noise

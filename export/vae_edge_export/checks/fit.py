@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vae_edge_runtime.errors import FitFailed
-from vae_edge_runtime.format.manifest import ModelFit
+from vae_edge_runtime.format.figures import ModelFit
 
 from ..config import ExportConfig
 from ..graphs.build import BuiltGraphs

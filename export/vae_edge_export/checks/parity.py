@@ -14,7 +14,7 @@ from torch import nn
 
 from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.errors import BackendError, ParityFailed
-from vae_edge_runtime.format.manifest import Parity
+from vae_edge_runtime.format.figures import Parity
 from vae_edge_runtime.format.specs import InputSpec, Signature
 from vae_edge_runtime.sampling.noise import standard_normal
 from vae_edge_runtime.verification import max_errors

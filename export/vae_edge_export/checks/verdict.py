@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_edge_runtime.errors import VerdictFailed
-from vae_edge_runtime.format.manifest import Verdict
+from vae_edge_runtime.format.figures import Verdict
 
 from ..agreement import auroc, rank_correlation
 from ..config import ExportConfig

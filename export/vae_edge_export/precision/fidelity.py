@@ -16,7 +16,7 @@ from vae_edge_export.checks.traps import ROWS, spring_traps
 from vae_edge_export.graphs.build import BuiltGraphs
 from vae_edge_export.rows import Feeds, rows_of
 from vae_edge_runtime.backends.base import Backend
-from vae_edge_runtime.format.manifest import Fidelity
+from vae_edge_runtime.format.figures import Fidelity
 from vae_edge_runtime.format.specs import InputSpec
 from vae_edge_runtime.graph_session import ROWS_PER_RUN
 

@@ -10,7 +10,7 @@ import onnx
 
 from vae_edge_export.passes.transposed import unroll_transposed
 from vae_edge_export.passes.upsampling import merge_upsampling
-from vae_edge_runtime.format.manifest import Reduction
+from vae_edge_runtime.format.figures import Reduction
 
 from . import half
 from .activations import RangeMethod, largest_values, ranges

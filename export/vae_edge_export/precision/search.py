@@ -10,7 +10,7 @@ import numpy as np
 
 from vae_edge_export.agreement import rank_correlation
 from vae_edge_export.checks.in_memory import in_memory
-from vae_edge_runtime.format.manifest import Fidelity, Reduction
+from vae_edge_runtime.format.figures import Fidelity, Reduction
 
 from ..gates import Gate, problems
 from . import half

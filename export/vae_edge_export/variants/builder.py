@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_edge_runtime.backends.base import Backend
+from vae_edge_runtime.format.figures import Fidelity, Parity, Reduction, Verdict
 from vae_edge_runtime.format.likelihoods import LIKELIHOODS
-from vae_edge_runtime.format.manifest import Fidelity, Parity, Reduction, Variant, Verdict
+from vae_edge_runtime.format.manifest import Variant
 from vae_edge_runtime.scoring.calibrate import Calibrated, calibrate
 
 from ..bundling import contents

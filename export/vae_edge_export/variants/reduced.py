@@ -9,7 +9,7 @@ import onnx
 from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import VerdictFailed
-from vae_edge_runtime.format.manifest import Fidelity, Verdict
+from vae_edge_runtime.format.figures import Fidelity, Verdict
 from vae_edge_runtime.graph_session import ROWS_PER_RUN
 from vae_edge_runtime.scoring.calibrate import Calibrated
 from vae_edge_runtime.scoring.heads import head_scores

@@ -18,7 +18,7 @@ from vae_edge_export.precision.fidelity import mean_ssim, relative_latent_error,
 from vae_edge_export.precision.layers import Layer, find_networks, weight_bytes
 from vae_edge_export.precision.quantise import quantise, quantise_weights
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.format.manifest import Fidelity
+from vae_edge_runtime.format.figures import Fidelity
 from vae_edge_runtime.format.specs import InputSpec
 
 RNG = np.random.default_rng(0)

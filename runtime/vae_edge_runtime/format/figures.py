@@ -1,0 +1,128 @@
+"""What an export measured of a model and of each variant, as frozen typed objects of the manifest."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ..record import record
+from .specs import check
+
+
+@record(frozen=True)
+class Parity:
+    """Largest difference of one output from PyTorch's, over all rows tried.
+
+    ``max_relative`` is relative to max(abs(reference), rms of the reference output). fp16 and int8
+    have no ``tolerance_relative``: their gate is ``Fidelity``.
+    """
+
+    max_absolute: float
+    max_relative: float
+    tolerance_relative: float | None
+    reference: Literal["float64", "float32"]
+    rows: int
+
+
+@record(frozen=True)
+class Verdict:
+    """Final scores and decisions of the artefact against PyTorch's on held-out rows.
+
+    ``auroc`` and ``auroc_torch`` are None where no labels were given.
+    """
+
+    rows: int
+    score_error_max: float
+    score_error_p99: float
+    rank_correlation: float
+    flipped: int
+    auroc: float | None
+    auroc_torch: float | None
+
+
+@record(frozen=True)
+class Reduction:
+    """What of the network a variant computes in fewer bits.
+
+    Attributes:
+        scheme: in words, such as ``encoder int8, decoder fp16``.
+        activations: what int8 layers read: ``int8`` (TensorRT takes no other), ``uint8``, or none are quantised.
+        ranges: how their ranges were taken from calibration rows.
+        layers: in fewer bits, of ``layers_total``. kept: the others (and, of fp16, any node left in
+            float32) to the reason.
+        weight_bytes: of those layers' weights. weight_bytes_fp32: of the same weights in fp32.
+    """
+
+    scheme: str
+    activations: Literal["none", "int8", "uint8"]
+    ranges: Literal["none", "minmax", "entropy", "percentile"]
+    layers: int
+    layers_total: int
+    kept: dict[str, str]
+    weight_bytes: int
+    weight_bytes_fp32: int
+
+    def __post_init__(self) -> None:
+        check(0 <= self.layers <= self.layers_total, "more layers reduced than there are")
+        check((self.activations == "none") == (self.ranges == "none"), "activations and ranges disagree")
+
+
+@record(frozen=True)
+class Fidelity:
+    """How a variant compares with the fp32 variant, on held-out rows, by the default head.
+
+    fp16 is measured with every result rounded as a GPU stores it; a CPU rounds less.
+
+    Attributes:
+        rows: held-out rows.
+        rank_correlation: of the scores (Spearman).
+        decision_agreement: share of equal decisions, each at its own threshold.
+        auroc_change: absolute. auroc_on: anomalies ``labelled`` by the user, or ``synthetic`` ones (all
+            kinds of ``Variant.traps`` together).
+        reconstruction_psnr_db: of decoded posterior means; peak: the range of the rows; 200 where equal.
+        reconstruction_ssim: of images; None of others.
+        latent_error: rms difference of the posterior mean over its rms; of codes the share that differ.
+    """
+
+    rows: int
+    rank_correlation: float
+    decision_agreement: float
+    auroc_change: float
+    auroc_on: Literal["labelled", "synthetic"]
+    reconstruction_psnr_db: float
+    reconstruction_ssim: float | None
+    latent_error: float
+
+
+@record(frozen=True)
+class ModelFit:
+    """How well the model fits the normal rows that it was exported with.
+
+    Attributes:
+        rows: that were looked at.
+        r2: 1 - sum of squared errors / sum of squares about the mean row; None where the rows are all the same.
+        fed_low, fed_high: range of what the model was fed, in its own units.
+        latents: of one row, or codes of the codebook. latents_in_use: those that vary over the rows.
+        allowed_poor: r2 is not positive, and whoever exported the model allowed it.
+    """
+
+    rows: int
+    r2: float | None
+    fed_low: float
+    fed_high: float
+    latents: int
+    latents_in_use: int
+    allowed_poor: bool
+
+    def __post_init__(self) -> None:
+        check(self.rows >= 1, "fit: rows is below 1")
+        check(self.r2 is None or self.r2 <= 1, "fit: r2 is above 1")
+        check(self.fed_low <= self.fed_high, "fit: fed_low is above fed_high")
+        check(0 <= self.latents_in_use <= self.latents, "fit: latents_in_use is out of range")
+
+    def __str__(self) -> str:
+        r2 = "no R² (the rows are all the same)" if self.r2 is None else f"R² {self.r2:.3g} against their mean row"
+        text = (
+            f"fit on {self.rows} normal rows: {r2}; the model was fed {self.fed_low:.4g} to {self.fed_high:.4g}; "
+            f"{self.latents_in_use} of {self.latents} latents in use"
+        )
+        return f"{text}; a poor fit was allowed" if self.allowed_poor else text
