@@ -296,7 +296,7 @@ def test_attributes_that_no_layer_has_are_refused(op: str, attributes: dict[str,
 
 
 def test_the_most_rows_are_those_of_the_session() -> None:
-    from vae_edge_runtime.session import ROWS_PER_RUN
+    from vae_edge_runtime.graph_session import ROWS_PER_RUN
 
     assert MOST_ROWS == ROWS_PER_RUN
     assert X.shape[0] > 1  # operator cases look at more than one row
