@@ -26,6 +26,7 @@ from .bundling.split_weights import pair_id, split_and_scan
 from .checks.fit import check_fit
 from .checks.in_memory import in_memory
 from .checks.parity import Reference, run_backend
+from .checks.probes import ProbeLatents
 from .checks.traps import trap_warnings
 from .config import ExportConfig, ExportReport
 from .doors import constant_said, taken_in
@@ -33,7 +34,7 @@ from .graphs.build import BuiltGraphs, build_graphs, filled_in
 from .passes import finish_fp32
 from .rows import ExportRows, split_rows
 from .timer import Timer
-from .tracing.clean_graphs import trace_all
+from .tracing.clean_graphs import CleanGraph, trace_all
 from .variants.builder import VariantBuilder
 from .variants.fp32 import build_fp32
 from .variants.reduced import build_reduced
@@ -120,7 +121,8 @@ def export(
 
     # Variants: fp32 is held to PyTorch, every reduced one to fp32. A gate that is missed ends the export here.
     reference = Reference.of(built.modules, built.signatures, built.examples)
-    builder = VariantBuilder(built, reference, rows, config, pair, timer)
+    latents = ProbeLatents.of(reference, built.vae.kind, rows.calibration)
+    builder = VariantBuilder(built, reference, rows, config, pair, timer, latents)
     with in_memory(fp32_graphs.joined) as fp32_backend:
         fp32 = build_fp32(builder, fp32_graphs, fp32_backend)
         bundle_prior = choose_prior(built.vae, prior, _codes(fp32_backend, built, rows))
@@ -141,7 +143,7 @@ def export(
             exporters=exporters.values(),
         )
         write_atomic(target, [bundle.data], check=read_back, replace=force)
-    evidence = (*built.vae.evidence, *brought_along, *said, *_traced_by_legacy(exporters))
+    evidence = (*built.vae.evidence, *brought_along, *said, *_traced_by_legacy(exporters), *_left_out(traced))
     return _report(target, bundle, fit, variants, evidence, constant_said(calibration, config), timer.seconds)
 
 
@@ -155,6 +157,11 @@ def _codes(backend: Backend, built: BuiltGraphs, rows: ExportRows) -> Array:
 def _traced_by_legacy(exporters: Mapping[str, str]) -> list[str]:
     graphs = [graph for graph, exporter in exporters.items() if exporter == "legacy"]
     return [f"traced by the legacy exporter: {', '.join(graphs)}; torch.export could not"] if graphs else []
+
+
+def _left_out(traced: Mapping[str, CleanGraph]) -> list[str]:
+    lines = dict.fromkeys(line for graph in traced.values() for line in graph.left_out)
+    return [f"checks on values that only raise are left out of the graphs: {', '.join(lines)}"] if lines else []
 
 
 def _report(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from training import trained
 
 from vae_edge_export import load_weights, open_saved
 
@@ -32,6 +33,7 @@ class Family:
         condition: (generator) -> one per row.
         library: that must be installed, or "".
         samples: the model can be drawn from.
+        trained: for some steps, on its own rows.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Family:
     condition: Callable[[np.random.Generator], np.ndarray] | None = None
     library: str = ""
     samples: bool = True
+    trained: bool = False
 
 
 def features(rng: np.random.Generator) -> np.ndarray:
@@ -82,6 +85,7 @@ def by_hand() -> list[Family]:
         Family("tutorial: flat MLP on pictures", h.FlatTutorial, pictures),
         Family("tutorial: encoder returns (mean, logvar, z)", h.KerasLike, pictures),
         Family("tutorial: encoder, fc_mu, fc_var, decoder", h.BoltsStyle, pictures),
+        Family("tutorial: Lightning style, batch norm", h.LightningStyle, features),
         Family("returns a torch distribution", h.ReturnsDistribution, features),
         Family("returns a dataclass, log-std", h.ReturnsDataclass, features),
         Family("returns a dict", h.ReturnsDict, features),
@@ -110,6 +114,12 @@ def by_hand() -> list[Family]:
         Family("likelihood: categorical", h.Discrete, classes, config=likelihood["categorical"]),
         Family("likelihood: gaussian, learned variance", h.LearnedVariance, features, config=likelihood["gaussian"]),
     ]
+
+
+def _trained() -> list[Family]:
+    """Every model by hand that has a forward again, after some steps of training on its own rows."""
+    whole = [family for family in by_hand() if "encode" not in family.options]
+    return [replace(family, name=f"{family.name}; trained", trained=True) for family in whole]
 
 
 def _labels(rng: np.random.Generator) -> np.ndarray:
@@ -272,10 +282,15 @@ def _pyod() -> list[Family]:
     ]
 
 
-FAMILIES = [*by_hand(), *_saved(), *_diffusers(), *_pythae(), *_pyod()]
+FAMILIES = [*by_hand(), *_trained(), *_saved(), *_diffusers(), *_pythae(), *_pyod()]
 
 
 def built(family: Family) -> Any:
-    """The model, with the same random weights each time."""
+    """The model, with the same random or trained weights each time."""
     torch.manual_seed(0)
-    return family.make()
+    model = family.make()
+    if not family.trained:
+        return model
+    rng = np.random.default_rng(7)
+    rows = torch.from_numpy(family.rows(rng))
+    return trained(model, rows, None if family.condition is None else torch.from_numpy(family.condition(rng)))

@@ -85,6 +85,32 @@ class BoltsStyle(nn.Module):
         return z, self.decoder(z)
 
 
+class LightningStyle(nn.Module):
+    """The tutorial of a LightningModule: batch norm in both halves, heads called fc_mu and fc_var, a loss beside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.Linear(FEATURES, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 16), nn.BatchNorm1d(16), nn.ReLU()
+        )
+        self.fc_mu, self.fc_var = nn.Linear(16, LATENT), nn.Linear(16, LATENT)
+        self.decoder = nn.Sequential(
+            nn.Linear(LATENT, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, FEATURES)
+        )
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.encoder(x)
+        return self.fc_mu(h), self.fc_var(h)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.decoder(z)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mu, logvar = self.encode(x)
+        std = torch.exp(0.5 * logvar)
+        return self.decode(mu + std * torch.randn_like(std)), mu, logvar
+
+
 class Mlp(nn.Module):
     """Base of the variants below: h, two heads, a decoder."""
 

@@ -16,6 +16,7 @@ from vae_edge_runtime.format.heads import HEADS
 from vae_edge_runtime.format.specs import InputSpec
 
 from ..agreement import auroc
+from ..support import Support
 
 Array = NDArray[Any]
 
@@ -56,6 +57,8 @@ def unnatural_rows(x: Array, spec: InputSpec) -> dict[str, Array]:
     else:
         flat = values.reshape(len(x), -1)
         unnatural["shuffled"] = rng.permuted(flat, axis=0).reshape(x.shape)
+    support = Support.of(x, spec.layout)
+    unnatural = {name: support.kept(made) for name, made in unnatural.items()}
     if x.dtype.kind == "u":
         unnatural = {name: np.clip(np.round(made), 0, 255) for name, made in unnatural.items()}
     return {name: np.ascontiguousarray(made, dtype=x.dtype) for name, made in sorted(unnatural.items())}

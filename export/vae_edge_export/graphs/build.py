@@ -24,6 +24,7 @@ from ..config import ExportConfig
 from ..halves.adapt import adapt
 from ..halves.vae import AdaptedVae
 from ..rows import ExportRows, check_classes, check_unit_interval, finite_rows_of, model_shape, rows_of
+from .decoded import with_named_family
 from .modules import DataUnits, DecodeGraph, EncodeGraph, SampledGraph, ScoreGraph
 
 Array = NDArray[Any]
@@ -68,10 +69,11 @@ def build_graphs(
             feeds |= check_condition(rows.calibration["condition"][0], rows.condition, len(feeds["x"]))
     units = DataUnits(config, model_shape(rows.row.shape, rows.row.layout))
     x = units.to_model(torch.from_numpy(np.array(feeds["x"])))
+    beside = torch.from_numpy(np.array(feeds["condition"])) if rows.condition is not None else None
+    recipe, config = with_named_family(recipe, config, (x,) if beside is None else (x, beside))
     likelihood = LIKELIHOODS[config.likelihood]
     if likelihood.values == "unit":
         check_unit_interval(x, config.likelihood)
-    beside = torch.from_numpy(np.array(feeds["condition"])) if rows.condition is not None else None
     vae = adapt(
         recipe,
         x,

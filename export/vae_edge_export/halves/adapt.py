@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -17,11 +18,12 @@ from ..adapters import Recipe
 from ..adapters.scale_form import TO_LOGVAR, ScaleForm
 from ..tracing.torch_state import kept_rng, slow_attention
 from .composition import compare_with_forward
+from .door import guarded, raised_by_the_model, reading
 from .model_copy import private_copy
 from .normalise import Encoded, read_encoded
 from .posterior import cut_in_two, determine_scale_form, measure_posterior
 from .probe import Role, mean_is_drawn
-from .probe_rows import check_decode, check_encode, failed
+from .probe_rows import check_decode, check_encode
 from .vae import AdaptedVae, code_of, pairs_of
 
 
@@ -59,9 +61,10 @@ def adapt(
     """
     if scale_form is not None and scale_form not in TO_LOGVAR:
         raise OptionError(f"scale_form is {scale_form!r}; valid are {', '.join(TO_LOGVAR)}")
+    recipe = guarded(recipe)
     module = private_copy(recipe.module)
     feeds = (example,) if condition is None else (example, condition)
-    with torch.no_grad(), kept_rng(), slow_attention():
+    with torch.no_grad(), kept_rng(), slow_attention(), reading("reading what the model gives"):
         # What encode gives, and what the model's own forward draws noise around.
         recipe, encoded = _first_call(recipe, module, feeds)
         check_encode(recipe, module, feeds, encoded)
@@ -124,16 +127,12 @@ def _first_call(recipe: Recipe, module: nn.Module, feeds: tuple[Tensor, ...]) ->
     """What ``encode`` returns; a model of flat rows gets them flat."""
     try:
         return recipe, read_encoded(recipe.encode(module, *(feed.clone() for feed in feeds)))
-    except AdaptError:
-        raise
-    except Exception as error:
-        if feeds[0].ndim > 2 and recipe.name == "notebook":
+    except AdaptError as error:
+        if raised_by_the_model(error) and feeds[0].ndim > 2 and recipe.name == "notebook":
             flat = _flattened(recipe)
-            try:
+            with suppress(AdaptError):  # the first error says more
                 return flat, read_encoded(flat.encode(module, *feeds))
-            except Exception:  # the first error says more
-                pass
-        raise failed("encode", module, feeds, error) from error
+        raise
 
 
 def _flattened(recipe: Recipe) -> Recipe:
@@ -198,7 +197,11 @@ def _codebook_size(module: nn.Module, declared: int, encoded: Encoded) -> int:
         return 0
     tables = [part for part in module.modules() if isinstance(part, nn.Embedding)]
     if not declared and len(tables) != 1:
-        raise AdaptError("encode gives indices; say how many codes there are with codebook=")
+        raise AdaptError(
+            "encode gives indices; say how many codes there are with codebook=. If they are pooling indices, make them "
+            "part of the code: encode=lambda m, x: torch.cat([code, indices.flatten(1).to(x.dtype)], 1), and a decode= "
+            "that cuts the two apart"
+        )
     codes = declared or tables[0].num_embeddings
     highest = int(encoded.indices.max())
     if highest >= codes or int(encoded.indices.min()) < 0:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal
 
 from vae_edge_runtime.errors import AdaptError
 
@@ -63,6 +64,8 @@ def read_encoded(value: Any) -> Encoded:
     """
     if isinstance(value, Tensor):
         return Encoded("one tensor", code=value)
+    if isinstance(value, Distribution):
+        _check_normal(value)
     if isinstance(value, (tuple, list)) and not hasattr(value, "_fields"):
         return _read_sequence(value)
     fields = fields_of(value)
@@ -90,10 +93,26 @@ def read_encoded(value: Any) -> Encoded:
     )
 
 
+def _check_normal(value: Distribution) -> None:
+    """A posterior is a diagonal Gaussian: the mean and scale of any other family mean something else."""
+    base = value
+    while isinstance(base, Independent):
+        base = base.base_dist
+    if not isinstance(base, Normal):
+        name = type(base).__name__
+        raise AdaptError(
+            f"encode returns a {name}; a posterior with a KL is a Normal with one scale per latent. Take its mean as a "
+            f"code, encode=lambda m, x: m.encode(x).mean, and the score is the reconstruction"
+        )
+
+
 def _read_sequence(value: tuple[Any, ...] | list[Any]) -> Encoded:
     tensors = [item for item in value if isinstance(item, Tensor)]
     if len(value) == 1:
         return read_encoded(value[0])
+    posteriors = [item for item in value if isinstance(item, Distribution)]
+    if len(posteriors) == 1 and len(tensors) == len(value) - 1:  # (posterior, a sample of it)
+        return read_encoded(posteriors[0])
     if len(tensors) == len(value) and len(value) > 1:
         whole = [item for item in tensors if not item.is_floating_point()]
         floats = [item for item in tensors if item.is_floating_point() and item.ndim > 1]  # a loss has no axes
@@ -166,7 +185,7 @@ def fields_of(value: Any) -> dict[str, Any]:
     for name in sorted(known | {*_DECODED_NAMES, *_SPREAD_NAMES}):
         try:
             present[name] = getattr(value, name)
-        except (AttributeError, NotImplementedError):  # a torch distribution without that moment
+        except Exception:  # not there, a torch distribution without that moment, a property that raises
             continue
     return present
 

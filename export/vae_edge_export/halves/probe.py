@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..adapters.scale_form import TO_LOGVAR, ScaleForm, to_std
 from ..tracing.user_lines import caller
+from .door import foreign, in_words
 
 _RTOL = 1e-3
 _MAX_RECORDED = 4096
@@ -163,7 +164,7 @@ def _measure(model: nn.Module, run: Callable[[nn.Module], Any]) -> Measured:
             with pin, torch.enable_grad():
                 run(model)
         except Exception as error:  # whatever a foreign forward raises; the caller decides if it matters
-            return Measured(problem=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+            return Measured(problem=in_words(foreign(error)).splitlines()[0])
         recorded.append(pin.recorded)
         sources = tuple(pin.sources)
     if [t.shape for t in recorded[0]] != [t.shape for t in recorded[1]]:

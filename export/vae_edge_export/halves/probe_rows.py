@@ -9,33 +9,10 @@ from vae_edge_runtime.errors import AdaptError
 from vae_edge_runtime.format.likelihoods import LIKELIHOODS, LikelihoodName
 
 from ..adapters import Recipe
+from .causes import ReducedTypes, batch_statistics, other_values, tensors_of
+from .door import foreign, in_words, raised_by_the_model
 from .normalise import Encoded, read_encoded
-from .probe import PinnedNoise
 from .vae import AdaptedVae
-
-
-def failed(what: str, module: nn.Module, feeds: tuple[Tensor, ...], error: Exception) -> AdaptError:
-    """A half that raised: what, on which shapes, and a remedy where the text gives it away."""
-    text, remedy = str(error), ""
-    if "cuda" in text.lower() or "different device" in text.lower():
-        remedy = ": code inside it asks for a GPU; take devices from its inputs (x.device), export runs on the CPU"
-    elif "missing" in text and "positional argument" in text:
-        remedy = ": if it is a conditional model, pass condition=, one per row"
-    elif what == "encode" and any(word in text for word in ("shape", "size", "dimension", "channels")):
-        remedy = _first_layer(module)
-    elif what == "decode":
-        remedy = ". If something comes before it in forward, write it, decode=lambda m, z: …"
-    shapes = " and ".join(str(tuple(feed.shape)) for feed in feeds)
-    return AdaptError(f"{what} failed on rows of shape {shapes}: {type(error).__name__}: {text}{remedy}")
-
-
-def _first_layer(module: nn.Module) -> str:
-    for name, part in module.named_modules():
-        for attribute in ("in_features", "in_channels", "input_size"):
-            if isinstance(takes := getattr(part, attribute, None), int):
-                kind = type(part).__name__
-                return f". Its first layer, {name} ({kind}), takes {takes}: check shape and layout of the rows"
-    return ""
 
 
 def check_encode(recipe: Recipe, module: nn.Module, feeds: tuple[Tensor, ...], encoded: Encoded) -> None:
@@ -47,6 +24,7 @@ def check_encode(recipe: Recipe, module: nn.Module, feeds: tuple[Tensor, ...], e
         AdaptError: one of these does not hold.
     """
     n = len(feeds[0])
+    _check_finite_floats(encoded)
     pairs: list[tuple[Tensor, ...]] = [*encoded.pairs, *([encoded.unnamed] if len(encoded.unnamed) == 2 else [])]
     for mean, parameter in pairs:
         if mean.shape != parameter.shape or mean.shape[:1] != (n,):
@@ -55,44 +33,58 @@ def check_encode(recipe: Recipe, module: nn.Module, feeds: tuple[Tensor, ...], e
                 "need one shape with the batch first"
             )
     kept = feeds[0].clone()
-    first, again = _tensors(encoded), _tensors(read_encoded(recipe.encode(module, *feeds)))
+    with ReducedTypes() as types:
+        second = read_encoded(recipe.encode(module, *feeds))
+    types.refuse("encode")
+    first, again = tensors_of(encoded), tensors_of(second)
     if not torch.equal(kept, feeds[0]):
         raise AdaptError("encode changes its input in place: work on a copy (x = x * 2, not x *= 2 or x.mul_(2))")
+    if len(first) != len(again):
+        raise AdaptError(
+            f"encode gave {encoded.how}, and {second.how} on a second call: return the same things each time"
+        )
     steady = [i for i, (a, b) in enumerate(zip(first, again, strict=True)) if torch.equal(a, b)]
     if len(steady) < (min(2, len(first)) if encoded.unnamed else len(first)):
-        with PinnedNoise(0.0) as pin:
-            recipe.encode(module, *feeds)
-        places = ", ".join(f"{source.op} at {source.where}" for source in pin.sources) or "an unknown place"
-        raise AdaptError(
-            f"encode gives other values on a second call, so it samples ({places}): return (mean, scale) before the "
-            "reparameterisation, for instance encode=lambda m, x: m.encoder(x)"
-        )
+        raise AdaptError(other_values(recipe, module, feeds))
     for rows in (1, n + 1):
         part = tuple(torch.cat([feed, feed[:1]])[:rows] for feed in feeds)
         try:
-            other = _tensors(read_encoded(recipe.encode(module, *part)))
-        except Exception as error:
-            raise AdaptError(
-                f"encode takes a batch of {n} and fails on a batch of {rows} ({error}): "
+            other = tensors_of(read_encoded(recipe.encode(module, *part)))
+        except AdaptError as error:
+            why = batch_statistics(module, foreign(error)) or (
                 "use x.shape[0] or -1 where the batch size is written as a number"
+            )
+            raise AdaptError(
+                f"encode takes a batch of {n} and fails on a batch of {rows} ({in_words(foreign(error))}): {why}"
             ) from error
         for i in steady:
-            same = other[i].shape[:1] == (rows,) and _close(other[i][0], first[i][0])
+            same = len(other) == len(first) and other[i].shape[:1] == (rows,) and _close(other[i][0], first[i][0])
             if not same:
-                raise AdaptError(
-                    f"encode gives another result for a row in a batch of {rows} than in one of {n}: "
+                why = batch_statistics(module) or (
                     "rows must not influence each other (batch statistics, softmax over the batch axis)"
+                )
+                raise AdaptError(
+                    f"encode gives another result for a row in a batch of {rows} than in one of {n}: {why}"
                 )
 
 
-def _tensors(encoded: Encoded) -> list[Tensor]:
-    named = [tensor for pair in encoded.pairs for tensor in pair]
-    listed = [*named, *encoded.unnamed, encoded.code, encoded.indices, encoded.z_q]
-    return [tensor for tensor in listed if tensor is not None]
+def _check_finite_floats(encoded: Encoded) -> None:
+    """What an encoder gives for real rows are numbers: dense, real, finite."""
+    for tensor in tensors_of(encoded):
+        if tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized:
+            raise AdaptError(
+                f"encode gave a tensor of type {tensor.dtype}, layout {tensor.layout}: return dense real numbers, for "
+                "instance x.to_dense() or torch.view_as_real(x)"
+            )
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise AdaptError(
+                "encode gives NaN or infinity for real rows: run it on them by hand, and look at the scale of the rows "
+                "(offset= and scale=) and at logarithms and divisions in it"
+            )
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and torch.allclose(a.float(), b.float(), rtol=1e-3, atol=1e-5)
+    return a.shape == b.shape and torch.allclose(a.float(), b.float(), rtol=1e-3, atol=1e-5, equal_nan=True)
 
 
 def check_decode(vae: AdaptedVae, feeds: tuple[Tensor, ...], likelihood: LikelihoodName, *, logits: bool) -> Tensor:
@@ -101,16 +93,16 @@ def check_decode(vae: AdaptedVae, feeds: tuple[Tensor, ...], likelihood: Likelih
     latent = vae.encode(vae.module, *feeds)[0]
     try:
         x_hat = vae.decode(vae.module, latent, *feeds[1:])[0]
-        again = vae.decode(vae.module, latent, *feeds[1:])[0]
-    except AdaptError:
-        raise
-    except Exception as error:
-        if vae.kind == "codes":
+        with ReducedTypes() as types:
+            again = vae.decode(vae.module, latent, *feeds[1:])[0]
+    except AdaptError as error:
+        if vae.kind == "codes" and raised_by_the_model(error):
             raise AdaptError(
-                f"decode of a VQ model is given indices {tuple(latent.shape)} and failed ({type(error).__name__}: "
-                f"{error}): look them up in it, decode=lambda m, i: m.decode(m.codebook(i).permute(0, 3, 1, 2))"
+                f"decode of a VQ model is given indices {tuple(latent.shape)} and failed ({in_words(foreign(error))}): "
+                "look them up in it, decode=lambda m, i: m.decode(m.codebook(i).permute(0, 3, 1, 2))"
             ) from error
-        raise failed("decode", vae.module, (latent, *feeds[1:]), error) from error
+        raise
+    types.refuse("decode")
     shape = tuple(x_hat.shape)
     if LIKELIHOODS[likelihood].values == "classes":
         if len(shape) != example.ndim + 1 or (shape[0], *shape[2:]) != tuple(example.shape):

@@ -8,14 +8,16 @@ from .batch_norm import fold_batch_norms
 from .batch_reshape import make_reshapes_batch_free
 from .clean import strip_and_name
 from .fold import fold_constants
+from .fourier import multiply_by_spectra
 from .resizes import resize_by_factors
 from .scalars import widen_scalars
 from .upsampling import merge_upsampling
 
 
 def clean_up(model: onnx.ModelProto, *, graph: str) -> onnx.ModelProto:
-    """Fold constants and batch norms, free reshapes and resizes of shape arithmetic, widen scalars, strip traces,
-    name weights by content.
+    """Fold constants and batch norms, write spectra as products, free reshapes and resizes of shape arithmetic.
+
+    Scalars are widened, traces stripped, and weights named by content.
 
     The result computes what the traced graph computes; parity is measured on it afterwards.
 
@@ -23,6 +25,7 @@ def clean_up(model: onnx.ModelProto, *, graph: str) -> onnx.ModelProto:
         ExportFailed: a pass found something it cannot keep exact.
     """
     model = fold_constants(model, graph=graph)
+    model = multiply_by_spectra(model)
     model = fold_batch_norms(model)
     model = make_reshapes_batch_free(model)
     model = resize_by_factors(model)

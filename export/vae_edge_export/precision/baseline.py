@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vae_edge_export.checks.decisions import with_noise
 from vae_edge_export.checks.in_memory import in_memory
-from vae_edge_export.checks.parity import Latents, graph_feeds, probes, run_backend
+from vae_edge_export.checks.parity import Latents, graph_feeds, run_backend
 from vae_edge_export.config import ExportConfig
 from vae_edge_export.graphs.build import BuiltGraphs
 from vae_edge_export.rows import ExportRows, Feeds, rows_of
@@ -70,19 +70,20 @@ def measure_baseline(
     config: ExportConfig,
     backend: Backend,
     latents: Latents,
+    probe_rows: Sequence[Array],
 ) -> Fp32Baseline:
     """Run the fp32 graphs on calibration rows, for candidates of fewer bits to be compared with.
 
     Args:
         models: the cleaned-up graphs; copies are worked on.
         backend: runs the fp32 graphs. latents: (encode's first output) -> what to feed ``decode``.
+        probe_rows: made-up rows that PyTorch has finite scores for, (1, *row_shape) each.
     """
     named = {graph: named_uniquely(copy.deepcopy(model)) for graph, model in models.items()}
-    classes = LIKELIHOODS[config.likelihood].values == "classes"
+    classes = LIKELIHOODS[built.score.likelihood].values == "classes"
     feeds = rows_of(rows.calibration, slice(_CHOICE_ROWS))
     fp32 = observe(backend, built, feeds)
-    extreme_rows = probes(rows.row, whole=classes).values()
-    extreme_feeds = [{**rows_of(feeds, slice(1)), "x": row[None]} for row in extreme_rows]
+    extreme_feeds = [{**rows_of(feeds, slice(1)), "x": row} for row in probe_rows]
     for_ranges = rows_of(feeds, slice(range_rows(named["score"], feeds)))
     probing: dict[str, list[dict[str, Array]]] = {"encode": extreme_feeds, "score": extreme_feeds, "decode": []}
     noise = None

@@ -17,6 +17,7 @@ from vae_edge_runtime.format.specs import Signature
 
 from ..passes import clean_up
 from ..timer import Timer
+from .remedies import remedy_for
 from .trace import refused_operators, trace
 
 
@@ -27,11 +28,13 @@ class CleanGraph:
     Attributes:
         exporter: ``dynamo`` or ``legacy``.
         refused: operator outside the allow-list, to the line of the model it came from.
+        left_out: lines of checks on values that only raise.
     """
 
     model: onnx.ModelProto
     exporter: str
     refused: dict[str, str]
+    left_out: tuple[str, ...]
 
 
 def trace_clean(
@@ -48,7 +51,7 @@ def trace_clean(
     inputs = [torch.from_numpy(np.array(example[t.name])) for t in signature.inputs]
     traced = trace(module, inputs, graph=graph, signature=signature)
     model = clean_up(traced.model, graph=graph)
-    return CleanGraph(model, traced.exporter, refused_operators(model, traced))
+    return CleanGraph(model, traced.exporter, refused_operators(model, traced), traced.left_out)
 
 
 def trace_all(
@@ -72,8 +75,5 @@ def trace_all(
 
 def _check_operators(traced: CleanGraph, graph: str) -> None:
     if traced.refused:
-        places = ", ".join(f"{op} at {line}" for op, line in traced.refused.items())
-        raise ExportFailed(
-            f"graph '{graph}' holds operators no device of ours runs: {places}. Replace them by operations of the "
-            "allow-list, vae_edge_runtime/format/onnx_ops.py"
-        )
+        places = "; ".join(f"{op} at {line}: {remedy_for(op)}" for op, line in traced.refused.items())
+        raise ExportFailed(f"graph '{graph}' holds operators that not every device runs: {places}")

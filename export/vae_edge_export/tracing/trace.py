@@ -25,14 +25,16 @@ from vae_edge_runtime.format.onnx_ops import ALLOWED
 from vae_edge_runtime.format.specs import Signature
 
 from ..onnx_version import OPSET
-from .torch_state import kept_rng, slow_attention
-from .user_lines import Lines, bare_name, is_users
+from .remedies import remedies_for
+from .steer import Steered
+from .torch_state import clean_stdout, kept_rng, slow_attention
+from .user_lines import bare_name, is_users
+from .watch import Watched, watch
 
-"""Of the graphs shipped: the one of opset 18. The exporter writes 10, which onnxruntime 1.17 refuses."""
 _NEWEST_TRACED_IR_VERSION = 10
 TRACED_ROWS = 3  # 0 and 1 are specialised by torch.export
 
-_DATA_DEPENDENT = ("GuardOnDataDependentSymNode", "UserError", "TracerWarning")
+_DATA_DEPENDENT = ("GuardOnDataDependentSymNode", "DataDependentOutputException", "UserError", "TracerWarning")
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\w+)')
 _OPERATION = re.compile(r"target=torch\.ops\.(aten\.\w+)")
 _TALKATIVE = (
@@ -50,11 +52,13 @@ class Traced:
 
     Attributes:
         lines: operator to the line of the model that (first) made one.
+        left_out: lines of checks on values that only raise, which no graph can hold.
     """
 
     model: onnx.ModelProto
     exporter: Literal["dynamo", "legacy"]
     lines: dict[str, str]
+    left_out: tuple[str, ...] = ()
 
 
 def trace(module: nn.Module, examples: Sequence[Tensor], *, graph: str, signature: Signature) -> Traced:
@@ -70,16 +74,22 @@ def trace(module: nn.Module, examples: Sequence[Tensor], *, graph: str, signatur
     repeats = -(-TRACED_ROWS // len(examples[0]))
     rows = tuple(x.repeat(repeats, *[1] * (x.ndim - 1))[:TRACED_ROWS] for x in examples)
     exporter: Literal["dynamo", "legacy"] = "dynamo"
+    watched = watch(module, rows)
+    steered = Steered(module, watched)
     try:
-        model = _dynamo(module, rows, signature)
-    except Exception as error:
+        model = _dynamo(steered, rows, signature)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit of a model, too
         root = _root(error)
         if type(root).__name__ in _DATA_DEPENDENT:
-            raise _failed(graph, root) from error
+            raise _failed(graph, root, watched) from error
         try:
-            model, exporter = _legacy(module, rows, signature), "legacy"
-        except Exception as also:
-            raise _failed(graph, root, f"; the legacy tracer: {_first_line(_root(also))}") from error
+            model, exporter = _legacy(steered, rows, signature), "legacy"
+        except KeyboardInterrupt:
+            raise
+        except BaseException as also:
+            raise _failed(graph, root, watched, f"; the legacy tracer: {_first_line(_root(also))}") from error
     if model.ir_version > _NEWEST_TRACED_IR_VERSION:
         # What 9 and 10 added (float8, metadata on nodes) is stripped or off the allow-list; of 11 we know nothing.
         raise ExportFailed(f"graph '{graph}' has IR version {model.ir_version}, newer than this exporter knows")
@@ -89,16 +99,14 @@ def trace(module: nn.Module, examples: Sequence[Tensor], *, graph: str, signatur
             f"graph '{graph}' was frozen to a batch of {TRACED_ROWS} rows ({exporter} exporter): somewhere the batch "
             "size becomes a Python number; use x.shape[0] as it is, without int(), or -1"
         )
-    with Lines() as recorded, kept_rng(), slow_attention(), torch.no_grad():
-        module(*(row.clone() for row in rows))
-    lines = {node.op_type: _line_of(node, recorded) for node in reversed(model.graph.node)}
+    lines = {node.op_type: _line_of(node, watched) for node in reversed(model.graph.node)}
     for node in _needed(model.graph):
         if node.op_type.startswith(_RANDOM):
             raise ExportFailed(
-                f"graph '{graph}' draws random numbers ({node.op_type} at {_line_of(node, recorded)}): return the mean "
+                f"graph '{graph}' draws random numbers ({node.op_type} at {_line_of(node, watched)}): return the mean "
                 "and the scale parameter, and leave the noise to the runtime"
             )
-    return Traced(_named(model, signature), exporter, lines)
+    return Traced(_named(model, signature), exporter, lines, tuple(watched.checks))
 
 
 def _outer_names(signature: Signature) -> tuple[list[str], list[str]]:
@@ -137,7 +145,7 @@ def _dynamo(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature) -
             # The stock optimiser deletes additions of 1e-8 and less (0/0 on a black frame).
             optimize=False,
             opset_version=OPSET,
-            dynamic_shapes=tuple({0: batch} for _ in rows),
+            dynamic_shapes=(tuple({0: batch} for _ in rows),),
             input_names=inputs,
             output_names=outputs,
             verbose=False,
@@ -150,7 +158,14 @@ def _dynamo(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature) -
 
 def _legacy(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature) -> onnx.ModelProto:
     inputs, outputs = _outer_names(signature)
-    with _quiet(), kept_rng(), slow_attention(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+    with (
+        _quiet(),
+        clean_stdout(),
+        kept_rng(),
+        slow_attention(),
+        torch.no_grad(),
+        tempfile.TemporaryDirectory() as folder,
+    ):
         warnings.simplefilter("error", TracerWarning)
         path = Path(folder) / "graph.onnx"
         torch.onnx.export(
@@ -177,10 +192,13 @@ def _needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     return found
 
 
-def _line_of(node: onnx.NodeProto, recorded: Lines) -> str:
-    """The user's line a node came from: by the PyTorch operation the exporter noted beside it."""
+def _line_of(node: onnx.NodeProto, watched: Watched) -> str:
+    """The user's line a node came from: by the stack or the PyTorch operation the exporter noted beside it."""
+    for entry in node.metadata_props:
+        if entry.key.endswith("stack_trace") and (place := _last_frame(entry.value)):
+            return place
     operations = [name for entry in node.metadata_props for name in _OPERATION.findall(entry.value)]
-    return next((recorded.of[n] for n in map(bare_name, operations) if n in recorded.of), f"node '{node.name}'")
+    return next((watched.lines[n] for n in map(bare_name, operations) if n in watched.lines), f"node '{node.name}'")
 
 
 def _last_frame(text: str) -> str | None:
@@ -195,11 +213,14 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-def _failed(graph: str, root: BaseException, more: str = "") -> ExportFailed:
+def _failed(graph: str, root: BaseException, watched: Watched, more: str = "") -> ExportFailed:
     frames = traceback.format_exception(root)
     place = _last_frame(str(root)) or _last_frame("".join(frames))
     at = f" at {place}" if place else ""
-    if type(root).__name__ in _DATA_DEPENDENT:
+    on_values = type(root).__name__ in _DATA_DEPENDENT
+    if known := remedies_for(watched.lines, str(root), on_values=on_values):
+        return ExportFailed(f"graph '{graph}' could not be exported: {'; '.join(known)}")
+    if on_values:
         reason = "a Python branch on tensor values: use torch.where, or choose before the export"
     else:
         reason = (

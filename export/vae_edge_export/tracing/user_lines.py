@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 import traceback
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,14 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _TORCH_FOLDER, _OWN_FOLDER = str(Path(torch.__file__).parent), str(Path(__file__).parents[1])
+_PYTHON_FOLDER = sysconfig.get_paths()["stdlib"]
+_PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 
 
 def is_users(file: str) -> bool:
-    """Whether a source file is neither PyTorch's nor ours."""
+    """Whether a source file is neither PyTorch's, nor Python's own, nor ours."""
+    if file.startswith(_PYTHON_FOLDER) and not any(folder in file for folder in _PACKAGE_FOLDERS):
+        return False
     return not file.startswith((_TORCH_FOLDER, _OWN_FOLDER, "<"))
 
 
@@ -45,6 +50,6 @@ class Lines(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def bare_name(operation: str) -> str:
-    """``aten::_linalg_det`` and ``aten.linalg_det.default`` to ``linalg_det``."""
+    """``aten::_linalg_det`` and ``aten.linalg_det.default`` to ``linalg_det``, ``index_put_`` to ``index_put``."""
     name = operation.removeprefix("aten::").removeprefix("aten.").partition(".")[0]
-    return name.lstrip("_")
+    return name.strip("_")

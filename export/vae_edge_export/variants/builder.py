@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.format.figures import Fidelity, Parity, Reduction, Verdict
-from vae_edge_runtime.format.likelihoods import LIKELIHOODS
 from vae_edge_runtime.format.manifest import Variant
 from vae_edge_runtime.scoring.calibrate import Calibrated, calibrate
 
@@ -19,10 +18,12 @@ from ..bundling import contents
 from ..bundling.finished_variant import FinishedVariant
 from ..bundling.split_weights import SplitGraphs
 from ..checks.decisions import score_outputs, with_noise
-from ..checks.parity import Latents, Reference, normal_latents, probes
+from ..checks.parity import Reference
+from ..checks.probes import ProbeLatents, probes
 from ..config import ExportConfig, Precision
 from ..graphs.build import BuiltGraphs
 from ..rows import ExportRows, rows_of
+from ..support import Support
 from ..timer import Timer
 
 Array = NDArray[Any]
@@ -39,6 +40,7 @@ class VariantBuilder:
 
     Attributes:
         reference: the torch graphs. pair: pair id.
+        latents: (encode's first output) -> what to feed ``decode`` in comparisons.
     """
 
     built: BuiltGraphs
@@ -47,6 +49,7 @@ class VariantBuilder:
     config: ExportConfig
     pair: str
     timer: Timer
+    latents: ProbeLatents
 
     @property
     def parity_feeds(self) -> dict[str, Array]:
@@ -56,22 +59,12 @@ class VariantBuilder:
     @property
     def probe_rows(self) -> dict[str, Array]:
         """Rows no data set holds, by name."""
-        return probes(self.rows.row, whole=self.classes)
+        return probes(self.rows.row, Support.of(self.rows.calibration["x"], self.rows.row.layout))
 
     @property
     def golden_feeds(self) -> dict[str, Array]:
         """The rows of the self-test."""
         return rows_of(self.rows.held_out, slice(self.config.golden_rows))
-
-    @property
-    def classes(self) -> bool:
-        """Whether rows are whole numbers, classes."""
-        return LIKELIHOODS[self.config.likelihood].values == "classes"
-
-    @property
-    def latents(self) -> Latents:
-        """(encode's first output) -> what to feed ``decode`` in comparisons."""
-        return (lambda codes: codes) if self.built.vae.kind == "codes" else normal_latents
 
     def noise(self, feeds: dict[str, Array]) -> Array | None:
         """Posterior noise for the graph ``sampled``, where there is one."""

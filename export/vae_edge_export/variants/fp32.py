@@ -23,15 +23,14 @@ def build_fp32(builder: VariantBuilder, graphs: SplitGraphs, backend: Backend) -
     built, rows, config, timer = builder.built, builder.rows, builder.config, builder.timer
     with timer("parity"):
         feeds = builder.parity_feeds
-        parity = check_parity(
+        compared = check_parity(
             backend,
             builder.reference,
             feeds,
-            rows.row,
+            builder.probe_rows,
             builder.latents,
             noise=builder.noise(feeds),
             rtol=config.parity_rtol,
-            whole=builder.classes,
         )
     with timer("calibrate"):
         calibrated = builder.calibrate(backend, "fp32")
@@ -42,5 +41,13 @@ def build_fp32(builder: VariantBuilder, graphs: SplitGraphs, backend: Backend) -
     golden = builder.golden_outputs(builder.reference.run)
     tolerance = {f"{graph}.{name}": config.parity_rtol for graph, outputs in golden.items() for name in outputs}
     return builder.finish(
-        "fp32", graphs, calibrated, parity=parity, verdict=verdict, traps=traps, golden=golden, tolerance=tolerance
+        "fp32",
+        graphs,
+        calibrated,
+        parity=compared.figures,
+        verdict=verdict,
+        traps=traps,
+        golden=golden,
+        tolerance=tolerance,
+        warnings=(*compared.notes, *builder.latents.notes),
     )

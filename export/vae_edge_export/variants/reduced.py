@@ -21,6 +21,7 @@ from ..bundling.split_weights import split_and_scan
 from ..checks.decisions import find_traps, score_outputs, simple_heads, torch_outputs
 from ..checks.in_memory import in_memory
 from ..checks.parity import graph_feeds, measure_parity, run_backend
+from ..checks.probes import ask_torch
 from ..checks.verdict import measure_verdict
 from ..gates import figures, problems
 from ..passes.clean import strip_and_name
@@ -53,8 +54,16 @@ def build_reduced(
     names = [name for name in builder.config.precisions if name != "fp32"]
     if not names:
         return {}
-    baseline = measure_baseline(builder.built, models, builder.rows, builder.config, fp32_backend, builder.latents)
+    baseline = measure_baseline(
+        builder.built, models, builder.rows, builder.config, fp32_backend, builder.latents, _finite_probes(builder)
+    )
     return {name: _build_one(builder, name, baseline, fp32_backend, fp32) for name in names}
+
+
+def _finite_probes(builder: VariantBuilder) -> list[Array]:
+    """The probe rows that PyTorch has finite scores for; ranges and overflows are looked at on no others."""
+    asked, _ = ask_torch(builder.reference, builder.parity_feeds, builder.probe_rows)
+    return [probe.feeds["x"] for probe in asked if probe.graph == "score" and probe.is_finite]
 
 
 def _build_one(

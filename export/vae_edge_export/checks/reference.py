@@ -1,0 +1,83 @@
+"""The torch graphs a bundle is held to, and how a torch graph and an artefact are run."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from vae_edge_runtime.backends.base import Backend
+from vae_edge_runtime.errors import AdaptError
+from vae_edge_runtime.format.specs import Signature
+
+from ..halves.door import reading
+from ..rows import Feeds, rows_of
+
+Outputs = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The torch graphs at float64 (float32 where the module cannot be converted) and at float32."""
+
+    modules: Mapping[str, nn.Module]
+    exact: Mapping[str, nn.Module]
+    signatures: Mapping[str, Signature]
+    precision: Literal["float64", "float32"]
+
+    @classmethod
+    def of(
+        cls, modules: Mapping[str, nn.Module], signatures: Mapping[str, Signature], examples: Mapping[str, Feeds]
+    ) -> Reference:
+        """Try float64 on example inputs; a module with float32 written into its code keeps float32."""
+        try:
+            exact = copy.deepcopy(dict(modules))  # in one go: the model they share is copied once
+            for module in exact.values():
+                module.double()
+            for name, module in exact.items():
+                run_torch(module, signatures[name], examples[name], dtype=torch.float64)
+        except Exception:  # whatever a foreign module raises; the report says "float32"
+            return cls(modules, modules, signatures, "float32")
+        return cls(modules, exact, signatures, "float64")
+
+    def run(self, graph: str, feeds: Feeds) -> Outputs:
+        """Reference outputs by name."""
+        dtype = torch.float64 if self.precision == "float64" else torch.float32
+        return run_torch(self.exact[graph], self.signatures[graph], feeds, dtype=dtype)
+
+    def run_float32(self, graph: str, feeds: Feeds) -> Outputs:
+        """PyTorch's own float32 outputs by name."""
+        return run_torch(self.modules[graph], self.signatures[graph], feeds, dtype=torch.float32)
+
+
+def run_torch(module: nn.Module, signature: Signature, feeds: Feeds, *, dtype: torch.dtype, rows: int = 256) -> Outputs:
+    """Outputs of a torch graph by name, computed ``rows`` at a time."""
+    pieces = []
+    count = len(next(iter(feeds.values())))
+    with torch.no_grad(), reading("running the model in PyTorch"):
+        for start in range(0, count, rows):
+            parts = [torch.from_numpy(np.array(feeds[t.name][start : start + rows])) for t in signature.inputs]
+            out = module(*(part.to(dtype) if part.is_floating_point() else part for part in parts))
+            piece = [t.numpy() for t in (out if isinstance(out, tuple) else (out,))]
+            for spec, value in zip(signature.outputs, piece, strict=True):
+                if value.shape != (len(parts[0]), *spec.shape):
+                    raise AdaptError(
+                        f"the model gives {spec.name} of shape {value.shape} for {len(parts[0])} rows this time, and "
+                        f"gave {spec.shape} for each row before: it must give one shape, with the batch first"
+                    )
+            pieces.append(piece)
+    return {t.name: np.concatenate([p[i] for p in pieces]) for i, t in enumerate(signature.outputs)}
+
+
+def run_backend(backend: Backend, graph: str, signature: Signature, feeds: Feeds, *, rows: int) -> Outputs:
+    """Outputs of an artefact's graph by name, ``rows`` at a time."""
+    names = [t.name for t in signature.outputs]
+    count = len(next(iter(feeds.values())))
+    pieces = [backend.run(graph, rows_of(feeds, slice(i, i + rows)), names) for i in range(0, count, rows)]
+    return {name: np.concatenate([p[i] for p in pieces]) for i, name in enumerate(names)}
