@@ -23,7 +23,7 @@ from .bundling.finished_variant import FinishedVariant
 from .bundling.pack import PackedBundle, pack, read_back
 from .bundling.priors import PriorChoice, choose_prior
 from .bundling.split_weights import pair_id, split_and_scan
-from .checks.fit import check_fit
+from .checks.fit import check_fit, fit_warnings
 from .checks.in_memory import in_memory
 from .checks.parity import Reference, run_backend
 from .checks.probes import ProbeLatents
@@ -175,6 +175,7 @@ def _report(
 ) -> ExportReport:
     default_head, default_variant = bundle.manifest.score.heads[0], next(iter(variants))
     warnings = [warning for variant in variants.values() for warning in variant.warnings]
+    warnings += fit_warnings(fit)
     warnings += trap_warnings(variants[default_variant].variant.traps, default_head)
     warnings += about_rows
     return ExportReport(

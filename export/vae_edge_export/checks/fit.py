@@ -25,12 +25,18 @@ from ..rows import ExportRows, model_shape, rows_of
 
 Array = NDArray[Any]
 
-LEAST_R2 = 0.0
-"""R² of a model that gives the mean row for every row. Trained models had 0.10 to 0.84, wrong ones -478 to -0.71."""
+LEAST_R2 = -0.5
+"""A model that gives the mean row for every row has 0. Trained models had 0.10 to 0.84, models with a forgotten scale,
+likelihood or file of weights -478 to -0.71. Between the two lie models that learned nothing: their outputs hardly
+change, they are no harm to the units, and export warns."""
 ROWS = 512
 _BYTES_AT_ONCE = 64 << 20
 _FEWEST_ROWS = 16
 _COLUMNS_SPELT_OUT = 12
+_OTHER_REMEDIES = (
+    "None of the usual scales mends it: check that the trained weights are loaded (--weights), that the rows are "
+    "prepared as in training (--offset, --scale), and that the rows are of the model's kind."
+)
 _ACTIVE_VARIANCE = 0.01
 """A latent is in use where its posterior mean varies by more over rows (Burda et al., "Importance weighted
 autoencoders", 2016, section 5.3)."""
@@ -45,14 +51,15 @@ def check_fit(built: BuiltGraphs, rows: ExportRows, config: ExportConfig) -> Mod
         built: the graphs in PyTorch. rows: of which up to ``ROWS`` normal ones are looked at.
 
     Raises:
-        FitFailed: R² is not above ``LEAST_R2`` and the user did not allow it; the message names the likely remedy.
+        FitFailed: R² is below ``LEAST_R2``, or it is not positive and another preparation of the rows makes it so;
+            the message names that. Not raised where the user allowed a poor fit.
     """
     feeds = _some_rows(rows)
     codes, x_hat = _reconstructed(built, feeds)
     r2 = r_squared(feeds["x"], x_hat)
     scaled = DataUnits(config, model_shape(rows.row.shape, rows.row.layout)).to_model(_tensor(feeds["x"]))
     active = _codes_in_use(codes) if built.vae.kind == "codes" else _latents_in_use(codes)
-    poor = r2 is not None and not r2 > LEAST_R2
+    poor = r2 is not None and r2 <= 0
     fit = ModelFit(
         rows=len(feeds["x"]),
         r2=r2,
@@ -60,16 +67,28 @@ def check_fit(built: BuiltGraphs, rows: ExportRows, config: ExportConfig) -> Mod
         fed_high=float(scaled.max()),
         latents=built.vae.codebook or int(np.prod(built.vae.latent_shape)),
         latents_in_use=active,
-        allowed_poor=poor,
+        poor=poor,
     )
-    if poor and not config.allow_poor_fit:
-        raise FitFailed(
-            f"the model rebuilds {fit.rows} normal rows worse than their mean row does (R² {r2:.3g}). "
-            f"{_likely_remedy(built, rows, config, feeds)} To export it all the same, allow a poor fit "
-            "(--allow-poor-fit). Nothing was written",
-            report=fit,
-        )
+    if poor and r2 is not None and np.isfinite(LEAST_R2) and not config.allow_poor_fit:
+        remedy = _likely_remedy(built, rows, config, feeds)
+        if remedy or r2 < LEAST_R2:
+            raise FitFailed(
+                f"the model rebuilds {fit.rows} normal rows worse than their mean row does (R² {r2:.3g}). "
+                f"{remedy or _OTHER_REMEDIES} To export it all the same, allow a poor fit (--allow-poor-fit). "
+                "Nothing was written",
+                report=fit,
+            )
     return fit
+
+
+def fit_warnings(fit: ModelFit) -> list[str]:
+    """What to know of a model that rebuilds rows no better than their mean row does."""
+    if not fit.poor:
+        return []
+    return [
+        f"the model rebuilds normal rows no better than their mean row does (R² {fit.r2:.3g}): are its trained weights "
+        "loaded, and are the rows prepared as in training?"
+    ]
 
 
 def r_squared(x: Array, x_hat: Array) -> float | None:
@@ -134,7 +153,7 @@ class _Remedy:
 
 
 def _likely_remedy(built: BuiltGraphs, rows: ExportRows, config: ExportConfig, feeds: Mapping[str, Array]) -> str:
-    """What to change, from what the model does under the usual preparations of rows."""
+    """What to change, from what the model does under the usual preparations of rows; empty where nothing helps."""
     tried: list[tuple[float, str]] = []
     for remedy in _remedies(rows, config, feeds):
         try:
@@ -148,10 +167,7 @@ def _likely_remedy(built: BuiltGraphs, rows: ExportRows, config: ExportConfig, f
         # The usual ones come first: 255 is meant where 254, the largest value seen, is a hair better.
         r2, option = next(pair for pair in tried if pair[0] > best - _WORTH_NAMING)
         return f"With {option} R² is {r2:.2f}: pass that."
-    return (
-        "None of the usual scales mends it: check that the trained weights are loaded (--weights), that the rows are "
-        "prepared as in training (--offset, --scale), and that the rows are of the model's kind."
-    )
+    return ""
 
 
 def _remedies(rows: ExportRows, config: ExportConfig, feeds: Mapping[str, Array]) -> Iterator[_Remedy]:

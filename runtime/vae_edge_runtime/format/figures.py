@@ -102,7 +102,7 @@ class ModelFit:
         r2: 1 - sum of squared errors / sum of squares about the mean row; None where the rows are all the same.
         fed_low, fed_high: range of what the model was fed, in its own units.
         latents: of one row, or codes of the codebook. latents_in_use: those that vary over the rows.
-        allowed_poor: r2 is not positive, and whoever exported the model allowed it.
+        poor: r2 is not positive: the model rebuilds rows no better than their mean row does.
     """
 
     rows: int
@@ -111,7 +111,7 @@ class ModelFit:
     fed_high: float
     latents: int
     latents_in_use: int
-    allowed_poor: bool
+    poor: bool
 
     def __post_init__(self) -> None:
         check(self.rows >= 1, "fit: rows is below 1")
@@ -125,4 +125,4 @@ class ModelFit:
             f"fit on {self.rows} normal rows: {r2}; the model was fed {self.fed_low:.4g} to {self.fed_high:.4g}; "
             f"{self.latents_in_use} of {self.latents} latents in use"
         )
-        return f"{text}; a poor fit was allowed" if self.allowed_poor else text
+        return f"{text}; no better than the mean row" if self.poor else text

@@ -127,13 +127,23 @@ def test_forgotten_weights_are_refused_and_named(tmp_path: Path) -> None:
         _export(Tutorial(), tmp_path / "m.vaeb", unit_rows())
 
 
+def test_a_model_that_learned_nothing_is_warned_of(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    rows = unit_rows()
+    standard = ((rows - rows.mean(axis=0)) / rows.std(axis=0)).astype(np.float32)
+    report = _export(Tutorial(), tmp_path / "m.vaeb", standard)
+    assert -0.5 < report.fit.r2 <= 0
+    assert report.fit.poor
+    assert any("no better than their mean row does" in warning for warning in report.warnings)
+
+
 def test_a_poor_fit_can_be_allowed_and_the_bundle_says_it(tmp_path: Path) -> None:
     torch.manual_seed(1)
     report = _export(Tutorial(), tmp_path / "m.vaeb", unit_rows(), allow_poor_fit=True)
-    assert report.fit.allowed_poor
-    assert report.fit.r2 <= 0
+    assert report.fit.poor
+    assert report.fit.r2 < -0.5
     with Bundle.open(tmp_path / "m.vaeb") as bundle:
-        assert "a poor fit was allowed" in str(bundle.manifest.fit)
+        assert "no better than the mean row" in str(bundle.manifest.fit)
 
 
 def test_r_squared_is_1_for_the_rows_and_0_for_their_mean() -> None:
