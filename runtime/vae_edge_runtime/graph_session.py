@@ -270,7 +270,7 @@ class GraphSession:
             self._leave()
 
 
-def opened(kind: type[Session], bundle: Bundle, options: Mapping[str, Any]) -> Session:
+def opened(kind: type[Session], bundle: Bundle, **options: Any) -> Session:
     """A session on an open bundle; the bundle is closed where there can be none.
 
     Raises:
@@ -284,4 +284,4 @@ def opened(kind: type[Session], bundle: Bundle, options: Mapping[str, Any]) -> S
 
 
 def _opened_again(kind: type[Session], path: str, bundle_id: str, options: Mapping[str, Any]) -> Session:
-    return opened(kind, reopened(path, bundle_id), options)
+    return opened(kind, reopened(path, bundle_id), **options)

@@ -53,7 +53,8 @@ def load(
         spin: whether threads of ONNX Runtime that wait keep their cores busy: faster on cores of its own, slow and
             unsteady where other work needs them. None leaves it to the engine, which spins.
         isolate: run the engine in a process of its own, for bundles of strangers: a crash there is a ``BackendError``.
-        deadline_s: of one run of 64 rows there, in seconds. memory_bytes: of that process, from 256 MiB; Linux only.
+        deadline_s: seconds that one run of 64 rows may take there; None: no limit. Needs ``isolate``.
+        memory_bytes: that the process may use, from 256 MiB, on Linux; None: no limit. Needs ``isolate``.
 
     Raises:
         BundleError: the file is corrupt, breaks the format, or is too new.
@@ -67,17 +68,10 @@ def load(
         ...     vae.score(x).score.shape
         (8,)
     """
-    options = {
-        "device": device,
-        "variant": variant,
-        "allow_fallback": allow_fallback,
-        "threads": threads,
-        "spin": spin,
-        "isolate": isolate,
-        "deadline_s": deadline_s,
-        "memory_bytes": memory_bytes,
-    }
-    return opened(VAE, Bundle.open(path), options)
+    return opened(
+        VAE, Bundle.open(path), device=device, variant=variant, allow_fallback=allow_fallback, threads=threads,
+        spin=spin, isolate=isolate, deadline_s=deadline_s, memory_bytes=memory_bytes,
+    )  # fmt: skip
 
 
 class VAE(GraphSession):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import gc
+import inspect
 import pickle
 import subprocess
 import sys
@@ -44,6 +45,11 @@ def test_a_pickled_session_is_the_same_bundle_with_the_same_options(
                 assert again.info.path == str(tiny_path)
         assert np.isfinite(vae.score(ROWS).score).all()  # closing the others has not closed this one
     assert len(raw) < 1000  # a path, an id and options: no graph and no weights
+
+
+def test_every_option_of_load_is_pickled(vae: VAE) -> None:
+    options = vae.__reduce__()[1][-1]
+    assert {"path", *options} == set(inspect.signature(load).parameters)
 
 
 def test_a_spawned_worker_scores_with_the_session_it_was_sent(vae: VAE, tmp_path: Path) -> None:
