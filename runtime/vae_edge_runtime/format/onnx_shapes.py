@@ -124,6 +124,12 @@ def _reduce(node: Node) -> Shape:
     return tuple(1 if i in gone else n for i, n in enumerate(x) if keep or i not in gone)
 
 
+def _cumulated(node: Node) -> Shape:
+    x, (axis,) = node.shape(0), need(node.input(1).integers())
+    axis_of(axis, len(x))
+    return x
+
+
 def _topk(node: Node) -> Shape:
     x, axis = list(node.shape(0)), node.number("axis", -1)
     (k,) = need(node.input(1).integers())
@@ -299,7 +305,7 @@ def _col2im(node: Node) -> Shape:
 def _rules() -> dict[str, Rule]:
     by_rule: dict[Rule, str] = {
         _same: """Abs Neg Sqrt Reciprocal Exp Log Erf Sign Clip Floor Ceil Round Sin Cos Tan Asin Acos Atan Sinh Cosh
-            Asinh Acosh Atanh CumSum Relu LeakyRelu Elu Celu Selu ThresholdedRelu Sigmoid HardSigmoid HardSwish Tanh
+            Asinh Acosh Atanh Relu LeakyRelu Elu Celu Selu ThresholdedRelu Sigmoid HardSigmoid HardSwish Tanh
             Softplus Softsign Mish Softmax LogSoftmax Hardmax LpNormalization LRN Cast CastLike
             Identity EyeLike Trilu Not IsNaN IsInf""",
         _broadcast: """Add Sub Mul Div Pow Mod Sum Mean Min Max Equal Less Greater LessOrEqual GreaterOrEqual And
@@ -314,6 +320,7 @@ def _rules() -> dict[str, Rule]:
         global_pool: "GlobalAveragePool GlobalMaxPool GlobalLpPool",
         _reduce: """ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp
             ReduceSumSquare ArgMax ArgMin""",
+        _cumulated: "CumSum",
         _topk: "TopK",
         _of_numbers: "ConstantOfShape",
         _range: "Range",
