@@ -38,7 +38,7 @@ WITH_TORCH = [
     f"vae_edge {line}"
     for line in (
         "train mlp --data rows.npy --latent 2 --width 8 --depth 1 --epochs 2 -o out/run",
-        "export out/run --calibration rows.npy --precision fp16,int8 -o out/trained.vaeb",
+        "export out/run --calibration rows.npy --precision fp16,int8 --allow-poor-fit -o out/trained.vaeb",
         "lint out/trained.vaeb --target ort-cpu",
         "inspect out/run --calibration rows.npy",
         "evaluate out/trained.vaeb labelled.npz",

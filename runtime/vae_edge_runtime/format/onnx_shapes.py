@@ -23,9 +23,24 @@ from .onnx_layers import (
     recurrent,
     transposed,
 )
-from .onnx_values import Mismatch, Node, Shape, Unknown, Value, axis_of, broadcast, evaluate, fit, need, sliced
-
-FLOAT, UINT8, INT32, INT64, BOOL = 1, 2, 6, 7, 9
+from .onnx_values import (
+    BOOL,
+    FLOAT,
+    INT32,
+    INT64,
+    UINT8,
+    Mismatch,
+    Node,
+    Shape,
+    Unknown,
+    Value,
+    axis_of,
+    broadcast,
+    evaluate,
+    fit,
+    need,
+    sliced,
+)
 
 Rule = Callable[[Node], "Shape | list[Shape | None]"]
 
@@ -169,6 +184,7 @@ def _shape_of(node: Node) -> Shape:
 
 
 def _reshape(node: Node) -> Shape:
+    fit(math.prod(node.input(1).shape or ()) <= MAX_RANK, f"a shape of more than {MAX_RANK} dimensions")
     x, wanted = node.shape(0), need(node.input(1).integers())
     if not node.number("allowzero", 0):
         wanted = [x[i] if n == 0 else n for i, n in enumerate(wanted)]
