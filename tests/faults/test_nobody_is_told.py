@@ -38,7 +38,7 @@ WITH_TORCH = [
     f"vae_edge {line}"
     for line in (
         "train mlp --data rows.npy --latent 2 --width 8 --depth 1 --epochs 2 -o out/run",
-        "export out/run --calibration rows.npy --precision fp16,int8 -o out/trained.vaeb",
+        "export out/run --calibration rows.npy --precision fp16,int8 --allow-poor-fit -o out/trained.vaeb",
         "lint out/trained.vaeb --target ort-cpu",
         "inspect out/run --calibration rows.npy",
         "evaluate out/trained.vaeb labelled.npz",
@@ -144,5 +144,6 @@ def test_the_system_sees_no_look_up_no_connection_and_no_file_elsewhere(place: P
     asked = [line for line in text.splitlines() if re.search(r"sin6?_addr|resolv\.conf|/etc/hosts", line)]
     assert asked == []
     written = re.findall(r'(?:open|openat|creat)\([^"]*"([^"]+)"[^)]*O_(?:WRONLY|RDWR)[^)]*O_CREAT', text)
-    own = (str(place.work), str(place.temporary), "/dev/", "/proc/self/", "out/")
+    # The last one is the clock of libuuid, which writes it as root where a library asks for a UUID by time.
+    own = (str(place.work), str(place.temporary), "/dev/", "/proc/self/", "out/", "/var/lib/libuuid/")
     assert [path for path in written if not path.startswith(own)] == []

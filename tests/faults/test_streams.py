@@ -122,7 +122,7 @@ def test_every_line_arrives_over_a_pipe_that_does_not_block(folder: Path, module
 
 SLOW_WRITE = """
 import signal, sys, time
-import vae_edge.cli as c, vae_edge_runtime.recalibrate as r
+import vae_edge.cli as c, vae_edge_runtime.recalibration as r
 r._read_back = lambda path: (print("writing", file=sys.stderr, flush=True), time.sleep(60))
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 c.main(["recalibrate", "tiny.vaeb", "rows.npy", "-o", "new.vaeb"])

@@ -101,13 +101,18 @@ def runner(engine: str) -> Callable[[bytes, dict[str, Any]], object]:
     return run
 
 
-def feeds_of(model: onnx.ModelProto, rows: int) -> dict[str, Any]:
-    """Numbers for the inputs, small enough to be an index now and then."""
+def feeds_of(model: onnx.ModelProto, rows: int, engine: str) -> dict[str, Any]:
+    """Numbers for the inputs, small enough to be an index now and then.
+
+    OpenVINO gets 0 for every integer: it does not check indices that come out of rows (``docs/limits.md``).
+    """
     feeds = {}
     for value in model.graph.input:
         kind = value.type.tensor_type
         shape = [d.dim_value if d.HasField("dim_value") else rows for d in kind.shape.dim]
         numbers = np.arange(int(np.prod(shape))) % 7 / 3 - 0.7
+        if engine == "openvino" and kind.elem_type in (6, 7):
+            numbers = numbers * 0
         feeds[value.name] = numbers.reshape(shape).astype(helper.tensor_dtype_to_np_dtype(kind.elem_type))
     return feeds
 
@@ -139,7 +144,7 @@ def end_of(engine: str, raws: Sequence[bytes]) -> str:
             for raw in raws:
                 for rows in (1, 2, 5):
                     with contextlib.suppress(Exception):  # refusing is the engine's right; ending the process is not
-                        run(raw, feeds_of(onnx.load_from_string(raw), rows))
+                        run(raw, feeds_of(onnx.load_from_string(raw), rows, engine))
         finally:
             os._exit(0)
     end = time.monotonic() + LIMIT_S

@@ -22,7 +22,11 @@ SIZED = {
 }  # fmt: skip
 """Operators that make more elements than they take, and the inputs that say how many."""
 
-_SHAPED = {"Reshape": (1,), "Slice": (1, 2, 3, 4), "Squeeze": (1,), "Unsqueeze": (1,), "Split": (1,), "TopK": (1,)}
+_SHAPED = {"Slice": (1, 2, 3, 4)} | dict.fromkeys(
+    """Reshape Squeeze Unsqueeze Split TopK CumSum ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1
+    ReduceL2 ReduceLogSum ReduceLogSumExp ReduceSumSquare""".split(),  # noqa: SIM905
+    (1,),
+)
 """Operators that say how the elements they take lie, and the inputs that say so."""
 
 _GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
@@ -55,7 +59,7 @@ def wrong_size(node: Node, outputs: Sequence[Value], rows: int) -> str | None:
         # A tensor with an axis of no elements has none, but its other axes are sizes all the same.
         if (count := product(value.shape, limit)) > limit:
             return f"asks for {count} elements; the limit is {limit}" + (f" for {rows} rows" if rows > 1 else "")
-    numbers = SIZED.get(node.op) or _SHAPED.get(node.op, ())
+    numbers: tuple[int, ...] = SIZED.get(node.op) or _SHAPED.get(node.op) or ()
     if not all(node.input(i).static for i in numbers if node.has(i)):
         return "takes its size from values that are known only when it runs"
     if node.op in SIZED and outputs and outputs[0].shape is None:

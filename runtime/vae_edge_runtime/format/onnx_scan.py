@@ -27,7 +27,7 @@ from .limits import (
 )
 from .onnx_flow import GraphNode, follow
 from .onnx_ops import ALLOWED
-from .onnx_values import NUMPY_TYPES, Array, Value, known
+from .onnx_values import FLOAT, INT64, NUMPY_TYPES, Array, Value, known
 from .onnx_wire import (
     ATTRIBUTE,
     DIMENSION,
@@ -203,10 +203,14 @@ def _plain_constant(attributes: dict[str, Message]) -> Value | None:
     for name, field in (("value_int", 3), ("value_ints", 8)):
         if name in attributes:
             numbers = list(attributes[name].integers(field))
+            if len(numbers) > MAX_KNOWN_ELEMENTS:
+                return Value((len(numbers),), INT64, static=True)
             return known(np.array(numbers, np.int64).reshape(() if name == "value_int" else -1))
     for name, field in (("value_float", 2), ("value_floats", 7)):
         if name in attributes:
             floats = np.frombuffer(b"".join(attributes[name].blobs(field)), "<f4")
+            if floats.size > MAX_KNOWN_ELEMENTS:
+                return Value(floats.shape, FLOAT, static=True)
             return known(floats.reshape(()) if name == "value_float" and floats.size == 1 else floats)
     return None
 

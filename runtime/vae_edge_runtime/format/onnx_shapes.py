@@ -23,9 +23,24 @@ from .onnx_layers import (
     recurrent,
     transposed,
 )
-from .onnx_values import Mismatch, Node, Shape, Unknown, Value, axis_of, broadcast, evaluate, fit, need, sliced
-
-FLOAT, UINT8, INT32, INT64, BOOL = 1, 2, 6, 7, 9
+from .onnx_values import (
+    BOOL,
+    FLOAT,
+    INT32,
+    INT64,
+    UINT8,
+    Mismatch,
+    Node,
+    Shape,
+    Unknown,
+    Value,
+    axis_of,
+    broadcast,
+    evaluate,
+    fit,
+    need,
+    sliced,
+)
 
 Rule = Callable[[Node], "Shape | list[Shape | None]"]
 
@@ -124,6 +139,12 @@ def _reduce(node: Node) -> Shape:
     return tuple(1 if i in gone else n for i, n in enumerate(x) if keep or i not in gone)
 
 
+def _cumulated(node: Node) -> Shape:
+    x, (axis,) = node.shape(0), need(node.input(1).integers())
+    axis_of(axis, len(x))
+    return x
+
+
 def _topk(node: Node) -> Shape:
     x, axis = list(node.shape(0)), node.number("axis", -1)
     (k,) = need(node.input(1).integers())
@@ -163,6 +184,7 @@ def _shape_of(node: Node) -> Shape:
 
 
 def _reshape(node: Node) -> Shape:
+    fit(math.prod(node.input(1).shape or ()) <= MAX_RANK, f"a shape of more than {MAX_RANK} dimensions")
     x, wanted = node.shape(0), need(node.input(1).integers())
     if not node.number("allowzero", 0):
         wanted = [x[i] if n == 0 else n for i, n in enumerate(wanted)]
@@ -299,7 +321,7 @@ def _col2im(node: Node) -> Shape:
 def _rules() -> dict[str, Rule]:
     by_rule: dict[Rule, str] = {
         _same: """Abs Neg Sqrt Reciprocal Exp Log Erf Sign Clip Floor Ceil Round Sin Cos Tan Asin Acos Atan Sinh Cosh
-            Asinh Acosh Atanh CumSum Relu LeakyRelu Elu Celu Selu ThresholdedRelu Sigmoid HardSigmoid HardSwish Tanh
+            Asinh Acosh Atanh Relu LeakyRelu Elu Celu Selu ThresholdedRelu Sigmoid HardSigmoid HardSwish Tanh
             Softplus Softsign Mish Softmax LogSoftmax Hardmax LpNormalization LRN Cast CastLike
             Identity EyeLike Trilu Not IsNaN IsInf""",
         _broadcast: """Add Sub Mul Div Pow Mod Sum Mean Min Max Equal Less Greater LessOrEqual GreaterOrEqual And
@@ -314,6 +336,7 @@ def _rules() -> dict[str, Rule]:
         global_pool: "GlobalAveragePool GlobalMaxPool GlobalLpPool",
         _reduce: """ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp
             ReduceSumSquare ArgMax ArgMin""",
+        _cumulated: "CumSum",
         _topk: "TopK",
         _of_numbers: "ConstantOfShape",
         _range: "Range",

@@ -345,3 +345,33 @@ def test_windows_have_a_size_for_each_spatial_dimension() -> None:
     for attributes in ({"kernel_shape": [2]}, {"kernel_shape": [2, 2], "pads": [0, 0]}, {"kernel_shape": [1] * 3}):
         assert "for 2 spatial dimensions" in refusal(graph([node("MaxPool", "x", **attributes)], x))
     assert "it needs 3" in refusal(graph([node("GlobalAveragePool", "x")]))
+
+
+@pytest.mark.parametrize(
+    ("op", "value"),
+    [("CumSum", np.int64(1 << 32)), ("CumSum", np.int64(-3)), ("CumSum", ints(0, 1)), ("TopK", ints()),
+     ("TopK", ints(4)), ("TopK", ints(-1)), ("TopK", ints(1, 1)), ("Squeeze", ints()), ("Squeeze", ints(1)),
+     ("Unsqueeze", ints(0, 0)), ("Unsqueeze", ints(1 << 40)), ("Split", ints(1, 1)), ("Split", ints(4, -1)),
+     ("ReduceSum", ints(2)), ("ReduceSum", ints(-(1 << 40))), ("Reshape", ints(2, 2)), ("Reshape", ints(-1, -1)),
+     ("Gather", np.int64(3)), ("Tile", ints(1)), ("Expand", ints(2))],
+)  # fmt: skip
+def test_an_operand_that_does_not_fit_its_operator_is_refused(op: str, value: Any) -> None:
+    attributes = {"axis": 1} if op in ("Gather", "Split") else {}
+    outputs = "y,z" if op in ("TopK", "Split") else "y"
+    assert f"({op} " in refusal(graph([node(op, "x,k", outputs, **attributes)], k=value))
+
+
+@pytest.mark.parametrize("op", ["CumSum", "TopK", "Squeeze", "Unsqueeze", "Split", "ReduceSum", "Reshape", "Slice"])
+def test_an_operand_that_comes_out_of_a_row_is_refused(op: str) -> None:
+    nodes = [node("Cast", "x", "k", to=TensorProto.INT64), node("Reshape", "k,flat", "f"),
+             node("Slice", "f,zero,one", "s")]  # fmt: skip
+    inputs = "x,s,s" if op == "Slice" else "x,s"
+    assert f"({op} " in (said := refusal(graph([*nodes, node(op, inputs)], flat=ints(-1), zero=ints(0), one=ints(1))))
+    assert "known only when it runs" in said
+
+
+def test_a_constant_that_fits_one_number_of_rows_by_chance_is_refused() -> None:
+    for rows in (2, 3, 61, 64):
+        assert "do not fit" in refusal(graph([node("Add", "x,w")], w=np.zeros((rows, 3), np.float32)))
+    assert scan(graph([node("Add", "x,w")], w=np.zeros((1, 3), np.float32)))
+    assert "into 1" in refusal(graph([node("Gather", "x,i", axis=0)], i=ints(1)))  # the second row of every batch
