@@ -200,12 +200,8 @@ def demo_files(tmp_path: Path) -> Path:
     return tmp_path
 
 
-UNTRAINED = "import vae_edge_export.checks.fit as fit; fit.LEAST_R2 = float('-inf')\n"
-"""Before a page whose models have random weights."""
-
-
-def _run_blocks(path: Path, folder: Path, before: str = "") -> str:
-    program = before + "\n".join(_blocks(path, "python"))
+def _run_blocks(path: Path, folder: Path) -> str:
+    program = "\n".join(_blocks(path, "python"))
     done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -282,7 +278,7 @@ def test_the_device_section_works_in_an_environment_of_its_own_lines(quick_start
 
 def test_python_of_bring_your_own_vae_runs(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    said = _run_blocks(ROOT / "docs" / "bring-your-own-vae.md", tmp_path, UNTRAINED)
+    said = _run_blocks(ROOT / "docs" / "bring-your-own-vae.md", tmp_path)
     assert "(4, 2, 4, 4)" in said
 
 

@@ -64,7 +64,9 @@ class ExportConfig:
         precisions: variants of the bundle. ``int8`` is what TensorRT takes; ``int8-cpu`` what onnxruntime runs fast.
         gates: what fp16 and int8 must keep of fp32, by variant; default: ``DEFAULT_GATES``.
         golden_rows: rows of the self-test in the bundle.
-        allow_poor_fit: export a model that rebuilds normal rows worse than their mean row does.
+        least_r2: refuse a model whose R² on normal rows is below; None: only one that another preparation of the
+            rows mends. The command line says -0.5.
+        allow_poor_fit: refuse no model for its R².
         alarm: from decisions to alarms in a stream; None: every anomaly is one.
         guard_margin: share of the range seen that a sensor may leave it by.
         stuck_rows: equal values in a row that are a stuck sensor, or a saturated one at the end of its range;
@@ -108,6 +110,7 @@ class ExportConfig:
     precisions: tuple[Precision, ...] = ("fp32",)
     gates: Mapping[str, Gate] = field(default_factory=dict)
     golden_rows: int = 4
+    least_r2: float | None = None
     allow_poor_fit: bool = False
 
     def __post_init__(self) -> None:

@@ -43,6 +43,9 @@ PANELS: _help.Panels = {
 }  # fmt: skip
 
 _STAGES = 11
+_LEAST_R2 = -0.5
+"""A model that gives the mean row for every row has 0. Trained models had 0.10 to 0.84, models with a forgotten scale,
+likelihood or file of weights -478 to -0.71. Between the two lie models that learned nothing, of which export warns."""
 
 
 def run(
@@ -166,6 +169,7 @@ def run(
         precisions=_options.split_names(precision),  # type: ignore[arg-type]
         gates=parse_gates(tuple(gate or ())),
         output_dtype=output_dtype,  # type: ignore[arg-type]
+        least_r2=_LEAST_R2,
         allow_poor_fit=allow_poor_fit,
         **options,
     )

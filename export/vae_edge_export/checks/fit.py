@@ -25,10 +25,6 @@ from ..rows import ExportRows, model_shape, rows_of
 
 Array = NDArray[Any]
 
-LEAST_R2 = -0.5
-"""A model that gives the mean row for every row has 0. Trained models had 0.10 to 0.84, models with a forgotten scale,
-likelihood or file of weights -478 to -0.71. Between the two lie models that learned nothing: their outputs hardly
-change, they are no harm to the units, and export warns."""
 ROWS = 512
 _BYTES_AT_ONCE = 64 << 20
 _FEWEST_ROWS = 16
@@ -51,7 +47,7 @@ def check_fit(built: BuiltGraphs, rows: ExportRows, config: ExportConfig) -> Mod
         built: the graphs in PyTorch. rows: of which up to ``ROWS`` normal ones are looked at.
 
     Raises:
-        FitFailed: R² is below ``LEAST_R2``, or it is not positive and another preparation of the rows makes it so;
+        FitFailed: R² is below ``config.least_r2``, or another preparation of the rows lifts it above 0;
             the message names that. Not raised where the user allowed a poor fit.
     """
     feeds = _some_rows(rows)
@@ -69,9 +65,9 @@ def check_fit(built: BuiltGraphs, rows: ExportRows, config: ExportConfig) -> Mod
         latents_in_use=active,
         poor=poor,
     )
-    if poor and r2 is not None and np.isfinite(LEAST_R2) and not config.allow_poor_fit:
+    if poor and r2 is not None and not config.allow_poor_fit:
         remedy = _likely_remedy(built, rows, config, feeds)
-        if remedy or r2 < LEAST_R2:
+        if remedy or (config.least_r2 is not None and r2 < config.least_r2):
             raise FitFailed(
                 f"the model rebuilds {fit.rows} normal rows worse than their mean row does (R² {r2:.3g}). "
                 f"{remedy or _OTHER_REMEDIES} To export it all the same, allow a poor fit (--allow-poor-fit). "

@@ -14,8 +14,6 @@ from vae_edge_export import ExportConfig, export
 from vae_edge_export.checks.fit import r_squared
 from vae_edge_runtime import Bundle, FitFailed
 
-pytestmark = pytest.mark.fit
-
 
 class Tutorial(nn.Module):
     """The VAE of tutorials, over rows of 6 features; ``link`` is what its decoder ends with."""
@@ -124,7 +122,8 @@ def test_forgotten_logits_are_refused_and_named(tmp_path: Path) -> None:
 def test_forgotten_weights_are_refused_and_named(tmp_path: Path) -> None:
     torch.manual_seed(1)
     with pytest.raises(FitFailed, match=r"check that the trained weights are loaded \(--weights\)"):
-        _export(Tutorial(), tmp_path / "m.vaeb", unit_rows())
+        _export(Tutorial(), tmp_path / "m.vaeb", unit_rows(), least_r2=-0.5)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_that_learned_nothing_is_warned_of(tmp_path: Path) -> None:
@@ -139,7 +138,7 @@ def test_a_model_that_learned_nothing_is_warned_of(tmp_path: Path) -> None:
 
 def test_a_poor_fit_can_be_allowed_and_the_bundle_says_it(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    report = _export(Tutorial(), tmp_path / "m.vaeb", unit_rows(), allow_poor_fit=True)
+    report = _export(Tutorial(), tmp_path / "m.vaeb", unit_rows(), least_r2=-0.5, allow_poor_fit=True)
     assert report.fit.poor
     assert report.fit.r2 < -0.5
     with Bundle.open(tmp_path / "m.vaeb") as bundle:
