@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vae_edge_runtime.errors import FitFailed
+from vae_edge_runtime.errors import AdaptError, FitFailed
 from vae_edge_runtime.format.figures import ModelFit
 
 from ..config import ExportConfig
 from ..graphs.build import BuiltGraphs
 from ..graphs.modules import DataUnits
+from ..halves.door import reading
 from ..rows import ExportRows, model_shape, rows_of
+from .reference import run_torch
 
 Array = NDArray[Any]
 
@@ -110,14 +113,15 @@ def _some_rows(rows: ExportRows) -> dict[str, Array]:
 
 def _reconstructed(built: BuiltGraphs, feeds: Mapping[str, Array]) -> tuple[Array, Array]:
     """First output of ``encode``, and what ``decode`` makes of it in data units."""
-    codes, rebuilt = [], []
-    with torch.no_grad():
-        for piece in _pieces(feeds):
-            condition = [_tensor(piece["condition"])] if "condition" in piece else []
-            code = built.modules["encode"](_tensor(piece["x"]), *condition)[0]
-            codes.append(code.numpy())
-            rebuilt.append(built.modules["decode"](code, *condition).numpy())
-    return np.concatenate(codes), np.concatenate(rebuilt)
+    signatures, latent = built.signatures, built.signatures["decode"].inputs[0].name
+    given = {name: x for name, x in feeds.items() if name != "x"}
+
+    def run(graph: str, inputs: Mapping[str, Array]) -> Array:
+        outputs = run_torch(built.modules[graph], signatures[graph], inputs, dtype=torch.float32, rows=_FEWEST_ROWS)
+        return outputs[signatures[graph].outputs[0].name]
+
+    codes = run("encode", feeds)
+    return codes, run("decode", {latent: codes, **given})
 
 
 def _pieces(feeds: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
@@ -212,7 +216,8 @@ def _r2_with(remedy: _Remedy, built: BuiltGraphs, rows: ExportRows, feeds: Mappi
     shape = (-1, 1, 1) if by_channel else (-1,)
     offset, scale = (torch.tensor(v, dtype=torch.float32).reshape(shape) for v in (remedy.offset, remedy.scale))
     wanted, rebuilt = [], []
-    with torch.no_grad():
+    # The model may have no answer for rows prepared in another way: an index of an embedding, a logarithm.
+    with suppress(AdaptError), torch.no_grad(), reading("running the model in PyTorch"):
         for piece in _pieces(feeds):
             x = _tensor(piece["x"]).to(torch.float32)
             x = (x.permute(0, 3, 1, 2) if row.layout == "nhwc" else x).sub(offset).div(scale)
@@ -220,5 +225,7 @@ def _r2_with(remedy: _Remedy, built: BuiltGraphs, rows: ExportRows, feeds: Mappi
             code = vae.encode(vae.module, x, *condition)[0]
             rebuilt.append(remedy.link(vae.decode(vae.module, code, *condition)[0]).numpy())
             wanted.append(x.numpy())
+    if len(wanted) != len(list(_pieces(feeds))):
+        return None
     fed, x_hat = np.concatenate(wanted), np.concatenate(rebuilt)
     return r_squared(fed, x_hat) if fed.shape == x_hat.shape else None

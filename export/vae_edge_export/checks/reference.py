@@ -66,6 +66,8 @@ def run_torch(module: nn.Module, signature: Signature, feeds: Feeds, *, dtype: t
             out = module(*(part.to(dtype) if part.is_floating_point() else part for part in parts))
             piece = [t.numpy() for t in (out if isinstance(out, tuple) else (out,))]
             for spec, value in zip(signature.outputs, piece, strict=True):
+                if np.iscomplexobj(value):
+                    raise AdaptError(f"the model gives complex numbers for {spec.name} this time, not real ones")
                 if value.shape != (len(parts[0]), *spec.shape):
                     raise AdaptError(
                         f"the model gives {spec.name} of shape {value.shape} for {len(parts[0])} rows this time, and "

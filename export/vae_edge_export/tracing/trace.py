@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.jit._trace import TracerWarning
 
-from vae_edge_runtime.errors import ExportFailed
+from vae_edge_runtime.errors import ExportFailed, VaeEdgeError
 from vae_edge_runtime.format.onnx_ops import ALLOWED
 from vae_edge_runtime.format.specs import Signature
 
@@ -74,7 +74,16 @@ def trace(module: nn.Module, examples: Sequence[Tensor], *, graph: str, signatur
     repeats = -(-TRACED_ROWS // len(examples[0]))
     rows = tuple(x.repeat(repeats, *[1] * (x.ndim - 1))[:TRACED_ROWS] for x in examples)
     exporter: Literal["dynamo", "legacy"] = "dynamo"
-    watched = watch(module, rows)
+    try:
+        watched = watch(module, rows)
+    except (VaeEdgeError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a model that gives another shape this time, SystemExit
+        place = _last_frame("".join(traceback.format_exception(error)))
+        raise ExportFailed(
+            f"graph '{graph}' does not run on {TRACED_ROWS} rows{f' at {place}' if place else ''}: "
+            f"{type(error).__name__}: {_first_line(error)}; the model must give the same shapes at every call"
+        ) from error
     steered = Steered(module, watched)
     try:
         model = _dynamo(steered, rows, signature)

@@ -108,7 +108,7 @@ FAULTS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_whatever_a_model_does_there_is_a_typed_error_or_none(name: str) -> None:
-    for where, call in itertools.product(("encode", "decode", "forward"), (0, 1, 2, 4)):
+    for where, call in itertools.product(("encode", "decode", "forward"), (0, 1, 3)):
         model = Vae(where, call, FAULTS[name])
         with suppress(VaeEdgeError):  # anything else is a failure
             adapt(model, X)

@@ -70,6 +70,7 @@ def test_order_statistics_and_running_ones_are_pytorchs() -> None:
     )
 
 
+@pytest.mark.slow
 def test_special_functions_keep_their_digits() -> None:
     unit = torch.linspace(-0.999, 0.999, 42).reshape(7, 6)
     same(
@@ -225,7 +226,7 @@ def test_spectra_of_a_fixed_length_are_products(size: int) -> None:
     )
 
 
-@pytest.mark.parametrize("unbiased", [True, False])
+@pytest.mark.parametrize("unbiased", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_constants_of_a_variance_are_folded(unbiased: bool) -> None:
     same(
         Holder(
