@@ -26,7 +26,6 @@ from .bundling.split_weights import pair_id, split_and_scan
 from .checks.fit import check_fit, fit_warnings
 from .checks.in_memory import in_memory
 from .checks.parity import Reference, run_backend
-from .checks.probes import ProbeLatents
 from .checks.traps import trap_warnings
 from .config import ExportConfig, ExportReport
 from .doors import constant_said, taken_in
@@ -121,8 +120,7 @@ def export(
 
     # Variants: fp32 is held to PyTorch, every reduced one to fp32. A gate that is missed ends the export here.
     reference = Reference.of(built.modules, built.signatures, built.examples)
-    latents = ProbeLatents.of(reference, built.vae.kind, rows.calibration)
-    builder = VariantBuilder(built, reference, rows, config, pair, timer, latents)
+    builder = VariantBuilder.of(built, reference, rows, config, pair, timer)
     with in_memory(fp32_graphs.joined) as fp32_backend:
         fp32 = build_fp32(builder, fp32_graphs, fp32_backend)
         bundle_prior = choose_prior(built.vae, prior, _codes(fp32_backend, built, rows))

@@ -51,6 +51,20 @@ class VariantBuilder:
     timer: Timer
     latents: ProbeLatents
 
+    @classmethod
+    def of(
+        cls,
+        built: BuiltGraphs,
+        reference: Reference,
+        rows: ExportRows,
+        config: ExportConfig,
+        pair: str,
+        timer: Timer,
+    ) -> VariantBuilder:
+        """With the latents that ``decode`` is compared on."""
+        latents = ProbeLatents.of(reference, built.vae.kind, rows.calibration)
+        return cls(built, reference, rows, config, pair, timer, latents)
+
     @property
     def parity_feeds(self) -> dict[str, Array]:
         """Real rows that outputs are compared on."""
