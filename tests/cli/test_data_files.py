@@ -176,7 +176,9 @@ def test_pictures_that_do_not_fit_are_told_which_and_what_to_do(cli: Cli, tmp_pa
     assert trained.code == 0, trained.err
     assert "left out 1 of 141 files: they are no pictures: .txt 1" in trained.err
     bundle = tmp_path / "p.vaeb"
-    assert cli("export", tmp_path / "run", "--calibration", tmp_path / "train", "-o", bundle).code == 0
+    assert (
+        cli("export", tmp_path / "run", "--calibration", tmp_path / "train", "--allow-poor-fit", "-o", bundle).code == 0
+    )
     large = cli("score", bundle, tmp_path / "large")
     assert large.code == 2
     assert "2 pictures of 24x24 pixels" in large.err
