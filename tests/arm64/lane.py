@@ -33,8 +33,26 @@ TESTING = (
     *("ml_dtypes", "typing_extensions", "jsonschema", "jsonschema-specifications", "referencing", "rpds-py", "attrs"),
 )
 """Of the tests, not of the runtime."""
+NOT_HERE = (
+    "--ignore=tests/runtime/backends/test_isolated.py",  # starts Pythons, and an emulated one starts none
+    *(
+        f"--deselect=tests/runtime/{test}"
+        for test in (
+            "test_absurd_arguments.py::test_a_result_or_an_error_of_ours[load]",  # the same
+            "test_pickling.py::test_a_spawned_worker_scores_with_the_session_it_was_sent",  # the same
+            "device/test_devices.py::test_a_row_of_ones_own_is_in_the_help",  # typer is not installed there
+            "device/test_devices.py::test_every_row_is_in_the_help_of_both_commands_and_in_the_docs",
+            "test_text.py::test_info_cannot_be_made_to_show_a_line_of_its_own",
+            "test_text.py::test_escapes_in_keys_ids_and_paths_do_not_reach_the_terminal",
+            "test_text.py::test_json_is_escaped_whatever_the_bundle_says",
+            "test_dependencies.py::test_info_says_that_telemetry_is_off",
+            "test_dependencies.py::test_openvino_does_not_find_its_reporter_unless_the_user_agreed",  # nor OpenVINO
+        )
+    ),
+)
+"""Tests of the runtime that run on this machine's own architecture only."""
 SHARDS = (
-    ["tests/runtime", "--ignore=tests/runtime/stream", "--ignore=tests/runtime/backends/tensorrt"],
+    ["tests/runtime", "--ignore=tests/runtime/stream", "--ignore=tests/runtime/backends/tensorrt", *NOT_HERE],
     ["tests/runtime/stream"],
 )
 """Run side by side: an emulated process starts no emulated child, so pytest cannot share them out itself."""
