@@ -88,6 +88,8 @@ class FakeCuda:
         self.alive: list[str] = []
         """TensorRT's objects that exist."""
         self.launches = 0
+        self.copied_out: list[int] = []
+        """Bytes of each copy to the host."""
         self._handles = itertools.count(0x1000, 16)
         self._lock = threading.RLock()
         self._local = threading.local()
@@ -268,6 +270,7 @@ class FakeCuda:
         return self._copy(self.bytes_at(device, size), host, size, stream, host)
 
     def _cuMemcpyDtoHAsync(self, host: int, device: int, size: int, stream: int) -> int:
+        self.copied_out.append(size)
         return self._copy(host, self.bytes_at(device, size), size, stream, host)
 
     def _cuStreamCreate(self, out: Any, flags: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import functools
 import json
 import threading
 from collections.abc import Callable
@@ -46,6 +47,7 @@ ExecutionContextAllocationStrategy = enum.Enum(
 )
 TensorIOMode = enum.Enum("TensorIOMode", ["NONE", "INPUT", "OUTPUT"])
 DataType = enum.Enum("DataType", ["FLOAT", "HALF", "INT8", "INT32", "BOOL", "UINT8", "INT64", "BF16"])
+LayerInformationFormat = enum.Enum("LayerInformationFormat", ["ONELINE", "JSON"])
 _TYPES = {"tensor(float)": "FLOAT", "tensor(int64)": "INT64", "tensor(uint8)": "UINT8", "tensor(bool)": "BOOL"}
 
 
@@ -54,8 +56,22 @@ class ITensor:
         self.name, self.shape = name, shape
 
 
+class Counted:
+    """An object of TensorRT: it exists until it is freed, which takes a current context once CUDA has started."""
+
+    def __init__(self, fake: FakeTensorRt) -> None:
+        self._fake = fake
+        fake.cuda.alive.append(type(self).__name__)
+
+    def __del__(self) -> None:
+        self._fake.cuda.alive.remove(type(self).__name__)
+        if self._fake.cuda.started and not self._fake.cuda.contexts:
+            self._fake.cuda.violations.append(f"~{type(self).__name__} without a current context")
+
+
 class IOptimizationProfile:
-    def __init__(self) -> None:
+    def __init__(self, fake: FakeTensorRt) -> None:
+        self._fake = fake
         self._shapes: dict[str, tuple[Any, ...]] = {}
 
     def set_shape(self, name: str, low: Any, opt: Any, high: Any) -> None:
@@ -63,25 +79,28 @@ class IOptimizationProfile:
 
 
 class ITimingCache:
-    def __init__(self, raw: bytes) -> None:
-        self._raw = raw
+    def __init__(self, fake: FakeTensorRt, raw: bytes) -> None:
+        self._fake, self._raw = fake, raw
 
     def serialize(self) -> bytes:
         return self._raw + b"+measured"
 
 
-class IBuilderConfig:
+class IBuilderConfig(Counted):
     def __init__(self, fake: FakeTensorRt) -> None:
-        self._fake = fake
+        super().__init__(fake)
         self._profiles: list[IOptimizationProfile] = []
         self.profiling_verbosity: Any = None
         self.progress_monitor: Any = None
 
     def set_memory_pool_limit(self, pool: Any, size: int) -> None:
-        self._fake.workspace = size
+        self._fake.limits[pool.name] = size
 
     def clear_flag(self, flag: Any) -> None:
         self._fake.cleared.append(flag)
+
+    def set_flag(self, flag: Any) -> None:
+        self._fake.flagged.append(flag)
 
     def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
         if self._fake.refuses_profile:
@@ -90,7 +109,7 @@ class IBuilderConfig:
         return len(self._profiles) - 1
 
     def create_timing_cache(self, raw: bytes) -> ITimingCache:
-        return ITimingCache(raw)
+        return ITimingCache(self._fake, raw)
 
     def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:
         assert ignore_mismatch is False
@@ -98,9 +117,10 @@ class IBuilderConfig:
         return cache._raw == b"" or cache._raw.startswith(b"+measured")
 
 
-class INetworkDefinition:
+class INetworkDefinition(Counted):
     def __init__(self, fake: FakeTensorRt) -> None:
-        self._fake, self._onnx = fake, b""
+        super().__init__(fake)
+        self._onnx = b""
         self._inputs: list[ITensor] = []
 
     @property
@@ -113,7 +133,7 @@ class INetworkDefinition:
 
 class OnnxParser:
     def __init__(self, network: INetworkDefinition, log: ILogger) -> None:
-        self._network = network
+        self._network, self._fake = network, network._fake
 
     def parse(self, raw: bytes) -> bool:
         if self._network._fake.parser_errors:
@@ -132,9 +152,10 @@ class OnnxParser:
         return SimpleNamespace(desc=lambda: self._network._fake.parser_errors[i])
 
 
-class Builder:
+class Builder(Counted):
     def __init__(self, fake: FakeTensorRt, log: ILogger) -> None:
-        self._fake, self._log = fake, log
+        super().__init__(fake)
+        self._log = log
 
     def create_network(self, flags: int) -> INetworkDefinition:
         self._fake.flags = flags
@@ -144,15 +165,21 @@ class Builder:
         return IBuilderConfig(self._fake)
 
     def create_optimization_profile(self) -> IOptimizationProfile:
-        return IOptimizationProfile()
+        return IOptimizationProfile(self._fake)
 
     def build_serialized_network(self, network: INetworkDefinition, config: IBuilderConfig) -> bytes | None:
         self._fake.builds += 1
+        for name in ("builder_optimization_level", "max_aux_streams", "avg_timing_iterations"):
+            if hasattr(config, name):
+                self._fake.settings[name] = getattr(config, name)
+        for warning in self._fake.warnings:
+            self._log.log(Severity.WARNING, warning)
         for message in self._fake.messages:
             self._log.log(Severity.ERROR, message)
         monitor = config.progress_monitor
         monitor.phase_start("Building", None, 2)
         for step in range(2):
+            self._fake.while_building()
             if not monitor.step_complete("Building", step):
                 return None
         monitor.phase_finish("Building")
@@ -163,10 +190,10 @@ class Builder:
         return len(head).to_bytes(4, "little") + head + network._onnx
 
 
-class Runtime:
+class Runtime(Counted):
     def __init__(self, fake: FakeTensorRt, log: ILogger) -> None:
-        self._fake, self._log = fake, log
-        self._fake.born(self)
+        super().__init__(fake)
+        self._log = log
 
     def deserialize_cuda_engine(self, raw: bytes) -> ICudaEngine | None:
         size = int.from_bytes(raw[:4], "little")
@@ -176,20 +203,35 @@ class Runtime:
             return None
         return ICudaEngine(self, head["profiles"], raw[4 + size :])
 
-    def __del__(self) -> None:
-        self._fake.dies(self)
+
+class EngineInspector:
+    def __init__(self, engine: ICudaEngine) -> None:
+        self._engine, self._fake = engine, engine._fake
+
+    def get_engine_information(self, form: Any) -> str:
+        assert form is LayerInformationFormat.JSON
+        nodes = onnx.load_from_string(self._engine._raw).graph.node
+        layers = [
+            {"Name": node.name or node.output[0], "LayerType": node.op_type, "TacticName": "sm87_" + node.op_type,
+             "Outputs": [{"Name": node.output[0], "Format/Datatype": "Row major linear FP32"}]}
+            for node in nodes
+        ]  # fmt: skip
+        return json.dumps({"Layers": layers, "Bindings": list(self._engine._io)})
 
 
-class ICudaEngine:
+class ICudaEngine(Counted):
     def __init__(self, runtime: Runtime, profiles: list[dict[str, Any]], raw: bytes) -> None:
+        super().__init__(runtime._fake)
         self._runtime = runtime  # an engine keeps its runtime alive, a context its engine
-        self._fake, self._profiles = runtime._fake, profiles
+        self._profiles, self._raw = profiles, raw
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
         self._io = {tensor.name: tensor for tensor in (*self._session.get_inputs(), *self._session.get_outputs())}
         self._inputs = [tensor.name for tensor in self._session.get_inputs()]
-        self._fake.born(self)
+
+    def create_engine_inspector(self) -> EngineInspector:
+        return EngineInspector(self)
 
     @property
     def num_io_tensors(self) -> int:
@@ -199,14 +241,15 @@ class ICudaEngine:
     def num_optimization_profiles(self) -> int:
         return len(self._profiles)
 
-    @property
-    def device_memory_size_v2(self) -> int:
-        return SCRATCH_PER_ROW * max(shapes[self._inputs[0]][2][0] for shapes in self._profiles)
+    def get_device_memory_size_for_profile_v2(self, profile: int) -> int:
+        return SCRATCH_PER_ROW * int(self._profiles[profile][self._inputs[0]][2][0])
 
     def get_tensor_name(self, i: int) -> str:
         return list(self._io)[i]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        if name in self._fake.shapes_unknown:
+            return (-1,) * len(self._io[name].shape)
         return tuple(dim if isinstance(dim, int) else -1 for dim in self._io[name].shape)
 
     def get_tensor_dtype(self, name: str) -> Any:
@@ -225,23 +268,17 @@ class ICudaEngine:
         assert strategy is ExecutionContextAllocationStrategy.USER_MANAGED
         return IExecutionContext(self)
 
-    def __del__(self) -> None:
-        self._fake.dies(self)
 
-
-class IExecutionContext:
+class IExecutionContext(Counted):
     def __init__(self, engine: ICudaEngine) -> None:
-        self._engine, self._fake = engine, engine._fake
+        super().__init__(engine._fake)
+        self._engine = engine
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._addresses: dict[str, int] = {}
         self._profile = -1
         self._scratch = (0, 0)
         self._warm: set[int] = set()
         self._entered = threading.Lock()
-        self._fake.born(self)
-
-    def __del__(self) -> None:
-        self._fake.dies(self)
 
     def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
         self._profile = profile
@@ -255,10 +292,12 @@ class IExecutionContext:
         self._addresses[name] = memory
         return name in self._engine._io and memory != 0
 
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        rows = self._shapes[self._engine._inputs[0]][0]
+        return (rows, *(dim for dim in self._engine._io[name].shape[1:]))
+
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        if self._profile < 0:
-            return False
-        low, _, high = self._engine._profiles[self._profile][name]
+        low, _, high = self._engine._profiles[max(self._profile, 0)][name]  # 0 is the one of a new context
         self._shapes[name] = tuple(shape)
         return len(shape) == len(low) and all(a <= n <= b for a, n, b in zip(low, shape, high, strict=True))
 
@@ -280,6 +319,7 @@ class IExecutionContext:
             if self._fake.run_fails:
                 self._fake.run_fails -= 1
                 return False
+            self._fake.scratches.append(self._scratch[1])
             touches = tuple(address - BIAS for address in (*self._addresses.values(), self._scratch[0]))
             return cuda.enqueue(stream, Work(lambda: self._compute(rows), touches)) == 0
         finally:
@@ -294,7 +334,7 @@ class IExecutionContext:
             cuda.wrong("execution on the default stream or one that is gone")
         elif set(self._addresses) != set(engine._io) or self.infer_shapes():
             cuda.wrong("execution without all addresses and shapes")
-        elif self._scratch[1] < engine.device_memory_size_v2:
+        elif self._scratch[1] < engine.get_device_memory_size_for_profile_v2(self._profile):
             cuda.wrong("execution without enough scratch memory")
         else:
             return self._shapes[engine._inputs[0]][0]
@@ -310,7 +350,7 @@ class IExecutionContext:
             self._array(name, rows)[...] = found
 
     def _array(self, name: str, rows: int) -> np.ndarray[Any, Any]:
-        shape = (rows, *self._engine.get_tensor_shape(name)[1:])
+        shape = (rows, *self._engine._io[name].shape[1:])
         kind = {"FLOAT": "float32", "UINT8": "uint8", "INT64": "int64", "BOOL": "bool"}
         dtype = np.dtype(kind[self._engine.get_tensor_dtype(name).name])
         size = int(np.prod(shape)) * dtype.itemsize
@@ -323,47 +363,78 @@ class FakeTensorRt:
 
     __version__ = "10.3.0"
     NetworkDefinitionCreationFlag = enum.IntEnum("NetworkDefinitionCreationFlag", {"STRONGLY_TYPED": 1})
-    MemoryPoolType = enum.Enum("MemoryPoolType", ["WORKSPACE"])
+    MemoryPoolType = enum.Enum("MemoryPoolType", ["WORKSPACE", "TACTIC_DRAM"])
     ProfilingVerbosity = enum.Enum("ProfilingVerbosity", ["DETAILED"])
     BuilderFlag = enum.Enum("BuilderFlag", ["TF32"])
     ILogger, IProgressMonitor, OnnxParser, TensorIOMode = ILogger, IProgressMonitor, OnnxParser, TensorIOMode
     ExecutionContextAllocationStrategy = ExecutionContextAllocationStrategy
+    LayerInformationFormat = LayerInformationFormat
 
     def __init__(self, cuda: FakeCuda | None = None) -> None:
         self.cuda = cuda or FakeCuda()
         self.messages: list[str] = []
         self.parser_errors: list[str] = []
         self.refuses_profile = False
-        self.workspace = 0
+        self.warnings: list[str] = []
+        self.scratches: list[int] = []
+        self.while_building: Callable[[], object] = lambda: None
         self.flags = -1
         self.builds = 0
         self.profiles: list[dict[str, Any]] = []
         self.cleared: list[Any] = []
+        self.flagged: list[Any] = []
+        self.limits: dict[str, int] = {}
+        self.settings: dict[str, Any] = {}
+        self.raises: dict[str, Exception] = {}
+        self.entered: set[str] = set()
+        self.shapes_unknown: tuple[str, ...] = ()
         self.caches: list[bytes] = []
         self.contexts_left = 1 << 30
         self.run_fails = 0
         self.while_running: Callable[[], object] = lambda: None
 
     def Builder(self, log: ILogger) -> Builder:
+        self.enter("Builder")
         return Builder(self, log)
 
     def Runtime(self, log: ILogger) -> Runtime:
+        self.enter("Runtime")
         if not self.cuda.started:
             self.cuda.wrong("TensorRT's runtime without CUDA, which ends a process where there is no GPU")
         return Runtime(self, log)
 
-    def born(self, thing: object) -> None:
-        self.cuda.alive.append(type(thing).__name__)
+    def enter(self, name: str) -> None:
+        """A call begins; ``raises`` holds what it raises instead, by the name of the call."""
+        self.entered.add(name)
+        if name in self.raises:
+            raise self.raises[name]
 
-    def dies(self, thing: object) -> None:
-        self.cuda.alive.remove(type(thing).__name__)
+
+OBJECTS: tuple[Any, ...] = (
+    Runtime, ICudaEngine, IExecutionContext, Builder, INetworkDefinition, OnnxParser, IBuilderConfig,
+    IOptimizationProfile, ITimingCache, EngineInspector,
+)  # fmt: skip
+
+
+def _entered(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(self: Any, *arguments: Any, **options: Any) -> Any:
+        self._fake.enter(name)
+        return method(self, *arguments, **options)
+
+    return call
+
+
+for _double in OBJECTS:
+    for _name, _method in list(vars(_double).items()):
+        if not _name.startswith("_") and callable(_method):
+            setattr(_double, _name, _entered(f"{_double.__name__}.{_name}", _method))
 
 
 def names_of_doubles() -> dict[str, set[str]]:
     """Public names of every double of a class of TensorRT, by the class."""
     doubles: list[Any] = [
-        Runtime, ICudaEngine, IExecutionContext, Builder, INetworkDefinition, OnnxParser, IBuilderConfig,
-        IOptimizationProfile, ITimingCache, ILogger, ITensor, ExecutionContextAllocationStrategy, TensorIOMode,
+        *OBJECTS, ILogger, ITensor, ExecutionContextAllocationStrategy, TensorIOMode, LayerInformationFormat,
         DataType, FakeTensorRt.BuilderFlag, FakeTensorRt.MemoryPoolType, FakeTensorRt.ProfilingVerbosity,
         FakeTensorRt.NetworkDefinitionCreationFlag,
     ]  # fmt: skip

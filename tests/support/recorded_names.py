@@ -74,6 +74,8 @@ TENSORRT: dict[str, str] = {
     "IOptimizationProfile": "extra_memory_target get_shape get_shape_input set_shape set_shape_input",
     "ITimingCache": "combine reset serialize",
     "IProgressMonitor": "phase_finish phase_start step_complete",
+    "EngineInspector": "error_recorder execution_context get_engine_information get_layer_information",
+    "LayerInformationFormat": "JSON ONELINE name value",
     "ILogger": "ERROR INFO INTERNAL_ERROR Severity VERBOSE WARNING log",
     "NetworkDefinitionCreationFlag": "STRONGLY_TYPED name value",
     "MemoryPoolType": (

@@ -62,9 +62,24 @@ class Rig:
         self.trt = FakeTensorRt(self.cuda)
         self.binding = Binding(self.trt, "tensorrt", self.trt.__version__, True)
 
+        self._process: Driver | None = None
+
     def driver(self) -> Driver:
+        """A driver of the test's own, which the test closes."""
         return Driver(self.cuda)
 
+    def process_driver(self) -> Driver:
+        """The one of a process, kept until ``close``."""
+        if self._process is None:
+            self._process = Driver(self.cuda)
+        return self._process
+
+    def close(self) -> None:
+        """The process ends."""
+        if self._process is not None:
+            self._process.close()
+
     def executor(self, driver: Driver, *, max_batch: int = 64, **options: Any) -> Executor:
-        raw = build(two_inputs(), BuildOptions(max_batch=max_batch), binding=self.binding, graph="score").engine
+        limits = BuildOptions(max_batch=max_batch)
+        raw = build(two_inputs(), limits, binding=self.binding, graph="score", current=driver.current).engine
         return Executor(raw, binding=self.binding, driver=driver, graph="score", **options)

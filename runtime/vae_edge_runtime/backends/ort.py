@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -12,10 +12,12 @@ from ..device.devices import devices
 from ..errors import BackendError, ProviderUnavailable
 from .base import Description, DeviceOptions, GraphBytes
 
+if TYPE_CHECKING:
+    from .ort_gpu import GpuProviders
+
 _CPU, _CUDA, _TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 _BESIDE = {_CPU: (), _CUDA: (_CPU,), _TENSORRT: (_CUDA, _CPU)}
 """What runs the nodes that a provider leaves: TensorRT leaves some to CUDA, CUDA leaves shape arithmetic to the CPU."""
-_CACHE = "onnxruntime-tensorrt"
 _FATAL_ONLY = 4
 
 
@@ -38,13 +40,18 @@ class OrtBackend:
         self._lock = threading.Lock()
         self._sessions: dict[str, Any] = {}
         self._available = self._ort.get_available_providers()
+        self._gpu: GpuProviders | None = None
         if self._provider not in self._available:
             here = [row.name for row in devices() for candidate in row.candidates
                     if candidate.engine == options.candidate.engine and candidate.mode in self._available]  # fmt: skip
             raise self._unavailable(f"'{options.device.name}' is not in this onnxruntime (has: {', '.join(here)})")
+        if options.device.gpu:
+            from .ort_gpu import GpuProviders  # not at the top: sessions on a CPU pay for nothing of it
 
-    def _unavailable(self, problem: str) -> ProviderUnavailable:
-        remedy = "install a build that has it (on a Jetson the JetPack wheel)"
+            self._gpu = GpuProviders(self._ort, self._provider, exact=options.device.exact)
+
+    def _unavailable(self, problem: str, remedy: str = "") -> ProviderUnavailable:
+        remedy = remedy or "install a build that has it (on a Jetson the JetPack wheel)"
         if self._options.device.fallback is not None:
             remedy += f', or pass device="{self._options.device.fallback}", or allow_fallback=True'
         return ProviderUnavailable(problem, remedy=remedy)
@@ -60,14 +67,39 @@ class OrtBackend:
         return session
 
     def _create(self, graph: str) -> Any:
-        # TensorRT names what it caches by a file's name, so it gets none.
-        if self._options.file is None or self._provider == _TENSORRT:
-            raw = self._load(graph)
-            return self._create_from(graph, raw, self._tensorrt_settings(raw) if self._provider == _TENSORRT else {})
-        with self._options.file(graph) as source:
-            return self._create_from(graph, source, {})
+        if self._gpu is None and self._options.file is not None:
+            with self._options.file(graph) as source:
+                return self._create_from(graph, source, {})
+        raw = self._load(graph)  # TensorRT names what it caches by a file's name, so it gets none
+        if self._gpu is None:
+            return self._create_from(graph, raw, {})
+        providers = (self._provider, *_BESIDE[self._provider])
+        return self._create_on_gpu(graph, raw, {name: self._gpu.settings(name, raw) for name in providers}, self._gpu)
 
-    def _create_from(self, graph: str, source: str | bytes, settings: Mapping[str, str]) -> Any:
+    def _create_on_gpu(
+        self, graph: str, raw: bytes, settings: Mapping[str, Mapping[str, str]], gpu: GpuProviders
+    ) -> Any:
+        """A session that ran a row; CUDA's libraries are looked for once more where the provider did not start."""
+        from .ort_gpu import on_a_jetson, remedy_for, try_one_row
+
+        name, provider = self._options.device.name, self._provider
+        session = self._create_from(graph, raw, settings)
+        if session.get_providers()[0] != provider and gpu.preload():
+            session = self._create_from(graph, raw, settings)
+        if session.get_providers()[0] != provider:
+            reason = gpu.reason(provider)
+            remedy = remedy_for(reason, jetson=on_a_jetson())
+            raise self._unavailable(f"onnxruntime lists '{name}' and could not start it ({reason})", remedy)
+        try:
+            try_one_row(session)
+        except Exception as error:
+            reason = _first_line(error)
+            remedy = remedy_for(reason, jetson=on_a_jetson())
+            problem = f"'{name}' loaded graph '{graph}' and failed at its first row ({reason})"
+            raise self._unavailable(problem, remedy) from error
+        return session
+
+    def _create_from(self, graph: str, source: str | bytes, settings: Mapping[str, Mapping[str, str]]) -> Any:
         session_options = self._ort.SessionOptions()
         session_options.log_severity_level = _FATAL_ONLY  # problems come as exceptions, not as lines on stderr
         if self._options.threads is not None:
@@ -77,61 +109,32 @@ class OrtBackend:
             entry = str(int(self._options.spin))
             session_options.add_session_config_entry("session.intra_op.allow_spinning", entry)
         others = [name for name in _BESIDE.get(self._provider, (_CPU,)) if name in self._available]
-        device = self._options.device
         try:
-            session = self._ort.InferenceSession(
+            return self._ort.InferenceSession(
                 source,
                 sess_options=session_options,
-                providers=[(self._provider, settings), *((name, {}) for name in others)],
+                providers=[(name, dict(settings.get(name, {}))) for name in (self._provider, *others)],
                 enable_fallback=0,
             )
         except Exception as error:  # its 15 exception classes share no base of their own
+            device = self._options.device
             if device.fallback is None:  # the device is there for certain, so the graph is to blame
                 raise BackendError(f"onnxruntime {self._ort.__version__} refused graph '{graph}': {error}") from error
             raise self._unavailable(f"'{device.name}' failed to load graph '{graph}' ({_first_line(error)})") from error
-        if session.get_providers()[0] != self._provider:
-            raise self._unavailable(
-                f"onnxruntime could not start '{device.name}' (it lists it, its libraries did not load)"
-            )
-        return session
-
-    def _tensorrt_settings(self, raw: bytes) -> dict[str, str]:
-        """Options of the TensorRT provider: engines kept between processes, one range of batches instead of a
-        build for every new one, and the workspace that ``trt.BuildOptions`` has.
-
-        Each graph has a folder of its own: the provider names an engine by the nodes of its graph and not by
-        their weights, so that in a shared folder a retrained model would run on the old engine.
-        """
-        from ..device.cache import cache_folder, private_folder
-        from ..device.compiled import graph_folder
-        from ..format.onnx_scan import scan
-        from .tensorrt.builder import BuildOptions
-
-        options = BuildOptions()
-        inputs = scan(raw).inputs
-        shapes = {
-            f"trt_profile_{which}_shapes": ",".join(
-                f"{tensor.name}:{'x'.join(map(str, (rows, *tensor.dims[1:])))}" for tensor in inputs
-            )
-            for which, rows in (("min", 1), ("opt", options.max_batch), ("max", options.max_batch))
-        }
-        return {
-            "trt_engine_cache_enable": "True",
-            "trt_engine_cache_path": graph_folder(_CACHE, raw),
-            "trt_timing_cache_enable": "True",
-            "trt_timing_cache_path": private_folder(cache_folder(_CACHE)),  # times of kernels, whatever the weights
-            "trt_max_workspace_size": str(options.workspace_bytes),
-            **shapes,
-        }
 
     def run(self, graph: str, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """Run one graph; raises BackendError where the engine fails."""
         session = self._session(graph)
+        rows = len(next(iter(feeds.values())))
+        if self._provider == _CUDA:
+            from .ort_gpu import padded
+
+            feeds = padded(feeds)
         try:
             results: list[NDArray[Any]] = session.run(list(outputs), dict(feeds))
         except Exception as error:
             raise BackendError(f"onnxruntime failed running graph '{graph}': {_first_line(error)}") from error
-        return results
+        return [result[:rows] for result in results] if self._provider == _CUDA else results
 
     def prepare(self, graph: str) -> None:
         """Create the session of a graph now, so that its errors come now."""

@@ -38,7 +38,13 @@ def private_folder(path: str) -> str:
     except OSError as error:
         raise StorageError(f"the folder {path} cannot be made ({error.strerror}): set VAE_EDGE_CACHE") from error
     owner = os.geteuid() if hasattr(os, "geteuid") else status.st_uid
-    if status.st_uid != owner or status.st_mode & 0o022:
+    if status.st_uid != owner:  # root is no exception: the owner could put code there that root would run
+        raise OptionError(
+            f"{path} is not yours alone, and what lies in it is run or believed: it belongs to user {status.st_uid} "
+            f"and this process is user {owner}. Run chown -R {owner} {path} (a volume of a container belongs to who "
+            "made it), or set VAE_EDGE_CACHE"
+        )
+    if status.st_mode & 0o022:
         raise OptionError(
             f"{path} is not yours alone, and what lies in it is run or believed: chmod go-w, or set VAE_EDGE_CACHE"
         )

@@ -1,16 +1,18 @@
 """Compiled forms of graphs on disk: made once per device, and again, with a line in the log, when anything changed.
 
 Some engines do not run ONNX itself but a form that they compile or convert it to, in seconds to minutes, for one
-machine. Each form lies in a private folder under the SHA-256 of its graph. Beside it lies a JSON sidecar with all
+machine. Each form lies in a private folder under the SHA-256 of its graph and of the machine: a board that changes
+its power mode changes its processors, and keeps the forms of every mode. Beside it lies a JSON sidecar with all
 that it was made from and its own SHA-256. Both are compared before the engine sees a byte.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -89,6 +91,7 @@ class CompiledStore(Generic[Identity, Options]):
         """
         self.identity, self._default = identity, default
         self._suffix, self._what, self._ahead, self._log = suffix, what, ahead, log
+        self._machine = hashlib.sha256(dump(identity)).hexdigest()[:16]
         self.folder = Path(private_folder(cache_folder(name, folder)))
 
     def get(
@@ -114,10 +117,27 @@ class CompiledStore(Generic[Identity, Options]):
             StorageError: with ``must_store``.
         """
         digest = hashlib.sha256(onnx).hexdigest()
-        path = self.folder / f"{digest[:32]}.{self._suffix}"
+        path = self.folder / f"{digest[:32]}-{self._machine}.{self._suffix}"
         taken = self._take(path, digest, options)
         if isinstance(taken, StoredForm):
             return taken
+        with _alone(self.folder):  # two builds at once would take twice the memory
+            taken = self._take(path, digest, options)  # another process may have built it meanwhile
+            if isinstance(taken, StoredForm):
+                return taken
+            return self._build(graph, path, digest, compile_, options, taken, must_store, announce)
+
+    def _build(
+        self,
+        graph: str,
+        path: Path,
+        digest: str,
+        compile_: Callable[[Options], tuple[bytes, float]],
+        options: Options | None,
+        taken: str,
+        must_store: bool,
+        announce: bool,
+    ) -> StoredForm[Options]:
         if announce:
             ahead = f"; {self._ahead} does this ahead" if self._ahead else ""
             self._log.warning("building %s for graph '%s' (%s)%s", self._what, graph, taken, ahead)
@@ -149,28 +169,71 @@ class CompiledStore(Generic[Identity, Options]):
             raw = path.with_suffix(".json").read_bytes()
             form = path.read_bytes()
         except FileNotFoundError:
-            return "none is stored"
+            return self._differences(digest) or "none is stored"
         except OSError as error:
             return f"the stored one cannot be read: {error.strerror}"
         try:
-            plain = parse(raw, member=path.name)
-            own = {key: plain.pop(key, None) for key in ("identity", "options")} if isinstance(plain, dict) else {}
-            sidecar = from_json(Sidecar, plain, member=path.name)
-            built_for = from_json(type(self._default), own["options"], member=path.name, where="options")
-            built_by = from_json(type(self.identity), own["identity"], member=path.name, where="identity")
+            sidecar, built_for, built_by = self._parse(raw, path.name)
         except (BundleError, OptionError) as error:
             return f"its sidecar is damaged: {error}"
         if sidecar.format != FORMAT or sidecar.graph_sha256 != digest:
             return "the stored one is of another graph or format"
         if len(form) != sidecar.form_bytes or hashlib.sha256(form).hexdigest() != sidecar.form_sha256:
             return "the stored one is damaged"
-        was, now = _plain(built_by), _plain(self.identity)
-        changed = [f"{name} was {was[name]}, is {now[name]}" for name in now if was[name] != now[name]]
-        if changed:
-            return "; ".join(changed)
+        if changed := self._changed(built_by):
+            return changed
         if options not in (None, built_for):
             return "the stored one was built for other options"
         return StoredForm(form, built_for, path, False, None, sidecar.seconds)
+
+    def _parse(self, raw: bytes, name: str) -> tuple[Sidecar, Options, Identity]:
+        plain = parse(raw, member=name)
+        own = {key: plain.pop(key, None) for key in ("identity", "options")} if isinstance(plain, dict) else {}
+        sidecar = from_json(Sidecar, plain, member=name)
+        built_for = from_json(type(self._default), own["options"], member=name, where="options")
+        return sidecar, built_for, from_json(type(self.identity), own["identity"], member=name, where="identity")
+
+    def _changed(self, built_by: Identity) -> str:
+        """How another machine differs from this one: ``driver was 12.6, is 13.2``; empty where it does not."""
+        was, now = _plain(built_by), _plain(self.identity)
+        return "; ".join(f"{name} was {was[name]}, is {now[name]}" for name in now if was[name] != now[name])
+
+    def _differences(self, digest: str) -> str:
+        """How the machine of the newest form of a graph differs; empty where the graph has none."""
+        try:
+            newest = max(self.folder.glob(f"{digest[:32]}-*.json"), key=lambda path: path.stat().st_mtime_ns)
+            return self._changed(self._parse(newest.read_bytes(), newest.name)[2])
+        except (ValueError, OSError, BundleError, OptionError):
+            return ""
+
+    def prune(self, keep: Callable[[Identity], bool]) -> tuple[Path, ...]:
+        """Remove forms that no machine asks for any more, and those without a sidecar that can be read.
+
+        Args:
+            keep: whether forms of a machine stay.
+
+        Returns:
+            The forms that were removed.
+
+        Raises:
+            StorageError: a file cannot be removed.
+        """
+        removed = []
+        with _alone(self.folder):
+            for path in sorted(self.folder.glob(f"*.{self._suffix}")):
+                sidecar = path.with_suffix(".json")
+                try:
+                    if keep(self._parse(sidecar.read_bytes(), sidecar.name)[2]):
+                        continue
+                except (OSError, BundleError, OptionError):
+                    pass
+                try:
+                    path.unlink()
+                    sidecar.unlink(missing_ok=True)
+                except OSError as error:
+                    raise StorageError(f"{path} cannot be removed: {error.strerror}") from error
+                removed.append(path)
+        return tuple(removed)
 
     def _own(self, options: Options) -> dict[str, Any]:
         return {"identity": _plain(self.identity), "options": _plain(options)}
@@ -192,7 +255,22 @@ class CompiledStore(Generic[Identity, Options]):
         write_atomic(self._note(name), [hashlib.sha256(note).digest(), note])
 
     def _note(self, name: str) -> Path:
-        return self.folder / f"{name}-{hashlib.sha256(dump(self.identity)).hexdigest()[:16]}.cache"
+        return self.folder / f"{name}-{self._machine}.cache"
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process builds into a folder. On Windows, which has no such lock, nobody waits."""
+    try:
+        import fcntl
+
+        file = (folder / ".lock").open("ab")
+    except (ImportError, OSError):  # whoever cannot write a lock cannot write a form, and is told so
+        yield
+        return
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def graph_folder(name: str, onnx: bytes, folder: str | os.PathLike[str] | None = None) -> str:

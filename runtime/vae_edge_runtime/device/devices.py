@@ -78,7 +78,8 @@ class Device:
     Attributes:
         name: as ``load(device=...)`` takes it. help: one line.
         candidates: engines in the order in which they are tried.
-        exact: computes in float32, as the golden vectors of a bundle were made.
+        exact: computes in float32, as the golden vectors of a bundle were made. Backends of GPUs allow TF32, which
+            keeps 10 bits of each factor, where it is False and nowhere else.
         gpu: needs an NVIDIA GPU.
         takes: options of ``OPTIONS`` that it takes. tuned: those of them that ``vae-edge tune`` tries values of.
         auto_rank: place in the order that ``auto`` tries, the smallest first; None where ``auto`` leaves it out.
@@ -168,9 +169,24 @@ _TABLE: dict[str, Device] = {
             auto_rank=1,
         ),
         Device(
+            name="cuda-tf32",
+            help="ONNX Runtime on an NVIDIA GPU that multiplies in TF32: faster, scores have 3 digits",
+            candidates=(Candidate(ONNXRUNTIME, "CUDAExecutionProvider"),),
+            exact=False,
+            gpu=True,
+            takes=("threads", "spin"),
+        ),
+        Device(
             name="tensorrt",
             help="TensorRT on an NVIDIA GPU, by itself or by ONNX Runtime",
             candidates=(Candidate(TENSORRT), Candidate(ONNXRUNTIME, "TensorrtExecutionProvider")),
+            gpu=True,
+        ),
+        Device(
+            name="tensorrt-tf32",
+            help="TensorRT on an NVIDIA GPU that multiplies in TF32: faster, scores have 3 digits",
+            candidates=(Candidate(TENSORRT),),
+            exact=False,
             gpu=True,
         ),
     )

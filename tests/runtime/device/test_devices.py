@@ -126,7 +126,7 @@ def test_a_row_of_ones_own_is_loaded_and_described(toy: Any, tiny_path: Path) ->
         assert (info.backend, info.engine_version, info.provider) == ("toy", "1.4", "small")
         assert (info.device, info.threads, info.degraded) == ("toy", 3, False)
     assert importlib.import_module("toy_chip").LOG == [("score", "toy", 3), "closed"]
-    with pytest.raises(OptionError, match=r"'toy' does not take spin; devices that do: auto, cpu, cuda$"):
+    with pytest.raises(OptionError, match=r"'toy' does not take spin; devices that do: auto, cpu, cuda, cuda-tf32$"):
         load(tiny_path, device="toy", spin=True)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from .binding import Binding, find_binding
-from .builder import BuildOptions, BuiltEngine, build
-from .driver import Device, Driver
+from .builder import BuiltEngine, build
+from .driver import Device, Driver, process_driver
 from .executor import Executor
+from .options import BuildOptions
 from .prepare import Preparation, PreparedEngine, check_engines, prepare_engines
 from .store import EngineStore, StoredEngine
 
@@ -24,4 +25,5 @@ __all__ = [
     "check_engines",
     "find_binding",
     "prepare_engines",
+    "process_driver",
 ]

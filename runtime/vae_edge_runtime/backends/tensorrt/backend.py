@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from numpy.typing import NDArray
 
+from ...errors import BackendError, OptionError, ProviderUnavailable
 from ..base import Description, DeviceOptions, GraphBytes
-from . import Driver, EngineStore, Executor, find_binding
+from . import EngineStore, Executor, find_binding, process_driver
 from .executor import Io
 
 
@@ -28,15 +32,17 @@ class TensorRtBackend:
         """
         self._load, self._options = load, options
         self._io = cast(Io, os.environ.get("VAE_EDGE_TENSORRT_IO") or "auto")
-        self._driver = Driver()
-        try:
-            self._binding = find_binding()
-            self._store = EngineStore(self._binding, self._driver.device)
-        except BaseException:
-            self._driver.close()
-            raise
+        tf32 = not options.device.exact
+        if tf32 and os.environ.get("NVIDIA_TF32_OVERRIDE") == "0":
+            raise ProviderUnavailable(
+                "NVIDIA_TF32_OVERRIDE=0 forbids TF32 to this process", remedy='unset it, or take device="tensorrt"'
+            )
+        self._driver = process_driver()
+        self._binding = find_binding()
+        self._store = EngineStore(self._binding, self._driver.device, tf32=tf32, current=self._driver.current)
         self._lock = threading.Lock()
         self._executors: dict[str, Executor] = {}
+        _OPEN.add(self)
 
     def _executor(self, graph: str) -> Executor:
         executor = self._executors.get(graph)
@@ -54,8 +60,11 @@ class TensorRtBackend:
         return self._executor(graph).run(feeds, outputs)
 
     def prepare(self, graph: str) -> None:
-        """Load or build the engine of a graph now; building takes seconds to minutes."""
-        self._executor(graph)
+        """Load or build the engine of a graph now, and run a row; building takes seconds to minutes.
+
+        ``VAE_EDGE_TENSORRT_WARM_UP`` lists the numbers of rows to run, by default 1: the first run of a size is slow.
+        """
+        self._executor(graph).warm_up(_warm_up())
 
     def describe(self) -> Description:
         """What runs the graphs; a graph that runs without CUDA graphs is degraded, and says why."""
@@ -71,9 +80,27 @@ class TensorRtBackend:
         )
 
     def close(self) -> None:
-        """Free engines, then the CUDA context; idempotent."""
+        """Free engines; idempotent. The CUDA context stays until the process ends."""
         with self._lock:
             executors, self._executors = self._executors, {}
             for executor in executors.values():
                 executor.close()
-            self._driver.close()
+
+
+_OPEN: weakref.WeakSet[TensorRtBackend] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Free engines that nobody closed while CUDA is still there: its libraries unload after Python's objects."""
+    for backend in list(_OPEN):
+        with contextlib.suppress(BackendError):
+            backend.close()
+
+
+def _warm_up() -> tuple[int, ...]:
+    text = os.environ.get("VAE_EDGE_TENSORRT_WARM_UP", "1")
+    numbers = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(number.isdigit() and 1 <= int(number) <= 4096 for number in numbers):
+        raise OptionError(f"VAE_EDGE_TENSORRT_WARM_UP is {text!r}; write numbers of rows from 1, such as 1,8")
+    return tuple(int(number) for number in numbers)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ...errors import ProviderUnavailable
 
@@ -12,6 +13,25 @@ _REMEDY = (
     "on a Jetson: sudo apt install python3-libnvinfer, in an environment made with --system-site-packages; "
     "vae-edge doctor says what is missing"
 )
+
+
+LOG = logging.getLogger("vae_edge_runtime.tensorrt")
+
+
+class Log(Protocol):
+    """What TensorRT said.
+
+    Attributes:
+        messages: the last errors. warnings: the last warnings, such as a tactic that found no memory.
+    """
+
+    messages: list[str]
+    warnings: list[str]
+
+    @property
+    def last(self) -> str:
+        """The newest error, and the warnings before it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -28,31 +48,38 @@ class Binding:
     version: str
     engines_run_here: bool
 
-    def logger(self) -> Any:
-        """A logger whose ``messages`` are the errors so far, and ``last`` the newest in words.
-
-        They are the only word TensorRT gives for a None or a False.
-        """
+    def logger(self) -> Log:
+        """A logger that keeps what TensorRT says, the only reason it gives for a None or a False."""
         base: Any = self.module.ILogger
 
-        class Log(base):  # type: ignore[misc]
+        class Logger(base):  # type: ignore[misc]
             def __init__(self) -> None:
                 base.__init__(self)
                 self.messages: list[str] = []
+                self.warnings: list[str] = []
 
             def log(self, severity: Any, message: str) -> None:
-                if int(severity) <= int(base.ERROR):
-                    self.messages.append(message.strip())
+                # TensorRT calls from threads of its own, and an exception in here would be lost.
+                number, text = int(severity), message.strip()
+                LOG.debug("%s: %s", _SEVERITIES.get(number, number), text)
+                if number <= int(base.ERROR):
+                    self.messages.append(text)
                     del self.messages[:-_MESSAGES]
+                elif number == int(base.WARNING):
+                    self.warnings.append(text)
+                    del self.warnings[:-_WARNINGS]
 
             @property
             def last(self) -> str:
-                return self.messages[-1] if self.messages else "no word"
+                text = self.messages[-1] if self.messages else "no word"
+                return f"{text} (warned before: {'; '.join(self.warnings)[-300:]})" if self.warnings else text
 
-        return Log()
+        made: Log = Logger()
+        return made
 
 
-_MESSAGES = 100
+_MESSAGES, _WARNINGS = 100, 5
+_SEVERITIES = {0: "internal error", 1: "error", 2: "warning", 3: "info", 4: "verbose"}
 
 
 def find_binding(*, rtx: bool = False) -> Binding:

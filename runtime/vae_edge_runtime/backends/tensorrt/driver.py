@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
+import threading
 from collections.abc import Iterator
 from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from dataclasses import dataclass
@@ -51,8 +53,8 @@ _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: the default stream of others does n
 _THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may allocate meanwhile
 _MULTIPROCESSORS, _INTEGRATED, _MAJOR, _MINOR = 16, 18, 75, 76  # CU_DEVICE_ATTRIBUTE_*
 _OUT_OF_MEMORY = 2
-_CONTEXT_LOST = frozenset({214, 700, 702, 710, 714, 715, 716, 717, 718, 719})
-"""Errors after which every later call of the process fails alike: ECC, illegal address, launch failed, ..."""
+_CONTEXT_LOST = frozenset({214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 999})
+"""Errors after which every later call of the process fails alike: ECC, illegal address, launch failed, ... (cuda.h)"""
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,10 @@ class HostBuffer:
     device: int
 
 
-class Driver:
-    """Device 0 of this process (``CUDA_VISIBLE_DEVICES`` chooses), its primary context retained.
+class Library:
+    """``libcuda.so.1`` started, and device 0 (``CUDA_VISIBLE_DEVICES`` chooses); no context is made."""
 
-    The primary context is the one TensorRT works in. Methods below ``current`` need it to be current.
-    """
+    _open = False
 
     def __init__(self, library: Any = None) -> None:
         """Start the driver; ``library`` stands in for ``libcuda.so.1``.
@@ -105,13 +106,85 @@ class Driver:
                 raise BackendError("the driver counts no devices")
             self._device = self._int("cuDeviceGet", 0)
             self.device = self._describe()
+        except BackendError as error:
+            raise ProviderUnavailable(f"CUDA does not start ({error}): {_REMEDY}") from error
+
+    def _describe(self) -> Device:
+        name, memory = ctypes.create_string_buffer(256), c_size_t()
+        self._call("cuDeviceGetName", name, len(name), self._device)
+        self._call("cuDeviceTotalMem_v2", byref(memory), self._device)
+        major, minor, integrated, multiprocessors = (
+            self._int("cuDeviceGetAttribute", which, self._device)
+            for which in (_MAJOR, _MINOR, _INTEGRATED, _MULTIPROCESSORS)
+        )
+        version = self._int("cuDriverGetVersion")
+        return Device(
+            name=name.value.decode(errors="replace"),
+            capability=f"{major}.{minor}",
+            multiprocessors=multiprocessors,
+            memory_bytes=memory.value,
+            integrated=bool(integrated),
+            driver=f"{version // 1000}.{version % 1000 // 10}",
+        )
+
+    def _int(self, name: str, *arguments: int) -> int:
+        value = c_int()
+        self._call(name, byref(value), *arguments)
+        return value.value
+
+    def _pointer(self, name: str, *arguments: int, memory: int = 0, after: bool = False) -> int:
+        """Call what writes a handle into its first argument, or, with ``after``, into its last."""
+        pointer = c_void_p()
+        self._call(name, *((*arguments, byref(pointer)) if after else (byref(pointer), *arguments)), memory=memory)
+        return pointer.value or 0
+
+    def _call(self, name: str, *arguments: Any, memory: int = 0) -> None:
+        code = getattr(self._library, name)(*arguments)
+        if not code:
+            return
+        if code == _OUT_OF_MEMORY and memory:
+            raise BackendError(
+                f"the GPU has no {memory / 2**20:.1f} MiB left ({name}): stop other processes, or build with a "
+                "smaller --max-batch. On a Jetson it is the memory of the whole board"
+            )
+        lost = (
+            ". The CUDA context is lost: end this process and start again"
+            if code in _CONTEXT_LOST and self._open
+            else ""
+        )
+        raise BackendError(
+            f"CUDA call {name} failed with {code}: {self._text('cuGetErrorName', code)}, "
+            f"{self._text('cuGetErrorString', code)}{lost}"
+        )
+
+    def _text(self, name: str, code: int) -> str:
+        text = c_char_p()
+        if getattr(self._library, name)(code, byref(text)) or text.value is None:
+            return "unknown"
+        return text.value.decode(errors="replace")
+
+
+class Driver(Library):
+    """The driver with the primary context of device 0, which is the one TensorRT works in.
+
+    Methods below ``current`` need the context to be current.
+    """
+
+    def __init__(self, library: Any = None) -> None:
+        """Start the driver and retain the context; arguments and errors as for ``Library``."""
+        super().__init__(library)
+        try:
             self._context = self._pointer("cuDevicePrimaryCtxRetain", self._device)
         except BackendError as error:
             raise ProviderUnavailable(f"CUDA does not start ({error}): {_REMEDY}") from error
         self._open = True
 
     def close(self) -> None:
-        """Give the context back; everything in it must be freed. Idempotent."""
+        """Give the context back; everything in it must be freed. Idempotent.
+
+        Sessions never call it. Releasing the last hold destroys the context, and objects of TensorRT that an error
+        still holds then end the process ("context is destroyed", TensorRT#1632, #2052).
+        """
         if self._open:
             self._open = False
             self._call("cuDevicePrimaryCtxRelease_v2", self._device)
@@ -142,7 +215,11 @@ class Driver:
         if not mapped:
             return HostBuffer(host, 0)
         address = c_uint64()
-        self._call("cuMemHostGetDevicePointer_v2", byref(address), host, 0)
+        try:
+            self._call("cuMemHostGetDevicePointer_v2", byref(address), host, 0)
+        except BackendError:
+            self._call("cuMemFreeHost", host)
+            raise
         return HostBuffer(host, address.value)
 
     def free_host(self, buffer: HostBuffer) -> None:
@@ -196,55 +273,29 @@ class Driver:
         """Destroy a captured graph."""
         self._call("cuGraphExecDestroy", executable)
 
-    def _describe(self) -> Device:
-        name, memory = ctypes.create_string_buffer(256), c_size_t()
-        self._call("cuDeviceGetName", name, len(name), self._device)
-        self._call("cuDeviceTotalMem_v2", byref(memory), self._device)
-        major, minor, integrated, multiprocessors = (
-            self._int("cuDeviceGetAttribute", which, self._device)
-            for which in (_MAJOR, _MINOR, _INTEGRATED, _MULTIPROCESSORS)
-        )
-        version = self._int("cuDriverGetVersion")
-        return Device(
-            name=name.value.decode(errors="replace"),
-            capability=f"{major}.{minor}",
-            multiprocessors=multiprocessors,
-            memory_bytes=memory.value,
-            integrated=bool(integrated),
-            driver=f"{version // 1000}.{version % 1000 // 10}",
-        )
-
-    def _int(self, name: str, *arguments: int) -> int:
-        value = c_int()
-        self._call(name, byref(value), *arguments)
-        return value.value
-
-    def _pointer(self, name: str, *arguments: int, memory: int = 0, after: bool = False) -> int:
-        """Call what writes a handle into its first argument, or, with ``after``, into its last."""
-        pointer = c_void_p()
-        self._call(name, *((*arguments, byref(pointer)) if after else (byref(pointer), *arguments)), memory=memory)
-        return pointer.value or 0
-
-    def _call(self, name: str, *arguments: Any, memory: int = 0) -> None:
-        code = getattr(self._library, name)(*arguments)
-        if not code:
-            return
-        if code == _OUT_OF_MEMORY and memory:
-            raise BackendError(
-                f"the GPU has no {memory / 2**20:.1f} MiB left ({name}): stop other processes, or build with a "
-                "smaller --max-batch. On a Jetson it is the memory of the whole board"
-            )
-        lost = ". The CUDA context is lost: end this process and start again" if code in _CONTEXT_LOST else ""
-        raise BackendError(
-            f"CUDA call {name} failed with {code}: {self._text('cuGetErrorName', code)}, "
-            f"{self._text('cuGetErrorString', code)}{lost}"
-        )
-
-    def _text(self, name: str, code: int) -> str:
-        text = c_char_p()
-        if getattr(self._library, name)(code, byref(text)) or text.value is None:
-            return "unknown"
-        return text.value.decode(errors="replace")
-
 
 _REMEDY = "vae-edge doctor says what this machine lacks; device='cpu' runs without"
+_process: tuple[int, Driver] | None = None
+_starting = threading.Lock()
+
+
+def process_driver() -> Driver:
+    """The driver of this process; its context is kept until the process ends, as CUDA's own runtime does.
+
+    Raises:
+        ProviderUnavailable: there is no driver, no device, or it is too old.
+    """
+    global _process
+    with _starting:
+        if _process is None or _process[0] != os.getpid():  # a forked child has to start, or fail, by itself
+            _process = os.getpid(), Driver()
+        return _process[1]
+
+
+def read_device(library: Any = None) -> Device:
+    """What device 0 is; makes no context.
+
+    Raises:
+        ProviderUnavailable: there is no driver, no device, or it is too old.
+    """
+    return Library(library).device

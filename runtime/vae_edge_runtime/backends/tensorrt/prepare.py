@@ -10,8 +10,10 @@ from typing import Any
 from ...errors import OptionError
 from ...format.bundle import Bundle
 from .binding import Binding, find_binding
-from .builder import BuildOptions, build
-from .driver import Driver
+from .builder import build
+from .driver import process_driver
+from .layers import Layer, engine_layers
+from .options import BuildOptions
 from .store import EngineStore, Machine
 
 Step = Callable[[str, int, int], None]
@@ -29,6 +31,7 @@ class PreparedEngine:
     Attributes:
         built: False where a stored engine was there. reason: why it was built.
         path: None where it was built only to see that it can be.
+        layers: what the engine says it holds, where they were asked for.
     """
 
     variant: str
@@ -39,17 +42,23 @@ class PreparedEngine:
     built: bool
     reason: str | None
     path: str | None
+    layers: tuple[Layer, ...] = ()
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What ``prepare_engines`` or ``check_engines`` did; ``machine`` is None for the latter."""
+    """What ``prepare_engines`` or ``check_engines`` did.
+
+    Attributes:
+        machine, folder: None for ``check_engines``. removed: engines that ``prune`` removed.
+    """
 
     tensorrt: str
     machine: Machine | None
     folder: str | None
     options: BuildOptions
     engines: tuple[PreparedEngine, ...]
+    removed: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -62,6 +71,9 @@ def prepare_engines(
     variant: str = "auto",
     options: BuildOptions | None = None,
     folder: str | os.PathLike[str] | None = None,
+    tf32: bool = False,
+    layers: bool = False,
+    prune: bool = False,
     progress: Step | None = None,
 ) -> Preparation:
     """Build and store, on this device, the engines of a variant that are not stored yet.
@@ -71,6 +83,8 @@ def prepare_engines(
         variant: ``auto``: the one that ``load`` takes; ``all``: every one that TensorRT takes.
         options: the engines' limits; a stored engine with others is built again.
         folder: of the engines, as for ``EngineStore``; ``load`` looks where ``VAE_EDGE_CACHE`` says.
+        tf32: for ``device="tensorrt-tf32"``. layers: also ask each engine for its layers.
+        prune: first remove engines of other versions, drivers and boards.
         progress: told how far it is.
 
     Raises:
@@ -82,22 +96,21 @@ def prepare_engines(
     options = options or BuildOptions()
     with Bundle.open(path) as bundle:
         names = _variants(bundle, variant)
-        driver = Driver()
-        try:
-            binding = find_binding()
-            store = EngineStore(binding, driver.device, folder)
-            engines = []
-            for name, graph, raw, step in _graphs(bundle, names, progress):
-                with driver.current():  # builders time kernels in this context, too
-                    engine = store.get(graph, raw, options=options, progress=step, must_store=True, announce=False)
-                where = None if engine.path is None else str(engine.path)
-                size = len(engine.form)
-                engines.append(
-                    PreparedEngine(name, graph, len(raw), size, engine.seconds, engine.built, engine.reason, where)
+        driver = process_driver()
+        binding = find_binding()
+        store = EngineStore(binding, driver.device, folder, tf32=tf32, current=driver.current)
+        removed = tuple(str(path) for path in store.prune()) if prune else ()
+        engines = []
+        for name, graph, raw, step in _graphs(bundle, names, progress):
+            engine = store.get(graph, raw, options=options, progress=step, must_store=True, announce=False)
+            table = engine_layers(engine.form, binding=binding, driver=driver, graph=graph) if layers else ()
+            where = None if engine.path is None else str(engine.path)
+            engines.append(
+                PreparedEngine(
+                    name, graph, len(raw), len(engine.form), engine.seconds, engine.built, engine.reason, where, table
                 )
-            return Preparation(binding.version, store.machine, str(store.folder), options, tuple(engines))
-        finally:
-            driver.close()
+            )
+        return Preparation(binding.version, store.machine, str(store.folder), options, tuple(engines), removed)
 
 
 def check_engines(
@@ -105,6 +118,7 @@ def check_engines(
     *,
     variant: str = "auto",
     options: BuildOptions | None = None,
+    tf32: bool = False,
     progress: Step | None = None,
     binding: Binding | None = None,
 ) -> Preparation:
@@ -116,7 +130,7 @@ def check_engines(
     engines = []
     with Bundle.open(path) as bundle:
         for name, graph, raw, step in _graphs(bundle, _variants(bundle, variant), progress):
-            built = build(raw, options, binding=binding, graph=f"{name}/{graph}", progress=step)
+            built = build(raw, options, binding=binding, graph=f"{name}/{graph}", tf32=tf32, progress=step)
             size = len(built.engine)
             engines.append(PreparedEngine(name, graph, len(raw), size, built.seconds, True, _TRIED, None))
     return Preparation(f"RTX {binding.version}", None, None, options, tuple(engines))

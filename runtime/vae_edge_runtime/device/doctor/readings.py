@@ -21,7 +21,7 @@ from typing import Any
 
 from ...dependencies import hidden_from, silence_engines
 from ..devices import engines
-from ..machine import parse_tegra_release, usable_cores
+from ..machine import parse_meminfo, parse_tegra_release, usable_cores
 
 _TIMEOUT_S = 60.0
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "asimd", "asimdhp", "asimddp")
@@ -142,12 +142,6 @@ def parse_nvpmodel(text: str | None) -> str | None:
     """``NV Power Mode: MAXN`` to MAXN."""
     match = re.search(r"NV Power Mode:\s*(\S+)", text or "")
     return match[1] if match else None
-
-
-def parse_meminfo(text: str | None) -> dict[str, int]:
-    """Lines of /proc/meminfo to bytes."""
-    sizes = re.findall(r"^(\w+):\s+(\d{1,15}) kB$", text or "", re.MULTILINE)
-    return {name: int(kib) * 1024 for name, kib in sizes}
 
 
 def parse_os_release(text: str | None) -> str | None:

@@ -16,7 +16,7 @@ import tiny_bundle
 from rig import Rig
 from tiny_bundle import TinyBundle
 
-from vae_edge_runtime import BackendError, Bundle, ProviderUnavailable, load, verify
+from vae_edge_runtime import VAE, BackendError, Bundle, OptionError, ProviderUnavailable, load, verify
 from vae_edge_runtime.backends.tensorrt import backend as backend
 
 ROWS = np.random.default_rng(5).normal(size=(150, 4)).astype(np.float32)
@@ -62,13 +62,80 @@ def test_a_capture_that_fails_is_visible_as_degraded(machine: Rig, path: Path, m
     with load(path, device="tensorrt") as vae:
         vae.score(ROWS)
         assert vae.info.degraded
-        assert "DEGRADED: graph 'score' at 64 rows was not captured" in str(vae.info)
+        assert "DEGRADED: graph 'score' at 1 rows was not captured" in str(vae.info)
         assert "native (copy i/o)" in str(vae.info)
 
 
 def test_a_graph_that_does_not_build_frees_the_gpu(machine: Rig, path: Path) -> None:
     machine.trt.messages = ["Could not find any implementation for node gemm"]
-    with pytest.raises(BackendError, match="ran out of memory building graph 'score'"):
+    with pytest.raises(
+        BackendError, match=r"no kernel for a layer of graph 'score': either .* memory .*, or this Tens"
+    ):
+        load(path, device="tensorrt")
+
+
+def score_once_refused(machine: Rig, vae: VAE) -> None:
+    machine.trt.run_fails = 1
+    vae.score(ROWS)
+
+
+def test_after_an_error_nothing_of_tensorrt_is_left_while_the_error_is_still_looked_at(
+    machine: Rig, path: Path
+) -> None:
+    with pytest.raises(BackendError, match="failed running 64 rows") as caught, load(path, device="tensorrt") as vae:
+        score_once_refused(machine, vae)
+    assert caught.value.__traceback__ is not None  # it holds the frames that held contexts, an engine and a runtime
+    assert machine.cuda.alive == []
+    machine.trt.messages = ["Internal Error: tactic"]
+    with pytest.raises(BackendError, match="Internal Error") as caught, load(path, device="tensorrt") as vae:
+        vae.encode(ROWS)
+    assert caught.value.__traceback__ is not None
+    assert machine.cuda.alive == []
+
+
+def test_sessions_one_after_another_never_give_the_cuda_context_back(machine: Rig, path: Path) -> None:
+    for _ in range(3):
+        with load(path, device="tensorrt") as vae:
+            vae.score(ROWS[:2])
+    assert machine.cuda.calls.count("cuDevicePrimaryCtxRetain") == 1
+    assert "cuDevicePrimaryCtxRelease_v2" not in machine.cuda.calls
+
+
+def test_sessions_that_nobody_closed_are_freed_before_python_ends(machine: Rig, path: Path) -> None:
+    vae = load(path, device="tensorrt")
+    assert machine.cuda.alive != []
+    backend._close_all()
+    assert machine.cuda.alive == []
+    vae.close()
+
+
+def test_tf32_is_a_device_of_its_own_with_engines_of_its_own(
+    machine: Rig, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for device, flagged in (("tensorrt", 0), ("tensorrt-tf32", 1), ("tensorrt", 1), ("tensorrt-tf32", 1)):
+        with load(path, device=device) as vae:
+            assert vae.info.device == device
+        assert len(machine.trt.flagged) == flagged
+    assert (machine.trt.builds, len(machine.trt.cleared)) == (2, 1)
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    with pytest.raises(ProviderUnavailable, match='forbids TF32 to this process: unset it, or take device="tensorrt"'):
+        load(path, device="tensorrt-tf32")
+
+
+def test_a_row_is_run_when_a_session_opens_and_other_sizes_where_they_are_asked_for(
+    machine: Rig, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with load(path, device="tensorrt") as vae:
+        assert len(machine.cuda.executables) == 1
+        machine.cuda.calls.clear()
+        vae.score(ROWS[:1])
+        assert "cuStreamBeginCapture_v2" not in machine.cuda.calls
+        assert not [call for call in machine.cuda.calls if "Alloc" in call]
+    monkeypatch.setenv("VAE_EDGE_TENSORRT_WARM_UP", "1, 8,64")
+    with load(path, device="tensorrt"):
+        assert len(machine.cuda.executables) == 3
+    monkeypatch.setenv("VAE_EDGE_TENSORRT_WARM_UP", "all")
+    with pytest.raises(OptionError, match="write numbers of rows from 1, such as 1,8"):
         load(path, device="tensorrt")
 
 
@@ -76,7 +143,7 @@ def test_without_tensorrt_onnx_runtimes_provider_is_next_and_an_error_names_both
     rig: Rig, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    monkeypatch.setattr(backend, "Driver", rig.driver)
+    monkeypatch.setattr(backend, "process_driver", rig.process_driver)
     with pytest.raises(ProviderUnavailable, match=r"TensorRT itself: tensorrt cannot.*python3-libnvinfer.*By ONNX Run"):
         load(path, device="tensorrt")
     with load(path, device="tensorrt", allow_fallback=True) as vae:
@@ -95,8 +162,10 @@ def offers_tensorrt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any
     def session(raw: bytes, *arguments: Any, providers: list[Any], **options: Any) -> Any:
         seen.append(providers)
         made = real(raw, providers=["CPUExecutionProvider"])
-        return SimpleNamespace(run=made.run, get_providers=lambda: [providers[0][0]])
+        return SimpleNamespace(run=made.run, get_inputs=made.get_inputs, get_providers=lambda: [providers[0][0]])
 
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "")  # so that it is afterwards what it was before
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE")
     monkeypatch.setenv("VAE_EDGE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(
         onnxruntime, "get_available_providers", lambda: ["TensorrtExecutionProvider", "CPUExecutionProvider"]

@@ -93,12 +93,12 @@ def test_a_capture_that_fails_leaves_an_eager_executor_that_says_so(rig: Rig, ca
     close(executor, driver)
 
 
-def test_threads_share_two_lanes_and_get_their_own_numbers(rig: Rig) -> None:
+def test_threads_share_two_lanes_of_each_profile_and_get_their_own_numbers(rig: Rig) -> None:
     driver = rig.driver()
     executor = rig.executor(driver)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda seed: check(executor, 1 + seed % 40, seed), range(200)))
-    assert len(rig.cuda.streams) <= 2
+    assert len(rig.cuda.streams) <= 2 * 2  # of single rows, and of batches
     close(executor, driver)
 
 
@@ -135,7 +135,7 @@ def test_a_run_that_fails_gives_up_its_lane_and_the_next_one_works(rig: Rig) -> 
     driver = rig.driver()
     executor = rig.executor(driver)
     rig.trt.run_fails = 1
-    with pytest.raises(BackendError, match="did not run 4 rows in graph 'score'"):
+    with pytest.raises(BackendError, match="failed running 4 rows for graph 'score'"):
         executor.run(feeds_of(3), ["s"])
     assert rig.cuda.streams == {}
     check(executor, 3)
@@ -146,7 +146,7 @@ def test_no_context_is_an_error_that_frees_everything(rig: Rig) -> None:
     driver = rig.driver()
     executor = rig.executor(driver)
     rig.trt.contexts_left = 0
-    with pytest.raises(BackendError, match="did not make a context for 1 rows"):
+    with pytest.raises(BackendError, match="failed making a context of 1 rows"):
         executor.run(feeds_of(1), ["s"])
     close(executor, driver)
 
@@ -155,19 +155,119 @@ def test_memory_that_runs_out_anywhere_is_named_and_nothing_is_kept(rig: Rig) ->
     driver = rig.driver()
     executor = rig.executor(driver, io="copy")
     whole, failed = rig.cuda.left, 0
-    needed = 64 * 1000 + 2 * 64 * (2 * 3 * 8 * 4 + 8 + 4)  # scratch, and every tensor on both sides
+    device, pinned = 2 * 3 * 8 * 4 + 8 + 4, 3 * 8 * 4 + 8 + 4  # all tensors there; here x, k and s, and not y
+    needed = 64 * 1000 + 64 * (device + pinned)  # 1000: scratch
     for left in range(0, 110_000, 2_000):  # every allocation of a lane fails once
         rig.cuda.left = left
         if left >= needed:
             break
         with pytest.raises(BackendError, match=r"MiB left .*the memory of the whole board"):
-            executor.run(feeds_of(1), ["s"])
+            executor.run(feeds_of(64), ["s"])
         failed += 1
         assert (rig.cuda.left, rig.cuda.memory, rig.cuda.host, rig.cuda.streams) == (left, {}, {}, {})
     assert failed == needed // 2_000 + 1
     rig.cuda.left = whole
     check(executor, 64)
     close(executor, driver)
+
+
+@pytest.mark.parametrize("io", ["mapped", "copy"])
+def test_a_single_row_pays_for_one_row_and_not_for_64(rig: Rig, io: str) -> None:
+    driver = rig.driver()
+    executor = rig.executor(driver, io=io)
+    whole = rig.cuda.left
+    for seed in range(3):
+        check(executor, 1, seed)
+    row = 1000 + (2 if io == "copy" else 1) * (2 * 3 * 8 * 4 + 8 + 4)
+    assert whole - rig.cuda.left == row
+    check(executor, 2)  # now there is a lane for batches, too
+    assert whole - rig.cuda.left == 65 * row
+    assert set(rig.trt.scratches) == {1000, 64_000}
+    close(executor, driver)
+
+
+def test_outputs_that_nobody_asked_for_stay_on_the_gpu(rig: Rig) -> None:
+    driver = rig.driver()
+    executor = rig.executor(driver, io="copy")
+    for again in range(3):  # eager, captured, launched
+        rig.cuda.copied_out.clear()
+        (s,) = executor.run(feeds_of(8, again), ["s"])
+        np.testing.assert_allclose(s, feeds_of(8, again)["x"].sum((1, 2)) + feeds_of(8, again)["k"], rtol=1e-4)
+        assert rig.cuda.copied_out == [8 * 4]
+    assert len(rig.cuda.host) == 3  # x, k and s
+    check(executor, 8)  # and y comes when it is asked for, from the same graph
+    assert len(rig.cuda.executables) == 1
+    close(executor, driver)
+
+
+def test_an_output_whose_sizes_the_engine_does_not_say_is_asked_of_a_context(rig: Rig) -> None:
+    rig.trt.shapes_unknown = ("y",)
+    driver = rig.driver()
+    executor = rig.executor(driver)
+    assert {t.name: t.shape for t in executor.tensors}["y"] == (3, 8)
+    check(executor, 5)
+    close(executor, driver)
+
+
+CALLS = (
+    "Runtime", "Runtime.deserialize_cuda_engine", "ICudaEngine.get_tensor_name", "ICudaEngine.get_tensor_shape",
+    "ICudaEngine.get_tensor_dtype", "ICudaEngine.get_tensor_mode", "ICudaEngine.get_tensor_profile_shape",
+    "ICudaEngine.get_device_memory_size_for_profile_v2", "ICudaEngine.create_execution_context",
+    "IExecutionContext.set_optimization_profile_async", "IExecutionContext.set_device_memory",
+    "IExecutionContext.set_tensor_address", "IExecutionContext.set_input_shape", "IExecutionContext.infer_shapes",
+    "IExecutionContext.execute_async_v3",
+)  # fmt: skip
+
+
+def run_a_row(rig: Rig, driver: Driver) -> None:
+    executor = rig.executor(driver)
+    try:
+        executor.run(feeds_of(1), ["s"])
+    finally:
+        executor.close()
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_whatever_a_call_raises_becomes_one_error_and_nothing_is_left(rig: Rig, call: str) -> None:
+    driver = rig.driver()
+    rig.trt.raises[call] = TypeError("pybind11::init(): factory function returned nullptr")
+    with pytest.raises(BackendError, match=r"TensorRT failed .*for graph 'score'.*driver is usually older") as caught:
+        run_a_row(rig, driver)
+    assert isinstance(caught.value.__cause__, TypeError)
+    assert rig.cuda.alive == []
+    assert call in rig.trt.entered
+    driver.close()
+
+
+def test_every_call_that_an_executor_makes_is_in_the_list_above(rig: Rig) -> None:
+    driver = rig.driver()
+    executor = rig.executor(driver)
+    check(executor, 3)
+    made = {name for name in rig.trt.entered if name.startswith(("Runtime", "ICudaEngine", "IExecutionContext"))}
+    assert made == set(CALLS)
+    close(executor, driver)
+
+
+def test_pinned_memory_without_an_address_for_the_gpu_is_given_back(rig: Rig) -> None:
+    driver = rig.driver()
+    executor = rig.executor(driver, io="mapped")
+    whole = rig.cuda.left
+    rig.cuda.failures["cuMemHostGetDevicePointer_v2"] = 1
+    with pytest.raises(BackendError, match="cuMemHostGetDevicePointer_v2 failed with 1"):
+        executor.run(feeds_of(1), ["s"])
+    assert rig.cuda.left == whole
+    del rig.cuda.failures["cuMemHostGetDevicePointer_v2"]
+    close(executor, driver)
+
+
+@pytest.mark.parametrize("code", [220, 226, 709, 721, 999])
+def test_an_error_that_stays_says_that_the_process_must_end(code: int) -> None:
+    rig = Rig()
+    driver = rig.driver()
+    executor = rig.executor(driver)
+    rig.cuda.failures["cuStreamSynchronize"] = code
+    with pytest.raises(BackendError, match=f"failed with {code}.*end this process"):
+        executor.run(feeds_of(1), ["s"])
 
 
 @pytest.mark.parametrize("call", ["cuGraphLaunch", "cuStreamSynchronize", "cuCtxPushCurrent_v2"])

@@ -6,7 +6,9 @@ import dataclasses
 import json
 import logging
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,61 @@ def test_another_tensorrt_or_l4t_rebuilds(
     assert rig.trt.caches == [b"", b"", b""]  # times measured by another machine are not reused
 
 
+def test_each_power_mode_keeps_its_engine_and_other_machines_are_pruned(rig: Rig, tmp_path: Path) -> None:
+    def ask(device: Device) -> StoredEngine:
+        return EngineStore(rig.binding, device, tmp_path).get("score", two_inputs())
+
+    maxn, fifteen_watts = ORIN, dataclasses.replace(ORIN, multiprocessors=6)
+    assert [ask(device).built for device in (maxn, fifteen_watts, maxn, fifteen_watts)] == [True, True, False, False]
+    newer = dataclasses.replace(ORIN, driver="13.2")
+    ask(newer)
+    store = EngineStore(rig.binding, newer, tmp_path)
+    (store.folder / "half.engine").write_bytes(b"a process was killed between two writes")
+    removed = store.prune()
+    assert len(removed) == 3
+    assert [path.suffix for path in sorted(store.folder.glob("*-*.*")) if path.suffix != ".cache"] == [
+        ".engine",
+        ".json",
+    ]
+    assert (ask(newer).built, ask(maxn).reason) == (False, "driver was 13.2, is 12.6")
+    assert EngineStore(rig.binding, fifteen_watts, tmp_path).prune() != ()  # of the newer driver, not of MAXN
+    assert (ask(maxn).built, rig.trt.builds) == (False, 4)
+
+
+def test_two_processes_that_want_one_engine_build_it_once(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        inside.set()
+        leave.wait(10)
+
+    rig.trt.while_building = wait
+    with ThreadPoolExecutor(2) as pool:  # the lock is of an open file, so threads stand for processes
+        asks = [
+            pool.submit(lambda: EngineStore(rig.binding, ORIN, tmp_path).get("score", two_inputs())) for _ in range(2)
+        ]
+        assert inside.wait(10)
+        leave.set()
+        assert sorted(ask.result(10).built for ask in asks) == [False, True]
+    assert rig.trt.builds == 1
+
+
+@pytest.mark.parametrize(("integrated", "available", "limit"), [(True, 4 << 30, 3006477107), (False, 4 << 30, None)])
+def test_timing_kernels_leaves_a_board_that_shares_its_memory_alive(
+    get: Callable[..., StoredEngine], rig: Rig, monkeypatch: pytest.MonkeyPatch, integrated: bool, available: int,
+    limit: int | None, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(store_module, "available_memory", lambda: available)
+    get(dataclasses.replace(ORIN, integrated=integrated))
+    assert rig.trt.limits.get("TACTIC_DRAM") == limit
+    assert "GB of memory are free" not in caplog.text
+    monkeypatch.setattr(store_module, "available_memory", lambda: 1 << 30)
+    get(dataclasses.replace(ORIN, integrated=integrated), options=BuildOptions(max_batch=2))
+    assert ("1.1 GB of memory are free to build graph 'score'" in caplog.text) is integrated
+
+
 def test_load_takes_whatever_build_chose_and_build_insists(get: Callable[..., StoredEngine], rig: Rig) -> None:
     assert get(options=BuildOptions(max_batch=8)).options.max_batch == 8
     assert get().options.max_batch == 8
@@ -127,7 +184,7 @@ def test_a_sidecar_of_another_format_or_with_more_in_it_is_not_trusted(get: Call
         ({"format": 2}, "another graph or format"),
         ({"graph_sha256": "0" * 64}, "another graph or format"),
         ({"more": 1}, "unknown key more"),
-        ({"options": {"max_batch": 0, "workspace_bytes": 1 << 28}}, "pass 1 to 4096"),
+        ({"options": {**fields["options"], "max_batch": 0}}, "pass 1 to 4096"),
     ]:
         sidecar.write_text(json.dumps({**fields, **change}))
         assert said in str(get().reason)
@@ -141,9 +198,11 @@ def test_a_folder_that_others_can_write_to_is_refused(
     with pytest.raises(OptionError, match=r"run or believed: chmod go-w, or set VAE_EDGE_CACHE"):
         get()
     (tmp_path / "tensorrt").chmod(0o700)
-    monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    with pytest.raises(OptionError, match="not yours alone"):
-        get()
+    owner = os.geteuid()
+    for other in (12345, 0 if owner else 1000):  # a container's root finds the volume of another user
+        monkeypatch.setattr(os, "geteuid", lambda other=other: other)
+        with pytest.raises(OptionError, match=f"not yours alone.*belongs to user {owner}.*Run chown -R {other} "):
+            get()
 
 
 def test_a_full_disk_is_an_error_of_build_and_a_warning_of_load(
