@@ -181,6 +181,7 @@ def test_what_vae_edge_ships_is_clean_but_for_int8_cpu_on_tensorrt(tmp_path: Pat
         assert lint(path, target, variant="fp16").ok
         assert len(report.dla) == (9 if target == "jetson-jp6" else 0)
     assert lint(path, "jetson-jp6").dla["fp32/encode"].startswith("would run on DLA: ")
+    assert lint(path, "jetson-jp6").dla["fp32/encode"].endswith("fp16 only; vae-edge builds no engine for a DLA")
     for wrong in ({"target": "jetson-jp5"}, {"target": "ort-cpu", "variant": "int8"}):
         with pytest.raises(OptionError):
             lint(path, **wrong)  # type: ignore[arg-type]

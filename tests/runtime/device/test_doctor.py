@@ -121,7 +121,7 @@ FAULTS: list[tuple[Readings, dict[str, Any], str, str, str]] = [
         "libnvdla_compiler.so",
         "host's release",
     ),
-    (ORIN, {"distributions": {"onnxruntime-gpu": "1.31.1"}}, "error", "no kernel image", "NVIDIA's wheel"),
+    (ORIN, {"wheels": {"onnxruntime-gpu": "manylinux_2_34_aarch64"}}, "error", "no kernel image", "NVIDIA's wheel"),
     (ORIN, {"gpu": None}, "error", "no CUDA driver", "nvidia-jetpack"),
     (
         ORIN,
@@ -211,12 +211,13 @@ def test_a_library_that_ends_its_process_does_not_end_the_doctor() -> None:
     assert problem == "the import ended its process with signal 6"
 
 
-def test_power_is_read_per_rail_and_its_sum_never_guessed() -> None:
+def test_power_is_read_per_rail_and_summed_where_the_parts_are_known() -> None:
     orin_nano = "RAM 1/2MB GR3D_FREQ 0% cpu@46.6C VDD_IN 4500mW/4543mW VDD_CPU_GPU_CV 473mW/473mW VDD_SOC 1405mW/1405mW"
     agx = "VDD_GPU_SOC 2386mW/2386mW VDD_CPU_CV 795mW/795mW VIN_SYS_5V0 3834mW/3834mW"
-    samples = read_power([orin_nano, "no power here", agx])
+    thor = "VIN 30112mW/30112mW VDD_GPU 4000mW/4000mW VDD_CPU_SOC_MSS 6000mW/6000mW VIN_SYS_5V0 5000mW/5000mW"
+    samples = read_power([orin_nano, "no power here", agx, thor, "VDD_GPU_SOC 2386mW/2386mW VDD_CPU_CV 795mW/795mW"])
     assert samples[0].rails == {"VDD_IN": 4.5, "VDD_CPU_GPU_CV": 0.473, "VDD_SOC": 1.405}
-    assert [sample.total_w for sample in samples] == [4.5, None]
+    assert [sample.total_w for sample in samples] == [4.5, pytest.approx(7.015), 30.112, None]
 
 
 @given(st.lists(st.text()))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from ..devices import AUTO, ONNXRUNTIME, TENSORRT, Candidate, Device, Engine, devices, engines, rows_for
 from .finding import Finding
+from .jetson import Facts
 from .readings import Module, Readings
 
 
@@ -103,12 +104,14 @@ def _onnxruntime(engine: Engine, r: Readings) -> Iterator[Finding]:
     short = ", ".join(name.removesuffix("ExecutionProvider") for name in ort.providers)
     yield Finding("ok", engine.title, f"{ort.version}, offers {short}")
     cuda = "CUDAExecutionProvider" in ort.providers
-    gpu_build = r.distributions.get("onnxruntime-gpu")
-    if r.jetson and gpu_build is not None and version_numbers(gpu_build) >= (1, 29):
+    # Builds of one's own, and those made for JetPack, are linux_aarch64, whatever their version.
+    from_pypi = r.wheels.get("onnxruntime-gpu", "").startswith("manylinux")
+    if r.jetson and from_pypi:
         yield Finding(
             "error", engine.title, "onnxruntime-gpu from PyPI holds kernels for other GPUs than a Jetson's: expect "
             "'no kernel image is available'",
-            "pip uninstall -y onnxruntime-gpu, then NVIDIA's wheel for this JetPack, or onnxruntime for the CPU",
+            "pip uninstall -y onnxruntime-gpu, then NVIDIA's wheel for JetPack 6 (docs/jetson.md; JetPack 7 has none), "
+            "or onnxruntime for the CPU",
         )  # fmt: skip
     elif cuda and (r.gpu is None or r.gpu.error):
         yield Finding(
@@ -126,9 +129,11 @@ def _tensorrt(engine: Engine, r: Readings) -> Iterator[Finding]:
     trt = _module(engine, r)
     if trt.version is not None:
         if version_numbers(trt.version) < engine.oldest:
+            remedy = "take an image of JetPack 6.1 or newer" if r.container else "flash JetPack 6.1 or newer"
             yield Finding(
-                "error", engine.title, f"{trt.version}; engines need 10.3 (JetPack 6.1)", "flash JetPack 6.1 or newer"
-            )
+                "error", engine.title, f"{trt.version}; engines need 10.3 (JetPack 6.1)",
+                "none: this board has no JetPack 6" if Facts(r).old_board else remedy,
+            )  # fmt: skip
         else:
             yield Finding("ok", engine.title, trt.version)
     elif trt.error is not None and "nvdla" in trt.error:
@@ -142,6 +147,11 @@ def _tensorrt(engine: Engine, r: Readings) -> Iterator[Finding]:
         yield Finding(
             "error", engine.title, "not visible: it is a package of the system, which this environment does not see",
             "python3 -m venv --system-site-packages .venv (never pip install tensorrt on a Jetson)",
+        )  # fmt: skip
+    elif r.jetson and r.container:
+        yield Finding(
+            "error", engine.title, "not installed in this container",
+            "take an image that has it, such as the one of examples/jetson/Dockerfile",
         )  # fmt: skip
     elif r.jetson:
         yield Finding("error", engine.title, "not installed", "sudo apt install python3-libnvinfer")

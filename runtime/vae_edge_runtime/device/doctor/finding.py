@@ -14,12 +14,14 @@ class Finding:
 
     Attributes:
         remedy: what to do about it; empty where there is nothing to do.
+        source: where a rule about hardware was taken from; empty where it follows from this machine alone.
     """
 
     level: Level
     subject: str
     what: str
     remedy: str = ""
+    source: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -14,16 +14,28 @@ import struct
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ...dependencies import hidden_from, silence_engines
 from ..devices import engines
-from ..machine import parse_meminfo, parse_tegra_release, usable_cores
+from ..machine import is_tegra_kernel, kernel_release, parse_meminfo, parse_tegra_release, usable_cores
+from .board import (
+    CONTAINER_FILES,
+    DEVICE_FILES,
+    NO_MODES,
+    PowerModes,
+    in_container,
+    parse_nvpmodel,
+    parse_nvpmodel_conf,
+    parse_nvpmodel_status,
+    parse_wheel_tag,
+)
 
 _TIMEOUT_S = 60.0
+_CHIPS = ("orin", "thor", "xavier")
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "asimd", "asimdhp", "asimddp")
 
 
@@ -70,6 +82,10 @@ class Readings:
         gpu: None where there is no CUDA driver library.
         power_mode: of a Jetson, as ``nvpmodel -q`` names it.
         cpu_quota: cores that a container may use.
+        kernel: its release, which a container shares with its host.
+        user: number of this process's user, 0 for root; None where there are no such numbers. groups: it is in.
+        denied: files of the GPU that are there and that this user may not open.
+        power_modes: of a Jetson. wheels: platform tag of each installed engine, such as linux_aarch64.
     """
 
     machine: str
@@ -92,11 +108,24 @@ class Readings:
     cpu_flags: tuple[str, ...]
     memory_bytes: int | None
     available_bytes: int | None
+    kernel: str = ""
+    container: bool = False
+    user: int | None = None
+    groups: tuple[str, ...] = ()
+    denied: tuple[str, ...] = ()
+    power_modes: PowerModes = NO_MODES
+    wheels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def jetson(self) -> bool:
-        """Whether this is an NVIDIA Jetson."""
-        return self.l4t is not None or "jetson" in (self.board or "").lower()
+        """Whether this is an NVIDIA Jetson. A container shows neither board nor release, but kernel and GPU."""
+        chip = self.machine == "aarch64" and self.gpu is not None and (self.gpu.name or "").lower()
+        return (
+            self.l4t is not None
+            or "jetson" in (self.board or "").lower()
+            or is_tegra_kernel(self.kernel)
+            or any(name in (chip or "") for name in _CHIPS)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -109,6 +138,9 @@ def read_machine() -> Readings:
     memory = parse_meminfo(_text("/proc/meminfo"))
     prefix = Path(sys.prefix)
     virtual = sys.prefix != sys.base_prefix
+    modes = PowerModes(
+        parse_nvpmodel_conf(_text("/etc/nvpmodel.conf")), parse_nvpmodel_status(_text("/var/lib/nvpmodel/status"))
+    )
     return Readings(
         machine=platform.machine(),
         system=platform.system(),
@@ -128,20 +160,27 @@ def read_machine() -> Readings:
         },
         modules={"numpy": _module("numpy")} | {e.package: _module(e.package, e.providers_by) for e in engines()},
         gpu=_gpu(),
-        power_mode=parse_nvpmodel(_output(["nvpmodel", "-q"])),
+        power_mode=parse_nvpmodel(_output(["nvpmodel", "-q"]))
+        or modes.names.get(-1 if modes.current is None else modes.current),
         cpus=os.cpu_count() or 1,
         usable_cpus=usable_cores() or os.cpu_count() or 1,
         cpu_quota=parse_cpu_max(_text("/sys/fs/cgroup/cpu.max")),
         cpu_flags=parse_cpu_flags(_text("/proc/cpuinfo")),
         memory_bytes=memory.get("MemTotal"),
         available_bytes=memory.get("MemAvailable"),
+        kernel=kernel_release(),
+        container=in_container(frozenset(p for p in CONTAINER_FILES if Path(p).exists()), _text("/proc/1/cgroup")),
+        user=os.geteuid() if hasattr(os, "geteuid") else None,
+        groups=_groups(),
+        denied=tuple(path for path in DEVICE_FILES if Path(path).exists() and not os.access(path, os.R_OK | os.W_OK)),
+        power_modes=modes,
+        wheels={
+            name: tag
+            for engine in engines()
+            for name in engine.distributions
+            if (tag := parse_wheel_tag(_metadata(name, "WHEEL"))) is not None
+        },
     )
-
-
-def parse_nvpmodel(text: str | None) -> str | None:
-    """``NV Power Mode: MAXN`` to MAXN."""
-    match = re.search(r"NV Power Mode:\s*(\S+)", text or "")
-    return match[1] if match else None
 
 
 def parse_os_release(text: str | None) -> str | None:
@@ -253,6 +292,28 @@ def _distribution(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _metadata(name: str, file: str) -> str | None:
+    try:
+        return metadata.distribution(name).read_text(file)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _groups() -> tuple[str, ...]:
+    """Names of the groups that this process is in; a container may have numbers without names."""
+    try:
+        import grp
+    except ImportError:
+        return ()
+    names = []
+    for number in {os.getegid(), *os.getgroups()}:
+        try:
+            names.append(grp.getgrgid(number).gr_name)
+        except KeyError:
+            names.append(str(number))
+    return tuple(sorted(names))
 
 
 def _text(path: str | Path) -> str | None:

@@ -1,64 +1,29 @@
 """Readings to findings: what is fine, what is worth knowing, what is wrong, each with what to type. Pure.
 
-The versions are those of NVIDIA's and PyPI's release pages as of November 2026, written down in
-``docs/jetson.md``; nothing here was checked on a Jetson.
+Those about GPUs and Jetsons are data, in ``jetson.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from .engines import device_findings, engine_findings, version_numbers
-from .finding import Finding, Level
+from .finding import Finding
+from .jetson import told
 from .readings import Readings
 
 OLDEST_NUMPY = (1, 24)
-_JETPACKS = {
-    "36.4": ("JetPack 6.1 or 6.2", (3, 10)),
-    "36.5": ("JetPack 6.2", (3, 10)),
-    "36.3": ("JetPack 6.0", (3, 10)),
-    "38": ("JetPack 7.0 or 7.1", (3, 12)),
-    "39": ("JetPack 7.2", (3, 12)),
-}
 _LITTLE_MEMORY = 512 << 20
 
 
 def findings(r: Readings) -> list[Finding]:
     """Everything to say about a machine, in the order a person would check it."""
-    rules = (_board, _platform, _python, _numpy, _gpu, engine_findings, device_findings, _cpu, _memory)
-    return [finding for rule in rules for finding in rule(r)]
-
-
-def _board(r: Readings) -> Iterator[Finding]:
-    if not r.jetson:
-        return
-    name = r.board or "an NVIDIA Jetson"
-    release = r.l4t or ""
-    known = next((v for k, v in _JETPACKS.items() if release == k or release.startswith(f"{k}.")), None)
-    if release.startswith(("32.", "35.")):
-        yield Finding(
-            "error", "board", f"{name}, L4T {release}: JetPack 5 or older has Python 3.8 and TensorRT 8",
-            "flash JetPack 6.2 or newer: vae-edge needs Python 3.10, and TensorRT 10.3 for engines",
-        )  # fmt: skip
-    elif known is None:
-        yield Finding("note", "board", f"{name}, L4T {release or 'unknown'}: a release this version does not know")
-    elif release.startswith("36.3"):
-        yield Finding(
-            "warning", "board", f"{name}, L4T {release} ({known[0]}): its TensorRT is 8.6",
-            "sudo apt dist-upgrade to JetPack 6.1 or newer for TensorRT 10.3; ONNX Runtime on the CPU works as it is",
-        )  # fmt: skip
-    else:
-        yield Finding("ok", "board", f"{name}, L4T {release}, {known[0]}")
-    if known and r.python != known[1]:
-        wanted, have = (".".join(map(str, v)) for v in (known[1], r.python))
-        yield Finding(
-            "warning", "Python", f"Python {have}, but {known[0]} and its TensorRT are of Python {wanted}",
-            f"python{wanted} -m venv --system-site-packages .venv",
-        )  # fmt: skip
-    yield Finding(
-        "note", "power", f"power mode {r.power_mode or 'unknown'}",
-        "" if r.power_mode and r.power_mode.startswith("MAXN") else "sudo nvpmodel -q tells, -m 0 gives the most power",
+    rules: tuple[Callable[[Readings], Iterator[Finding]], ...] = (
+        partial(told, group="board"), partial(told, group="python"), partial(told, group="power"), _platform, _python,
+        _numpy, partial(told, group="gpu"), engine_findings, device_findings, _cpu, _memory,
     )  # fmt: skip
+    return [finding for rule in rules for finding in rule(r)]
 
 
 def _platform(r: Readings) -> Iterator[Finding]:
@@ -93,21 +58,6 @@ def _numpy(r: Readings) -> Iterator[Finding]:
         yield Finding("error", "numpy", f"{numpy.version}; vae-edge needs 1.24", "pip install --upgrade numpy")
     else:
         yield Finding("ok", "numpy", numpy.version)
-
-
-def _gpu(r: Readings) -> Iterator[Finding]:
-    if r.gpu is None:
-        level: Level = "error" if r.jetson else "note"
-        remedy = "sudo apt install nvidia-jetpack, then restart" if r.jetson else ""
-        yield Finding(level, "GPU", "no CUDA driver: bundles run on the CPU", remedy)
-    elif r.gpu.error:
-        yield Finding(
-            "warning", "GPU", f"the CUDA driver is there and finds no device: {r.gpu.error}",
-            "check the driver with nvidia-smi; in a container start it with --gpus all (--runtime nvidia on a Jetson)",
-        )  # fmt: skip
-    else:
-        memory = "" if r.gpu.memory_bytes is None else f", {r.gpu.memory_bytes / 2**30:.1f} GiB"
-        yield Finding("ok", "GPU", f"{r.gpu.name}, SM {r.gpu.capability}{memory}, CUDA {r.gpu.driver}")
 
 
 def _cpu(r: Readings) -> Iterator[Finding]:
