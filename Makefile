@@ -3,6 +3,7 @@
 #   make test   the fast tests        make slow   the others        make lint   style and types
 #   make zoo    real classes of diffusers, pythae and PyOD, and an older onnxruntime
 #   make rtx    TensorRT RTX parses and builds every graph at every precision, on a CPU
+#   make gpu-stubs   TensorRT's own Python bindings, three versions, over a C stub built on the spot; x86-64 with gcc
 #   make test-arm64   the runtime's tests and a bundle on aarch64, emulated; on a Debian machine
 #   make compatibility   the same, into docs/compatibility.md
 #   make bench  speed beside PyTorch, OpenVINO and plain ONNX Runtime, into docs/benchmarks.md and benchmarks/speed/targets.md; half an hour alone
@@ -17,11 +18,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 STAMP := $(VENV)/.installed
 ZOO_STAMP := $(VENV)/.zoo-installed
+GPU_STUBS := $(VENV)/gpu-stubs
 OLDER_ORT := $(VENV)/onnxruntime-1.23.2
 # OpenMP threads that spin while they wait make a busy machine ten times slower (measured); results are the same.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo day test slow zoo rtx test-arm64 compatibility bench fuzz soak lint clean
+.PHONY: demo day test slow zoo rtx gpu-stubs test-arm64 compatibility bench fuzz soak lint clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo/run.py --output build/demo
@@ -30,7 +32,7 @@ day: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python examples/stream/run.py --output build/day
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n 2 -m "not slow and not zoo and not rtx and not soak"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n 2 -m "not slow and not zoo and not rtx and not gpu_stubs and not soak"
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -rs -m slow
@@ -42,6 +44,13 @@ zoo: $(ZOO_STAMP)
 rtx: $(STAMP)
 	$(PIP) -c constraints.txt --group rtx
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n 2 -m rtx
+
+# Some 1.2 MB each, without NVIDIA's libraries: from 10.3, which JetPack 6 has, to 11.
+gpu-stubs: $(STAMP)
+	$(PIP) --upgrade --no-deps --target $(GPU_STUBS)/10.3 tensorrt-cu12-bindings==10.3.0
+	$(PIP) --upgrade --no-deps --target $(GPU_STUBS)/10.16 tensorrt-cu12-bindings==10.16.1.11
+	$(PIP) --upgrade --no-deps --target $(GPU_STUBS)/11.4 tensorrt-cu13-bindings==11.4.0.106
+	VAE_EDGE_GPU_STUBS=$(abspath $(GPU_STUBS)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -m gpu_stubs tests/gpu_stubs
 
 test-arm64: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/arm64/lane.py

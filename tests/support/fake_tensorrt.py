@@ -387,6 +387,8 @@ class FakeTensorRt:
         self.settings: dict[str, Any] = {}
         self.raises: dict[str, Exception] = {}
         self.entered: set[str] = set()
+        self.arguments: dict[str, set[int]] = {}
+        """Calls that began, and with how many arguments."""
         self.shapes_unknown: tuple[str, ...] = ()
         self.caches: list[bytes] = []
         self.contexts_left = 1 << 30
@@ -420,6 +422,7 @@ def _entered(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def call(self: Any, *arguments: Any, **options: Any) -> Any:
         self._fake.enter(name)
+        self._fake.arguments.setdefault(name, set()).add(len(arguments) + len(options))
         return method(self, *arguments, **options)
 
     return call
