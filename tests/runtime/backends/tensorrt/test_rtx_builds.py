@@ -6,6 +6,10 @@ makes it a check for missing casts, and its parser is that of TensorRT.
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import families
 import numpy as np
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 
 from vae_edge_export import ExportConfig, export
 from vae_edge_export.gates import Gate
@@ -74,3 +79,53 @@ def test_int8_for_cpus_and_junk_are_refused_in_words(tmp_path: Path, rtx: Bindin
         build(unsigned, BuildOptions(), binding=rtx, graph="score")
     with pytest.raises(BackendError, match="parse the ONNX"):
         build(b"junk", BuildOptions(), binding=rtx, graph="score")
+
+
+def large_graph(layers: int = 24, channels: int = 256) -> bytes:
+    """ONNX of a stack of convolutions that takes about a second to build."""
+    rng = np.random.default_rng(0)
+    nodes, weights, last = [], [], "x"
+    for i in range(layers):
+        weights.append(
+            numpy_helper.from_array(rng.normal(size=(channels, channels, 3, 3)).astype(np.float32) / 48, f"w{i}")
+        )
+        nodes.append(helper.make_node("Conv", [last, f"w{i}"], [f"c{i}"], pads=[1, 1, 1, 1]))
+        nodes.append(helper.make_node("Relu", [f"c{i}"], [f"r{i}"]))
+        last = f"r{i}"
+    shape = ["n", channels, 16, 16]
+    graph = helper.make_graph(
+        nodes,
+        "large",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(last, TensorProto.FLOAT, shape)],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    return bytes(model.SerializeToString())
+
+
+def build_and_wait(raw: bytes, rtx: Binding, seconds: float) -> None:
+    build(raw, BuildOptions(), binding=rtx, graph="large")
+    time.sleep(seconds)  # the build ended before the signal came, and the signal is still to come
+
+
+def test_ctrl_c_ends_a_real_build_wherever_it_strikes(rtx: Binding) -> None:
+    raw = large_graph()
+    whole = build(raw, BuildOptions(), binding=rtx, graph="large").seconds
+    for share in (0.1, 0.3, 0.5, 0.7, 0.9):
+        timer = threading.Timer(share * whole, os.kill, (os.getpid(), signal.SIGINT))
+        start = time.monotonic()
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            build_and_wait(raw, rtx, 2 * whole)
+        assert time.monotonic() - start < 2 * whole + 1
+        timer.join()
+    assert not [thread for thread in threading.enumerate() if "build" in thread.name]
+    assert len(build(raw, BuildOptions(), binding=rtx, graph="large").engine) > 1000
+
+
+def test_options_of_the_builder_are_taken(rtx: Binding, tmp_path: Path) -> None:
+    with Bundle.open(bundle_of("tutorial: flat MLP on pictures", tmp_path, "fp32")) as bundle:
+        raw = bundle.graph("fp32", "score")
+    options = BuildOptions(optimization_level=1, aux_streams=0, timing_iterations=2)
+    assert len(build(raw, options, binding=rtx, graph="score", tf32=True, tactic_bytes=1 << 30).engine) > 1000
