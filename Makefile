@@ -4,6 +4,7 @@
 #   make zoo    real classes of diffusers, pythae and PyOD, and an older onnxruntime
 #   make rtx    TensorRT RTX parses and builds every graph at every precision, on a CPU
 #   make gpu-stubs   TensorRT's own Python bindings, three versions, over a C stub built on the spot; x86-64 with gcc
+#   make ort-gpu   what the real wheel onnxruntime-gpu, 256 MB, says on a machine without a GPU; opt-in
 #   make test-arm64   the runtime's tests and a bundle on aarch64, emulated; on a Debian machine
 #   make compatibility   the same, into docs/compatibility.md
 #   make bench  speed beside PyTorch, OpenVINO and plain ONNX Runtime, into docs/benchmarks.md and benchmarks/speed/targets.md; half an hour alone
@@ -23,7 +24,7 @@ OLDER_ORT := $(VENV)/onnxruntime-1.23.2
 # OpenMP threads that spin while they wait make a busy machine ten times slower (measured); results are the same.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo day test slow zoo rtx gpu-stubs test-arm64 compatibility bench fuzz soak lint clean
+.PHONY: demo day test slow zoo rtx gpu-stubs ort-gpu test-arm64 compatibility bench fuzz soak lint clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo/run.py --output build/demo
@@ -51,6 +52,10 @@ gpu-stubs: $(STAMP)
 	$(PIP) --upgrade --no-deps --target $(GPU_STUBS)/10.16 tensorrt-cu12-bindings==10.16.1.11
 	$(PIP) --upgrade --no-deps --target $(GPU_STUBS)/11.4 tensorrt-cu13-bindings==11.4.0.106
 	VAE_EDGE_GPU_STUBS=$(abspath $(GPU_STUBS)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -m gpu_stubs tests/gpu_stubs
+
+ort-gpu: $(STAMP)
+	$(PIP) --upgrade --no-deps --target $(VENV)/onnxruntime-gpu onnxruntime-gpu==1.31.1
+	VAE_EDGE_ORT_GPU=$(abspath $(VENV)/onnxruntime-gpu) $(BIN)/python -m pytest -rs -m gpu_stubs tests/gpu_stubs/test_ort_gpu_wheel.py
 
 test-arm64: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/arm64/lane.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ _CPU, _CUDA, _TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "Tenso
 _BESIDE = {_CPU: (), _CUDA: (_CPU,), _TENSORRT: (_CUDA, _CPU)}
 """What runs the nodes that a provider leaves: TensorRT leaves some to CUDA, CUDA leaves shape arithmetic to the CPU."""
 _FATAL_ONLY = 4
+_PLACE = re.compile(r"^/\S+\.(?:cc|h):\d+ \S.*?\) ")
+"""Such as ``/onnxruntime_src/.../pybind_state.cc:729 void onnxruntime::f(PySessionOptions&) ``."""
 
 
 class OrtBackend:
@@ -83,11 +86,11 @@ class OrtBackend:
         from .ort_gpu import on_a_jetson, remedy_for, try_one_row
 
         name, provider = self._options.device.name, self._provider
-        session = self._create_from(graph, raw, settings)
-        if session.get_providers()[0] != provider and gpu.preload():
-            session = self._create_from(graph, raw, settings)
-        if session.get_providers()[0] != provider:
-            reason = gpu.reason(provider)
+        session, problem = self._try_to_create(graph, raw, settings)
+        if session is None and gpu.preload():
+            session, problem = self._try_to_create(graph, raw, settings)
+        if session is None:
+            reason = gpu.missing(provider) or problem
             remedy = remedy_for(reason, jetson=on_a_jetson())
             raise self._unavailable(f"onnxruntime lists '{name}' and could not start it ({reason})", remedy)
         try:
@@ -98,6 +101,16 @@ class OrtBackend:
             problem = f"'{name}' loaded graph '{graph}' and failed at its first row ({reason})"
             raise self._unavailable(problem, remedy) from error
         return session
+
+    def _try_to_create(self, graph: str, raw: bytes, settings: Mapping[str, Mapping[str, str]]) -> tuple[Any, str]:
+        """A session that has the provider, or None and what onnxruntime says: some providers raise, CUDA's does not."""
+        try:
+            session = self._create_from(graph, raw, settings)
+        except ProviderUnavailable as error:
+            return None, error.problem
+        if session.get_providers()[0] != self._provider:
+            return None, "its libraries load, so the driver or the GPU is to blame"
+        return session, ""
 
     def _create_from(self, graph: str, source: str | bytes, settings: Mapping[str, Mapping[str, str]]) -> Any:
         session_options = self._ort.SessionOptions()
@@ -160,4 +173,5 @@ class OrtBackend:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:300]
+    """The first line without the place in onnxruntime's source that its own checks begin with."""
+    return _PLACE.sub("", str(error).strip().split("\n")[0])[:300]

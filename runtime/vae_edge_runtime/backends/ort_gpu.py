@@ -56,8 +56,14 @@ class GpuProviders:
             call()
         return True
 
-    def reason(self, provider: str) -> str:
-        """Why a provider's library does not load, in the loader's words, which onnxruntime writes to stderr only."""
+    def missing(self, provider: str) -> str:
+        """Why a provider's library does not load, in the loader's words, which onnxruntime writes to stderr only.
+
+        Only after onnxruntime has tried: loaded before it, the library would find no host to talk to.
+
+        Returns:
+            An empty text where the library loads.
+        """
         capi = os.path.join(os.path.dirname(str(self._ort.__file__)), "capi")  # noqa: PTH118, PTH120
         library = f"{capi}/{_LIBRARIES[provider]}"
         if not os.path.exists(library):  # noqa: PTH110
@@ -68,7 +74,7 @@ class GpuProviders:
             ctypes.CDLL(library)
         except OSError as error:
             return str(error)[:_LONGEST_REASON]
-        return "its libraries load, so the driver or the GPU is to blame"
+        return ""
 
 
 def integrated_gpu() -> bool:

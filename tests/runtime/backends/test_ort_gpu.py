@@ -14,6 +14,7 @@ import pytest
 
 from vae_edge_runtime import BackendError, ProviderUnavailable, load
 from vae_edge_runtime.backends import ort_gpu
+from vae_edge_runtime.backends.ort import _first_line
 from vae_edge_runtime.backends.ort_providers import padded_rows
 
 ROWS = np.random.default_rng(5).normal(size=(150, 4)).astype(np.float32)
@@ -26,12 +27,14 @@ class FakeGpuBuild:
 
     Attributes:
         starts: sessions have CUDA. preloads: only after ``preload_dlls``. breaks: the error of every run on CUDA.
+        raises: the error of every session with CUDA.
         providers, rows: of each session, and of each run.
     """
 
     starts: bool = True
     preloads: bool = False
     breaks: str = ""
+    raises: str = ""
     providers: list[Any] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
     preloaded: int = 0
@@ -45,6 +48,8 @@ def build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeGpuBuild:
 
     def session(raw: Any, *arguments: Any, providers: list[Any], **options: Any) -> Any:
         made.providers.append(providers)
+        if made.raises and providers[0][0] == CUDA:
+            raise RuntimeError(made.raises)
         inner = real(raw, providers=[CPU])
         has = providers[0][0] == CUDA and made.starts and (not made.preloads or made.preloaded)
 
@@ -99,6 +104,22 @@ def test_the_reason_of_a_provider_that_does_not_start_is_in_the_error(
     assert "JetPack" not in said
     assert build.preloaded == 1
     assert capfd.readouterr().out == ""
+
+
+def test_the_place_in_onnxruntimes_source_is_left_out_of_a_message() -> None:
+    text = (
+        "/onnxruntime_src/onnxruntime/python/onnxruntime_pybind_state.cc:729 void onnxruntime::python::Register"
+        "TensorRTPluginsAsCustomOps(PySessionOptions&, const onnxruntime::ProviderOptions&) Please install TensorRT"
+    )
+    assert _first_line(RuntimeError(text)) == "Please install TensorRT"
+    assert _first_line(RuntimeError("CUDA error 209: no kernel\nmore")) == "CUDA error 209: no kernel"
+
+
+def test_a_provider_that_raises_has_its_reason_too(build: FakeGpuBuild, tiny_path: Path, library: Path) -> None:
+    build.raises = "Please install TensorRT libraries as mentioned in the GPU requirements page"
+    with pytest.raises(ProviderUnavailable, match=r"could not start it \(libcublasLt\.so\.99: cannot open"):
+        load(tiny_path, device="cuda")
+    assert build.preloaded == 1
 
 
 def test_a_library_that_the_build_does_not_have_is_named(build: FakeGpuBuild, tiny_path: Path) -> None:
