@@ -1,4 +1,4 @@
-"""``python -m vae_edge_runtime``: info, verify, build, score and doctor on a device without typer.
+"""``python -m vae_edge_runtime``: info, verify, build, score, doctor and selftest-gpu on a device without typer.
 
 Results go to stdout: one JSON document, or one line per row; the rest goes to stderr. Exit codes
 are those of ``vae-edge``: 0 fine, 1 not verified, 2 bad usage or input, 3 something is missing on
@@ -13,6 +13,7 @@ import sys
 import traceback
 import zipfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +74,13 @@ def _parser() -> argparse.ArgumentParser:
         ("build", "TensorRT engines ahead of the first score", "build pump.vaeb --variant fp16"),
         ("score", "a line per row", "score pump.vaeb rows.npy --format csv > scores.csv"),
         ("doctor", "what this machine is, and what it lacks", "doctor"),
+        ("selftest-gpu", "prove a GPU in a minute: the driver, then a bundle", "selftest-gpu pump.vaeb"),
         ("schema", "the JSON Schema of a bundle's manifest", "schema"),
     ):
         command = commands.add_parser(name, help=text, epilog=f"example: {parser.prog} {example}")
         if name not in ("schema", "doctor"):
-            command.add_argument("bundle", help="a .vaeb file")
+            nargs = "?" if name == "selftest-gpu" else None
+            command.add_argument("bundle", nargs=nargs, help="a .vaeb file")
         if name in ("verify", "score"):
             command.add_argument(
                 "--device", default="cpu" if name == "verify" else "auto", help=f"{help_text()}; default: %(default)s"
@@ -162,6 +165,19 @@ def _doctor(_: argparse.Namespace) -> int:
     return 3 if any(finding.level == "error" for finding in listed) else 0
 
 
+def _selftest_gpu(options: argparse.Namespace) -> int:
+    from .gpu_selftest import Step, run_selftest  # not at the top: nobody else pays for it at start
+
+    def tell(step: Step) -> None:
+        write(sys.stderr, f"{step}\n")
+
+    report = run_selftest(options.bundle, tell=tell)
+    steps = [asdict(step) for step in report.steps]
+    _document("selftest-gpu", {"ok": report.ok, "device": asdict(report.device), "steps": steps, "line": report.line})
+    write(sys.stderr, f"for docs/verified-on.md:\n{report.line}\n")
+    return 0 if report.ok else 1
+
+
 def _schema(_: argparse.Namespace) -> int:
     write(sys.stdout, schema_text())
     return 0
@@ -178,6 +194,7 @@ _COMMANDS = {
     "build": _build,
     "score": _score,
     "doctor": _doctor,
+    "selftest-gpu": _selftest_gpu,
     "schema": _schema,
 }
 
