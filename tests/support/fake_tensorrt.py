@@ -16,7 +16,7 @@ from typing import Any
 
 import onnx
 from fake_cuda import FakeCuda
-from fake_engine import (
+from fake_trt_engine import (
     Counted,
     DataType,
     EngineInspector,
