@@ -42,6 +42,7 @@ class TensorRtBackend:
         self._store = EngineStore(self._binding, self._driver.device, tf32=tf32, current=self._driver.current)
         self._lock = threading.Lock()
         self._executors: dict[str, Executor] = {}
+        self.pid = os.getpid()
         _OPEN.add(self)
 
     def _executor(self, graph: str) -> Executor:
@@ -93,7 +94,7 @@ _OPEN: weakref.WeakSet[TensorRtBackend] = weakref.WeakSet()
 @atexit.register
 def _close_all() -> None:
     """Free engines that nobody closed while CUDA is still there: its libraries unload after Python's objects."""
-    for backend in list(_OPEN):
+    for backend in [one for one in _OPEN if one.pid == os.getpid()]:  # a forked child must not touch its parent's
         with contextlib.suppress(BackendError):
             backend.close()
 

@@ -77,6 +77,12 @@ def test_what_fails_is_named_and_the_rest_still_tried(machine: Rig, call: str, c
     assert f"{call} failed with {code}" in next(step.why for step in report.steps if step.outcome == "failed")
 
 
+def test_a_captured_graph_that_does_nothing_is_noticed(machine: Rig) -> None:
+    machine.cuda.failures["cuGraphLaunch"] = 0  # answers that all is well
+    report = run_selftest(None, open_driver=machine.driver)
+    assert "what a captured graph copied differs" in next(step.why for step in report.steps if step.why)
+
+
 def test_memory_without_end_is_a_failure(machine: Rig) -> None:
     def small() -> Driver:
         driver = machine.driver()

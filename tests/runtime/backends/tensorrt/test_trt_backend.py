@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import logging
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -101,9 +102,15 @@ def test_sessions_one_after_another_never_give_the_cuda_context_back(machine: Ri
     assert "cuDevicePrimaryCtxRelease_v2" not in machine.cuda.calls
 
 
-def test_sessions_that_nobody_closed_are_freed_before_python_ends(machine: Rig, path: Path) -> None:
+def test_sessions_that_nobody_closed_are_freed_before_python_ends_in_their_own_process(
+    machine: Rig, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     vae = load(path, device="tensorrt")
     assert machine.cuda.alive != []
+    with monkeypatch.context() as child:
+        child.setattr(os, "getpid", lambda: -1)
+        backend._close_all()
+        assert machine.cuda.alive != []  # they are the parent's
     backend._close_all()
     assert machine.cuda.alive == []
     vae.close()

@@ -196,6 +196,9 @@ def test_outputs_that_nobody_asked_for_stay_on_the_gpu(rig: Rig) -> None:
         assert rig.cuda.copied_out == [8 * 4]
     assert len(rig.cuda.host) == 3  # x, k and s
     check(executor, 8)  # and y comes when it is asked for, from the same graph
+    rig.cuda.copied_out.clear()
+    executor.run(feeds_of(8), ["s"])
+    assert rig.cuda.copied_out == [8 * 4]  # not y, which was asked for once
     assert len(rig.cuda.executables) == 1
     close(executor, driver)
 
