@@ -3,7 +3,7 @@
 #   make test   the fast tests        make slow   the others        make lint   style and types
 #   make zoo    real classes of diffusers, pythae and PyOD, and an older onnxruntime
 #   make rtx    TensorRT RTX parses and builds every graph at every precision, on a CPU
-#   make gpu-stubs   TensorRT's own Python bindings, three versions, over a C stub built on the spot; x86-64 with gcc
+#   make gpu-stubs   TensorRT's own Python bindings, three versions, over a C stub built on the spot, and cuda.h; x86-64 with gcc
 #   make ort-gpu   what the real wheel onnxruntime-gpu, 256 MB, says on a machine without a GPU; opt-in
 #   make test-arm64   the runtime's tests and a bundle on aarch64, emulated; on a Debian machine
 #   make compatibility   the same, into docs/compatibility.md
@@ -51,7 +51,9 @@ gpu-stubs: $(STAMP)
 	$(PIP) --upgrade --no-deps --target $(GPU_STUBS)/10.3 tensorrt-cu12-bindings==10.3.0
 	$(PIP) --upgrade --no-deps --target $(GPU_STUBS)/10.16 tensorrt-cu12-bindings==10.16.1.11
 	$(PIP) --upgrade --no-deps --target $(GPU_STUBS)/11.4 tensorrt-cu13-bindings==11.4.0.106
-	VAE_EDGE_GPU_STUBS=$(abspath $(GPU_STUBS)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -m gpu_stubs tests/gpu_stubs
+	$(PIP) --upgrade --no-deps --target $(VENV)/cuda-h/12 nvidia-cuda-runtime-cu12==12.9.79
+	$(PIP) --upgrade --no-deps --target $(VENV)/cuda-h/13 nvidia-cuda-runtime==13.0.96
+	VAE_EDGE_CUDA_H=$(abspath $(VENV)/cuda-h) VAE_EDGE_GPU_STUBS=$(abspath $(GPU_STUBS)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -m gpu_stubs tests/gpu_stubs
 
 ort-gpu: $(STAMP)
 	$(PIP) --upgrade --no-deps --target $(VENV)/onnxruntime-gpu onnxruntime-gpu==1.31.1
