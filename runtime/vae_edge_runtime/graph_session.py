@@ -236,6 +236,24 @@ class GraphSession:
                 check_prior(self.manifest.latent, self._prior)
         return self._prior
 
+    def _gpu_rows(self, x: Any) -> tuple[Any, NDArray[np.uint8]] | None:
+        """Rows of ``manifest.input`` that lie on a GPU, each with status 0; None where ``x`` says nothing of a GPU.
+
+        What is not finite in them comes out in the reconstruction term, which each score computes.
+        """
+        from .backends.gpu_rows import gpu_rows, on_gpu  # not at the top: rows of numpy never need it
+
+        if not on_gpu(x):
+            return None
+        if not getattr(self._backend, "takes_gpu_rows", False):
+            name = self._backend.describe().device
+            raise InputError(
+                f'x lies on a GPU and device="{name}" takes rows of the host: pass x.cpu().numpy(), or load the bundle '
+                'with device="tensorrt"'
+            )
+        rows = gpu_rows(x, shape=self.manifest.input.shape, dtype=self.manifest.input.dtype)
+        return rows, np.zeros(len(rows), np.uint8)
+
     def _enter(self) -> None:
         """Count a call that ``close`` waits for; every one is followed by ``_leave``."""
         if os.getpid() != self._pid:

@@ -97,7 +97,8 @@ class VAE(GraphSession):
         """Anomaly score of raw rows.
 
         Args:
-            x: (n, *input_shape), the dtype and layout of ``manifest.input``, data units.
+            x: (n, *input_shape), the dtype and layout of ``manifest.input``, data units. TensorRT also takes rows of
+                the GPU (docs/tensorrt.md).
             condition: of a conditional model, here and below: (n, *shape) of ``manifest.condition``,
                 or one for all rows.
             heads: of ``VAE.heads``, further ones to score by (``Scores.heads``); ``all`` for all.
@@ -119,7 +120,7 @@ class VAE(GraphSession):
         arguments.flag("maps", maps)
         if threshold is not None:
             threshold = arguments.number("threshold", threshold, note=", in the unit of the score")
-        feeds, status = self._rows(x, condition)
+        feeds, status = self._rows(x, condition, gpu=True)
         return self._scorer.scores(self._run, feeds, status, heads=wanted, maps=maps, threshold=threshold)
 
     def explain(self, x: NDArray[Any], *, condition: Condition = None) -> Anatomy:
@@ -388,7 +389,10 @@ class VAE(GraphSession):
         """Of a latent and of the row decoded from it, whichever is larger; 8 bytes an element at most."""
         return 8 * max(element_count(self.manifest.latent.shape), element_count(self.manifest.output.shape))
 
-    def _rows(self, x: Any, condition: Condition) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8]]:
+    def _rows(
+        self, x: Any, condition: Condition, *, gpu: bool = False
+    ) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8]]:
         spec = self.manifest.input
-        x, status = replace_bad_rows(check_rows(x, shape=spec.shape, dtype=spec.dtype))
+        rows = self._gpu_rows(x) if gpu and not isinstance(x, np.ndarray) else None
+        x, status = replace_bad_rows(check_rows(x, shape=spec.shape, dtype=spec.dtype)) if rows is None else rows
         return {"x": x, **check_condition(condition, self.manifest.condition, len(x))}, status

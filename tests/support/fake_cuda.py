@@ -10,8 +10,9 @@ from __future__ import annotations
 import ctypes
 import itertools
 import threading
+import time
 from collections.abc import Callable
-from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
+from ctypes import POINTER, c_char_p, c_float, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +31,9 @@ C_TYPES: dict[str, Any] = {
     "CUcontext": c_void_p,
     "CUstream": c_void_p,
     "CUgraph": c_void_p,
+    "CUevent": c_void_p,
+    "CUpointer_attribute": c_int,
+    "float": c_float,
     "CUgraphExec": c_void_p,
     "void*": c_void_p,
     "const void*": c_void_p,
@@ -45,6 +49,8 @@ _WITHOUT_CONTEXT = ("cuInit", "cuDriver", "cuGetError", "cuDevice", "cuCtx")
 
 def c_types(name: str) -> tuple[Any, ...]:
     """The recorded parameter types of a function."""
+    if DRIVER[name] == "void":
+        return ()
     return tuple(
         C_TYPES[t] if t in C_TYPES else POINTER(C_TYPES[t.removesuffix("*")] if t != "void**" else c_void_p)
         for t in DRIVER[name].split(", ")
@@ -79,6 +85,8 @@ class FakeCuda:
         self.violations: list[str] = []
         self.calls: list[str] = []
         self.started = False
+        self.ordinal = 0
+        """The device on which all memory lies."""
         self.retained = 0
         self.memory: dict[int, ctypes.Array[ctypes.c_char]] = {}
         self.host: dict[int, tuple[ctypes.Array[ctypes.c_char], bool]] = {}
@@ -87,6 +95,8 @@ class FakeCuda:
         self.executables: dict[int, list[Work]] = {}
         self.alive: list[str] = []
         """TensorRT's objects that exist."""
+        self.events: dict[int, float | None] = {}
+        """Time of each event in ms, once its place in the stream is reached."""
         self.launches = 0
         self.copied_out: list[int] = []
         """Bytes of each copy to the host."""
@@ -154,7 +164,7 @@ class FakeCuda:
 
     def leaks(self) -> list[str]:
         """What was not given back."""
-        kinds = ("memory", "host", "streams", "graphs", "executables", "alive")
+        kinds = ("memory", "host", "streams", "events", "graphs", "executables", "alive")
         found = [f"{len(getattr(self, kind))} {kind}" for kind in kinds if getattr(self, kind)]
         return found + ([f"context retained {self.retained} times"] if self.retained else [])
 
@@ -274,6 +284,42 @@ class FakeCuda:
     def _cuMemcpyDtoHAsync(self, host: int, device: int, size: int, stream: int) -> int:
         self.copied_out.append(size)
         return self._copy(host, self.bytes_at(device, size), size, stream, host)
+
+    def _cuMemcpyDtoDAsync(self, to: int, source: int, size: int, stream: int) -> int:
+        target, start = self.bytes_at(to, size), self.bytes_at(source, size)
+        return self.enqueue(stream, Work(lambda: ctypes.memmove(target, start, size), (target, start)))
+
+    def _cuPointerGetAttribute(self, out: int, which: int, address: int) -> int:
+        if which != 9:
+            return INVALID_VALUE
+        try:
+            self.bytes_at(address, 1)
+        except AssertionError:
+            return INVALID_VALUE
+        ctypes.c_int.from_address(out).value = self.ordinal
+        return OK
+
+    def _cuCtxSynchronize(self) -> int:
+        return max((self._cuStreamSynchronize(handle) for handle in list(self.streams)), default=OK)
+
+    def _cuEventCreate(self, out: Any, flags: int) -> None:
+        out[0] = next(self._handles)
+        self.events[out[0]] = None
+
+    def _cuEventRecord(self, event: int, stream: int) -> int:
+        if event not in self.events:
+            return self.wrong(f"event {event} does not exist", INVALID_HANDLE)
+        return self.enqueue(stream, Work(lambda: self.events.update({event: 1e3 * time.perf_counter()})))
+
+    def _cuEventElapsedTime(self, out: Any, first: int, last: int) -> int:
+        begun, ended = self.events.get(first), self.events.get(last)
+        if begun is None or ended is None:
+            return self.wrong("the time of an event is asked for before its stream was waited for", 600)
+        out[0] = ended - begun
+        return OK
+
+    def _cuEventDestroy(self, event: int) -> int:
+        return self.wrong(f"event {event} is destroyed twice") if self.events.pop(event, self) is self else OK
 
     def _cuStreamCreate(self, out: Any, flags: int) -> None:
         out[0] = next(self._handles)

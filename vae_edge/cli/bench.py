@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -12,6 +14,8 @@ from vae_edge.bench.plan import Plan, Task
 from vae_edge.bench.report import BenchReport, CellFigures, VariantFigures
 from vae_edge.bench.rows import Rows
 from vae_edge.bench.run import bench, steps
+from vae_edge.bench.split import RUNS, SplitFigures
+from vae_edge.bench.split import split as time_split
 from vae_edge_runtime import Bundle
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.device.devices import devices as all_devices
@@ -53,6 +57,9 @@ def run(
         typer.Option(min=0, help="Instead: as many rounds as fit, of all cells together.", show_default=False),
     ] = None,
     starts: Annotated[int, typer.Option(min=0, help="Cold starts per variant and device; 0: none.")] = 3,
+    split: Annotated[
+        bool, typer.Option("--split", help="Also time copies and compute on a GPU apart; device tensorrt.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help=".json: the whole report.", show_default=False)
     ] = None,
@@ -93,18 +100,21 @@ def run(
         spec, rows, labels, label_column, window=window, stride=stride, columns=columns, size=image_size
     )
     used = None if table is None else Rows(table[0].x, table[0].condition, table[1], str(rows), "file")
+    parts = time_split(bundle, plan.variants, plan.devices, plan.batches) if split else ()
     with _console.progress("measuring", steps(bundle, plan)) as step:
         report = bench(bundle, plan, used, progress=lambda label: step(label=label))
+    figures = {**report.to_dict(), **({"split": [asdict(part) for part in parts]} if split else {})}
     if output is not None:
-        write_atomic(output, [_console.json_text(NAME, report.to_dict()).encode(), b"\n"], replace=force)
+        write_atomic(output, [_console.json_text(NAME, figures).encode(), b"\n"], replace=force)
     if plot is not None:
         from vae_edge.bench.plot import figure_png
 
         write_atomic(plot, [figure_png(report)], replace=force)
     if json:
-        _console.print_json(NAME, {"output": output, "plot": plot, **report.to_dict()})
+        _console.print_json(NAME, {"output": output, "plot": plot, **figures})
     else:
         _show(report)
+        _show_split(parts)
     for warning in report.warnings:
         _console.note(f"note: {warning}")
 
@@ -131,6 +141,16 @@ def _show(report: BenchReport) -> None:
          *(["AUROC", "change"] if with_labels else [])),
         [_variant_line(v, with_scores, with_labels) for v in report.variants],
     )  # fmt: skip
+
+
+def _show_split(parts: Sequence[SplitFigures]) -> None:
+    if parts:
+        _console.say(f"\nmedians of {RUNS} runs without CUDA graphs, in ms; enqueue is the host's call")
+        _console.table(
+            ("variant", "device", "batch", "copy in", "compute", "copy out", "enqueue"),
+            [(p.variant, p.device, p.batch, *map(_ms, (p.copy_in_ms, p.compute_ms, p.copy_out_ms, p.enqueue_ms)))
+             for p in parts],
+        )  # fmt: skip
 
 
 def _cell_line(c: CellFigures, with_ratio: bool, with_energy: bool) -> list[object]:

@@ -40,6 +40,11 @@ class FallbackBackend:
         else:
             self._backend = self._first = first
 
+    @property
+    def takes_gpu_rows(self) -> bool:
+        """Whether the backend that runs now takes ``GpuRows``."""
+        return bool(getattr(self._backend, "takes_gpu_rows", False))
+
     def _replacement(self, error: ProviderUnavailable | MissingDependency) -> Backend:
         problem = error.problem if isinstance(error, ProviderUnavailable) else str(error)
         backend = self._instead()

@@ -16,10 +16,13 @@ from ...errors import BackendError, OptionError, ProviderUnavailable
 from ..base import Description, DeviceOptions, GraphBytes
 from . import EngineStore, Executor, find_binding, process_driver
 from .executor import Io
+from .lane import Split
 
 
 class TensorRtBackend:
     """One engine per graph, built where none is stored, loaded when the graph is first run."""
+
+    takes_gpu_rows = True
 
     def __init__(self, load: GraphBytes, options: DeviceOptions) -> None:
         """Start CUDA, then TensorRT: without a GPU some of its libraries end the process.
@@ -59,6 +62,10 @@ class TensorRtBackend:
     def run(self, graph: str, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """Run one graph; raises BackendError where TensorRT or CUDA fails."""
         return self._executor(graph).run(feeds, outputs)
+
+    def split(self, graph: str, rows: int, runs: int) -> tuple[Split, ...]:
+        """Time the parts of runs of one graph; arguments and errors as for ``Executor.split``."""
+        return self._executor(graph).split(rows, runs)
 
     def prepare(self, graph: str) -> None:
         """Load or build the engine of a graph now, and run a row; building takes seconds to minutes.

@@ -11,11 +11,11 @@ import ctypes
 import os
 import threading
 from collections.abc import Iterator
-from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
+from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import BackendError, ProviderUnavailable
+from ...errors import BackendError, InputError, ProviderUnavailable
 
 SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuInit": (c_uint,),
@@ -38,6 +38,13 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuMemFreeHost": (c_void_p,),
     "cuMemcpyHtoDAsync_v2": (c_uint64, c_void_p, c_size_t, c_void_p),
     "cuMemcpyDtoHAsync_v2": (c_void_p, c_uint64, c_size_t, c_void_p),
+    "cuMemcpyDtoDAsync_v2": (c_uint64, c_uint64, c_size_t, c_void_p),
+    "cuPointerGetAttribute": (c_void_p, c_int, c_uint64),
+    "cuCtxSynchronize": (),
+    "cuEventCreate": (POINTER(c_void_p), c_uint),
+    "cuEventRecord": (c_void_p, c_void_p),
+    "cuEventElapsedTime": (POINTER(c_float), c_void_p, c_void_p),
+    "cuEventDestroy_v2": (c_void_p,),
     "cuStreamCreate": (POINTER(c_void_p), c_uint),
     "cuStreamSynchronize": (c_void_p,),
     "cuStreamDestroy_v2": (c_void_p,),
@@ -49,6 +56,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuGraphLaunch": (c_void_p, c_void_p),
 }
 _PORTABLE, _DEVICEMAP = 1, 2  # CU_MEMHOSTALLOC_*
+_POINTER_DEVICE = 9  # CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: the default stream of others does not wait for ours
 _THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may allocate meanwhile
 _MULTIPROCESSORS, _INTEGRATED, _MAJOR, _MINOR = 16, 18, 75, 76  # CU_DEVICE_ATTRIBUTE_*
@@ -233,6 +241,51 @@ class Driver(Library):
     def copy_out(self, host: int, device: int, size: int, stream: int) -> None:
         """Device to host, in the order of the stream."""
         self._call("cuMemcpyDtoHAsync_v2", host, device, size, stream)
+
+    def copy_within(self, to: int, source: int, size: int, stream: int) -> None:
+        """Device to device, in the order of the stream."""
+        self._call("cuMemcpyDtoDAsync_v2", to, source, size, stream)
+
+    def check_address(self, address: int, name: str) -> None:
+        """Whether an address that a caller passed is memory of this device.
+
+        Raises:
+            InputError: it is not.
+        """
+        device = c_int()
+        code = self._library.cuPointerGetAttribute(byref(device), _POINTER_DEVICE, address)
+        if code or device.value != self._device:
+            where = "on no GPU that this process sees" if code else f"on GPU {device.value}"
+            raise InputError(f"'{name}' lies {where}, this session runs on GPU {self._device}: copy it there first")
+
+    def wait_for(self, stream: int | None) -> None:
+        """Wait for a stream of somebody else; None: for all work of the context."""
+        if stream is None:
+            self._call("cuCtxSynchronize")
+        else:
+            self._call("cuStreamSynchronize", stream)
+
+    @contextlib.contextmanager
+    def events(self, count: int) -> Iterator[list[int]]:
+        """Events that hold a time each, once recorded."""
+        made: list[int] = []
+        try:
+            for _ in range(count):
+                made.append(self._pointer("cuEventCreate", 0))
+            yield made
+        finally:
+            for event in made:
+                self._call("cuEventDestroy_v2", event)
+
+    def record(self, event: int, stream: int) -> None:
+        """Take the time when the work before it in the stream is done."""
+        self._call("cuEventRecord", event, stream)
+
+    def elapsed_ms(self, first: int, last: int) -> float:
+        """Milliseconds between two events that were recorded and waited for."""
+        time = c_float()
+        self._call("cuEventElapsedTime", byref(time), first, last)
+        return time.value
 
     def stream(self) -> int:
         """A stream that waits for no other."""

@@ -1,19 +1,14 @@
-"""Runs one engine: everything allocated once, batches in buckets, each bucket a CUDA graph.
+"""Runs one engine: hands each call a lane of its profile, and cuts rows into batches.
 
-A *lane* is what one call needs for itself: a stream, pinned buffers, scratch memory, and one execution context
-per bucket, all at the largest batch of one profile of the engine. Contexts are not thread-safe, so a lane serves one
-call at a time; calls beyond the number of lanes wait. Single rows have a profile and lanes of their own, so who
-only scores single rows pays for a row and not for 64.
+A lane serves one call at a time; calls beyond the number of lanes wait. Single rows have a profile and lanes of
+their own, so who only scores single rows pays for a row and not for 64.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +17,8 @@ from numpy.typing import NDArray
 from ...errors import BackendError, OptionError, SessionClosed
 from .binding import Binding
 from .calls import Calls, releases_on_error
-from .driver import Driver, HostBuffer
+from .driver import Driver
+from .lane import Feed, Lane, Split, Tensor
 
 Io = Literal["auto", "mapped", "copy"]
 """How rows reach the GPU: it reads pinned memory itself, or they are copied; auto: mapped where memory is shared."""
@@ -37,21 +33,6 @@ _DTYPES = {
     "BOOL": np.bool_,
 }
 _LEAST_SCRATCH = 256
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """An input or output; ``shape`` is that of one row."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    is_input: bool
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one row."""
-        return prod(self.shape) * self.dtype.itemsize
 
 
 def buckets(largest: int) -> tuple[int, ...]:
@@ -141,7 +122,7 @@ class Executor:
         return [int(n) for n in tuple(context.get_tensor_shape(output))[1:]]
 
     @releases_on_error
-    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
+    def run(self, feeds: Mapping[str, Feed], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """Run rows, at least one; more than the engine's largest batch are cut.
 
         Only the outputs asked for are copied: a ``map`` that nobody wants stays on the GPU.
@@ -161,13 +142,32 @@ class Executor:
                     whole[part] = lane.views[name][: part.stop - start]
         return arrays
 
+    @releases_on_error
+    def split(self, rows: int, runs: int) -> tuple[Split, ...]:
+        """Time the parts of runs on rows of zeros, after two that are not counted; no graph is launched.
+
+        Args:
+            rows: of one run, at most the largest batch. runs: to time.
+
+        Raises:
+            OptionError: more rows than the engine's largest batch. BackendError, SessionClosed: as ``run``.
+        """
+        if not 1 <= rows <= self.most[-1]:
+            raise OptionError(f"{rows} rows: this engine takes 1 to {self.most[-1]} at once")
+        zeros = {name: np.zeros((rows, *t.shape), t.dtype) for name, t in self._inputs.items()}
+        profile = next(i for i, most in enumerate(self.most) if rows <= most)
+        with self._lane(profile) as lane, self.driver.current():
+            lane.run(zeros, rows, [])
+            lane.split(rows)
+            return tuple(lane.split(rows) for _ in range(runs))
+
     def warm_up(self, sizes: Sequence[int]) -> None:
         """Run rows of zeros, so that the first rows that count find contexts made and graphs captured."""
         for rows in sizes:
             zeros = {name: np.zeros((rows, *t.shape), t.dtype) for name, t in self._inputs.items()}
             self.run(zeros, [])
 
-    def _check(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> int:
+    def _check(self, feeds: Mapping[str, Feed], outputs: Sequence[str]) -> int:
         inputs = self._inputs
         rows = {len(array) for array in feeds.values()}
         if feeds.keys() != inputs.keys() or len(rows) != 1 or rows == {0}:
@@ -231,148 +231,5 @@ class Executor:
                 self._runtime = None
 
 
-class Lane:
-    """Stream, buffers and contexts of one call at a time, at the batches of one profile.
-
-    A lane for single rows has buffers of a row, whatever the largest batch is. It is made and used while the CUDA
-    context is current.
-    """
-
-    def __init__(self, executor: Executor, profile: int) -> None:
-        self._of, self._driver, self._profile = executor, executor.driver, profile
-        self._undo = contextlib.ExitStack()
-        self._contexts: dict[int, _Context] = {}
-        self._host: dict[str, HostBuffer] = {}
-        self._device: dict[str, int] = {}
-        self._most = executor.most[profile]
-        least = executor.most[profile - 1] if profile else 0
-        self._buckets = tuple(size for size in executor.buckets if least < size <= self._most)
-        self.views: dict[str, NDArray[Any]] = {}
-        """Pinned rows of the inputs, and of outputs that were asked for, at the largest batch of the profile."""
-        try:
-            self._allocate()
-        except BaseException:
-            self.close()
-            raise
-
-    def _allocate(self) -> None:
-        driver, undo = self._driver, self._undo
-        self.stream = driver.stream()
-        undo.callback(driver.destroy_stream, self.stream)
-        # Contexts of one lane never run at once, so they share their scratch memory.
-        self._scratch_bytes = self._of.scratch_bytes[self._profile]
-        self._scratch = driver.allocate(self._scratch_bytes)
-        undo.callback(driver.free, self._scratch)
-        for tensor in self._of.tensors:
-            if self._of.io == "mapped":
-                self._device[tensor.name] = self._pin(tensor).device
-                continue
-            self._device[tensor.name] = driver.allocate(self._most * tensor.row_bytes)
-            undo.callback(driver.free, self._device[tensor.name])
-            if tensor.is_input:
-                self._pin(tensor)
-
-    def _pin(self, tensor: Tensor) -> HostBuffer:
-        size = self._most * tensor.row_bytes
-        buffer = self._driver.allocate_host(size, mapped=self._of.io == "mapped")
-        self._undo.callback(self._driver.free_host, buffer)
-        self._host[tensor.name] = buffer
-        memory = (ctypes.c_uint8 * size).from_address(buffer.host)
-        self.views[tensor.name] = np.frombuffer(memoryview(memory), tensor.dtype).reshape(self._most, *tensor.shape)
-        return buffer
-
-    @releases_on_error
-    def run(self, feeds: Mapping[str, NDArray[Any]], rows: int, outputs: Sequence[str]) -> None:
-        """Run at most the largest batch; ``outputs`` are in ``views`` until the next run."""
-        for name, array in feeds.items():
-            np.copyto(self.views[name][:rows], array)
-        wanted = [tensor for tensor in self._of.tensors if tensor.name in outputs]
-        for tensor in wanted:
-            if tensor.name not in self.views:
-                self._pin(tensor)
-        bucket = next(size for size in self._buckets if size >= rows)  # rows beyond are what ran before
-        context = self._contexts.get(bucket)
-        if context is None:
-            context = self._contexts[bucket] = self._context(bucket)
-        if context.executable:
-            self._driver.launch(context.executable, self.stream)
-        else:
-            self._enqueue(context, bucket)
-        if self._of.io == "copy":
-            for tensor in wanted:  # after the graph and not in it: each call asks for the outputs that it needs
-                host, device = self._host[tensor.name].host, self._device[tensor.name]
-                self._driver.copy_out(host, device, bucket * tensor.row_bytes, self.stream)
-        self._driver.synchronize(self.stream)
-        if context.graphs:
-            context.graphs = False  # tried once, after a first run that set TensorRT up
-            self._capture(context, bucket)
-
-    def _context(self, bucket: int) -> _Context:
-        of, trt, calls = self._of, self._of.trt, self._of.calls
-        doing = f"making a context of {bucket} rows"
-        with calls(doing):
-            made = of.engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
-        calls.must(made, doing)
-        with calls(f"taking profile {self._profile}"):
-            taken = made.set_optimization_profile_async(self._profile, self.stream)
-        calls.must(taken, f"taking profile {self._profile}")
-        self._driver.synchronize(self.stream)
-        with calls("taking its scratch memory"):
-            made.set_device_memory(self._scratch, self._scratch_bytes)
-        for tensor in of.tensors:
-            with calls(f"taking '{tensor.name}'"):
-                calls.must(made.set_tensor_address(tensor.name, self._device[tensor.name]), f"taking '{tensor.name}'")
-                if tensor.is_input:
-                    shape = (bucket, *tensor.shape)
-                    calls.must(made.set_input_shape(tensor.name, shape), f"taking {shape} for '{tensor.name}'")
-        with calls("finding shapes"):
-            unknown = made.infer_shapes()
-        calls.must(not unknown, f"finding the shapes of {', '.join(unknown)}")
-        return _Context(made)
-
-    def _enqueue(self, context: _Context, bucket: int) -> None:
-        if self._of.io == "copy":
-            for tensor in self._of.tensors:
-                if tensor.is_input:
-                    size = bucket * tensor.row_bytes
-                    self._driver.copy_in(self._device[tensor.name], self._host[tensor.name].host, size, self.stream)
-        with self._of.calls(f"running {bucket} rows"):
-            running = context.context.execute_async_v3(self.stream)
-        self._of.calls.must(running, f"running {bucket} rows")
-
-    def _capture(self, context: _Context, bucket: int) -> None:
-        try:
-            with self._driver.captured(self.stream) as executables:
-                self._enqueue(context, bucket)
-            context.executable = executables[0]
-        except BackendError as error:
-            self._of.eager_reason = (
-                self._of.eager_reason or f"graph '{self._of.graph}' at {bucket} rows was not captured: {error}"
-            )
-
-    def close(self) -> None:
-        """Wait for the stream, then free all there is; what fails does not keep the rest from being freed."""
-        with self._driver.current(), self._undo:
-            self._undo.callback(self._free_contexts)
-            if hasattr(self, "stream"):
-                self._undo.callback(self._driver.synchronize, self.stream)
-
-    def _free_contexts(self) -> None:
-        contexts, self._contexts = self._contexts, {}
-        self.views = {}
-        for context in contexts.values():
-            if context.executable:
-                self._driver.destroy_executable(context.executable)
-
-
-@dataclass
-class _Context:
-    """A TensorRT context fixed to one bucket; ``graphs`` until a capture was tried, then ``executable`` or none."""
-
-    context: Any
-    graphs: bool = True
-    executable: int = 0
-
-
-def _shapes(feeds: Mapping[str, NDArray[Any]]) -> str:
+def _shapes(feeds: Mapping[str, Feed]) -> str:
     return ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in feeds.items()) or "nothing"
