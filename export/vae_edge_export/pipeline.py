@@ -18,7 +18,7 @@ from vae_edge_runtime.format.figures import ModelFit
 from vae_edge_runtime.graph_session import ROWS_PER_RUN
 
 from .adapters import Decode, Encode, recipe_for
-from .adapters.scale_form import ScaleForm
+from .adapters.scale_form import ScaleForm, declared_form
 from .bundling.finished_variant import FinishedVariant
 from .bundling.pack import PackedBundle, pack, read_back
 from .bundling.priors import PriorChoice, choose_prior
@@ -57,6 +57,7 @@ def export(
     config: ExportConfig | None = None,
     force: bool = False,
     progress: Callable[[str], None] | None = None,
+    scale: ScaleForm | None = None,
 ) -> ExportReport:
     """Export a trained VAE into one bundle file.
 
@@ -84,6 +85,7 @@ def export(
         config: everything else; what the model brings along fills what is left at its default.
         force: replace an existing file.
         progress: called with the name of each stage as it starts.
+        scale: the earlier name of ``scale_form``. Rows are divided by ``config.scale``.
 
     Raises:
         AdaptError: encoder and decoder are not found, or do not fit each other.
@@ -94,6 +96,7 @@ def export(
         InputError, OptionError, StorageError: bad rows, a bad option, a bad place for the file.
     """
     target = refuse_existing(path, force=force)
+    scale_form = declared_form(scale_form, scale)
     timer = Timer(progress)
     recipe = recipe_for(model, encode=encode, decode=decode)
     config, brought_along = filled_in(config or ExportConfig(), recipe)
