@@ -49,7 +49,8 @@ def load(
         variant: a precision in the bundle; ``auto`` takes fp32 where there is one.
             Where device, variant, threads and spin are all left alone, what ``vae-edge tune`` chose is taken.
         allow_fallback: run on the CPU, visibly degraded, where the device is not to be had.
-        threads: within one run, 1 to 1024; None leaves it to the engine. A device that takes no threads refuses it.
+        threads: within one run, 1 to 1024; None leaves it to the engine, within the CPU quota and the affinity of the
+            process. A device that takes no threads refuses it.
         spin: whether threads of ONNX Runtime that wait keep their cores busy: faster on cores of its own, slow and
             unsteady where other work needs them. None leaves it to the engine, which spins.
         isolate: run the engine in a process of its own, for bundles of strangers: a crash there is a ``BackendError``.
