@@ -23,12 +23,13 @@ from .bundling.finished_variant import FinishedVariant
 from .bundling.pack import PackedBundle, pack, read_back
 from .bundling.priors import PriorChoice, choose_prior
 from .bundling.split_weights import pair_id, split_and_scan
+from .checks.code_ranges import with_code_ranges
 from .checks.fit import check_fit, fit_warnings
 from .checks.in_memory import in_memory
 from .checks.parity import Reference, run_backend
 from .checks.traps import trap_warnings
 from .config import ExportConfig, ExportReport
-from .doors import constant_said, taken_in
+from .doors import constant_said, others_taken_in, taken_in
 from .graphs.build import BuiltGraphs, build_graphs, filled_in
 from .passes import finish_fp32
 from .rows import ExportRows, split_rows
@@ -104,14 +105,13 @@ def export(
     # Torch: the rows shared out, the model's halves proven, the graphs as modules.
     with timer("check data"):
         calibration, config, said = taken_in(calibration, config, "calibration")
-        if evaluation is not None:
-            evaluation = (taken_in(evaluation[0], config, "evaluation rows")[0], *evaluation[1:])
-        example = None if example is None else taken_in(example, config, "example")[0]
+        evaluation, example = others_taken_in(evaluation, example, config)
         rows = split_rows(calibration, condition, evaluation, config)
     with timer("adapt"):
         built = build_graphs(recipe, rows, config, example=example, scale_form=scale_form, codebook=codebook)
     with timer("fit"):
         fit = check_fit(built, rows, config)
+        rows, codes = with_code_ranges(built, rows)
 
     # ONNX: every graph traced and cleaned up; the fp32 ones cut into skeletons and weights, as they ship.
     traced = trace_all(built.modules, built.signatures, built.examples, timer)
@@ -144,7 +144,7 @@ def export(
             exporters=exporters.values(),
         )
         write_atomic(target, [bundle.data], check=read_back, replace=force)
-    evidence = (*built.vae.evidence, *brought_along, *said, *_traced_by_legacy(exporters), *_left_out(traced))
+    evidence = (*built.vae.evidence, *brought_along, *said, *codes, *_traced_by_legacy(exporters), *_left_out(traced))
     return _report(target, bundle, fit, variants, evidence, constant_said(calibration, config), timer.seconds)
 
 

@@ -106,7 +106,8 @@ class VAE(GraphSession):
             threshold: of the default head, in its unit, instead of the calibrated one, for this call.
 
         Raises:
-            InputError: ``x`` or ``condition`` does not fit the model. A non-finite row is no error: it gets a status.
+            InputError: ``x`` or ``condition`` does not fit the model. A row that is not finite, or holds a
+                code that the model does not know, is no error: it gets a status.
             OptionError: a head the bundle does not have, or a threshold that is no finite number.
             BackendError: the engine failed. DeadlineExceeded: it took longer than ``deadline_s``.
             SessionClosed: after ``close``, or in a forked child.
@@ -391,5 +392,5 @@ class VAE(GraphSession):
 
     def _rows(self, x: Any, condition: Condition) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8]]:
         spec = self.manifest.input
-        x, status = replace_bad_rows(check_rows(x, shape=spec.shape, dtype=spec.dtype))
+        x, status = replace_bad_rows(check_rows(x, shape=spec.shape, dtype=spec.dtype), spec.codes)
         return {"x": x, **check_condition(condition, self.manifest.condition, len(x))}, status
