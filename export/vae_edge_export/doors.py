@@ -79,6 +79,15 @@ def taken_in(rows: Any, config: ExportConfig, what: str) -> tuple[NDArray[Any], 
     return raw.x, config, raw.notes
 
 
+def others_taken_in(
+    evaluation: tuple[Any, ...] | None, example: Any, config: ExportConfig
+) -> tuple[tuple[Any, ...] | None, NDArray[Any] | None]:
+    """Evaluation rows and example rows as arrays, where there are any; ``config`` has the names of the columns."""
+    if evaluation is not None:
+        evaluation = (taken_in(evaluation[0], config, "evaluation rows")[0], *evaluation[1:])
+    return evaluation, None if example is None else taken_in(example, config, "example")[0]
+
+
 def constant_said(x: NDArray[Any], config: ExportConfig) -> tuple[str, ...]:
     """A warning that names the columns with one value in all calibration rows; none where there are no such columns."""
     columns = columns_of(x, config.layout)

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vae_edge_runtime.errors import VaeEdgeError
 
 from .adapters import Decode, Encode, recipe_for
-from .adapters.scale_form import ScaleForm
+from .adapters.scale_form import ScaleForm, declared_form
 from .config import ExportConfig
 from .doors import taken_in
 from .graphs.build import BuiltGraphs, build_graphs, filled_in
@@ -90,12 +90,13 @@ def inspect_model(
     scale_form: ScaleForm | None = None,
     codebook: int | None = None,
     config: ExportConfig | None = None,
+    scale: ScaleForm | None = None,
 ) -> Inspection:
     """Recognise, adapt and trace a model; problems of the model are findings, not exceptions.
 
     Args:
         rows: (n, *row_shape) raw rows as in ``export``, 3 or more; random ones do for a first look.
-        condition, encode, decode, scale_form, codebook, config: as in ``export``.
+        condition, encode, decode, scale_form, codebook, config, scale: as in ``export``.
 
     Raises:
         InputError: ``rows`` are no rows.
@@ -106,6 +107,7 @@ def inspect_model(
     few_rows = rows_to_look_at(rows, condition, config)
     kind = type(model).__name__
     try:
+        scale_form = declared_form(scale_form, scale)
         recipe = recipe_for(model, encode=encode, decode=decode)
         parameters = sum(p.numel() for p in recipe.module.parameters() if not is_lazy(p))
         evidence = (f"recognised as {recipe.name}", *recipe.notes)

@@ -18,17 +18,18 @@ from vae_edge_runtime.format.figures import ModelFit
 from vae_edge_runtime.graph_session import ROWS_PER_RUN
 
 from .adapters import Decode, Encode, recipe_for
-from .adapters.scale_form import ScaleForm
+from .adapters.scale_form import ScaleForm, declared_form
 from .bundling.finished_variant import FinishedVariant
 from .bundling.pack import PackedBundle, pack, read_back
 from .bundling.priors import PriorChoice, choose_prior
 from .bundling.split_weights import pair_id, split_and_scan
+from .checks.code_ranges import with_code_ranges
 from .checks.fit import check_fit, fit_warnings
 from .checks.in_memory import in_memory
 from .checks.parity import Reference, run_backend
 from .checks.traps import trap_warnings
 from .config import ExportConfig, ExportReport
-from .doors import constant_said, taken_in
+from .doors import constant_said, others_taken_in, taken_in
 from .graphs.build import BuiltGraphs, build_graphs, filled_in
 from .passes import finish_fp32
 from .rows import ExportRows, split_rows
@@ -57,6 +58,7 @@ def export(
     config: ExportConfig | None = None,
     force: bool = False,
     progress: Callable[[str], None] | None = None,
+    scale: ScaleForm | None = None,
 ) -> ExportReport:
     """Export a trained VAE into one bundle file.
 
@@ -84,6 +86,7 @@ def export(
         config: everything else; what the model brings along fills what is left at its default.
         force: replace an existing file.
         progress: called with the name of each stage as it starts.
+        scale: the earlier name of ``scale_form``. Rows are divided by ``config.scale``.
 
     Raises:
         AdaptError: encoder and decoder are not found, or do not fit each other.
@@ -94,6 +97,7 @@ def export(
         InputError, OptionError, StorageError: bad rows, a bad option, a bad place for the file.
     """
     target = refuse_existing(path, force=force)
+    scale_form = declared_form(scale_form, scale)
     timer = Timer(progress)
     recipe = recipe_for(model, encode=encode, decode=decode)
     config, brought_along = filled_in(config or ExportConfig(), recipe)
@@ -101,14 +105,13 @@ def export(
     # Torch: the rows shared out, the model's halves proven, the graphs as modules.
     with timer("check data"):
         calibration, config, said = taken_in(calibration, config, "calibration")
-        if evaluation is not None:
-            evaluation = (taken_in(evaluation[0], config, "evaluation rows")[0], *evaluation[1:])
-        example = None if example is None else taken_in(example, config, "example")[0]
+        evaluation, example = others_taken_in(evaluation, example, config)
         rows = split_rows(calibration, condition, evaluation, config)
     with timer("adapt"):
         built = build_graphs(recipe, rows, config, example=example, scale_form=scale_form, codebook=codebook)
     with timer("fit"):
         fit = check_fit(built, rows, config)
+        rows, codes = with_code_ranges(built, rows)
 
     # ONNX: every graph traced and cleaned up; the fp32 ones cut into skeletons and weights, as they ship.
     traced = trace_all(built.modules, built.signatures, built.examples, timer)
@@ -141,7 +144,7 @@ def export(
             exporters=exporters.values(),
         )
         write_atomic(target, [bundle.data], check=read_back, replace=force)
-    evidence = (*built.vae.evidence, *brought_along, *said, *_traced_by_legacy(exporters), *_left_out(traced))
+    evidence = (*built.vae.evidence, *brought_along, *said, *codes, *_traced_by_legacy(exporters), *_left_out(traced))
     return _report(target, bundle, fit, variants, evidence, constant_said(calibration, config), timer.seconds)
 
 

@@ -251,6 +251,8 @@ class GraphSession:
                 f'x lies on a GPU and device="{name}" takes rows of the host: pass x.cpu().numpy(), or load the bundle '
                 'with device="tensorrt"'
             )
+        if self.manifest.input.codes:
+            raise InputError("this model takes codes, whose range only the host can check: pass rows of the host")
         rows = gpu_rows(x, shape=self.manifest.input.shape, dtype=self.manifest.input.dtype)
         return rows, np.zeros(len(rows), np.uint8)
 

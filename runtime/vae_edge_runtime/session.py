@@ -49,7 +49,8 @@ def load(
         variant: a precision in the bundle; ``auto`` takes fp32 where there is one.
             Where device, variant, threads and spin are all left alone, what ``vae-edge tune`` chose is taken.
         allow_fallback: run on the CPU, visibly degraded, where the device is not to be had.
-        threads: within one run, 1 to 1024; None leaves it to the engine. A device that takes no threads refuses it.
+        threads: within one run, 1 to 1024; None leaves it to the engine, within the CPU quota and the affinity of the
+            process. A device that takes no threads refuses it.
         spin: whether threads of ONNX Runtime that wait keep their cores busy: faster on cores of its own, slow and
             unsteady where other work needs them. None leaves it to the engine, which spins.
         isolate: run the engine in a process of its own, for bundles of strangers: a crash there is a ``BackendError``.
@@ -106,7 +107,8 @@ class VAE(GraphSession):
             threshold: of the default head, in its unit, instead of the calibrated one, for this call.
 
         Raises:
-            InputError: ``x`` or ``condition`` does not fit the model. A non-finite row is no error: it gets a status.
+            InputError: ``x`` or ``condition`` does not fit the model. A row that is not finite, or holds a
+                code that the model does not know, is no error: it gets a status.
             OptionError: a head the bundle does not have, or a threshold that is no finite number.
             BackendError: the engine failed. DeadlineExceeded: it took longer than ``deadline_s``.
             SessionClosed: after ``close``, or in a forked child.
@@ -394,5 +396,5 @@ class VAE(GraphSession):
     ) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8]]:
         spec = self.manifest.input
         rows = self._gpu_rows(x) if gpu and not isinstance(x, np.ndarray) else None
-        x, status = replace_bad_rows(check_rows(x, shape=spec.shape, dtype=spec.dtype)) if rows is None else rows
+        x, status = rows or replace_bad_rows(check_rows(x, shape=spec.shape, dtype=spec.dtype), spec.codes)
         return {"x": x, **check_condition(condition, self.manifest.condition, len(x))}, status

@@ -30,6 +30,10 @@ Source = Annotated[
 Weights = Annotated[
     Path | None, typer.Option(help="Weights for a factory's module: .safetensors, .pt or .ckpt.", show_default=False)
 ]
+WeightsKey = Annotated[
+    str | None,
+    typer.Option(help="Where in --weights they lie, such as ema_state_dict, if several sets fit.", show_default=False),
+]
 TrustPickle = Annotated[
     bool, typer.Option("--trust-pickle", help="Open .pt, .ckpt and the like, which can run any code.")
 ]
@@ -63,7 +67,9 @@ class ModelSource:
     export_options: dict[str, Any]
 
 
-def open_source(source: str, weights: Path | None, *, trust_pickle: bool = False) -> ModelSource:
+def open_source(
+    source: str, weights: Path | None, *, trust_pickle: bool = False, weights_key: str | None = None
+) -> ModelSource:
     """Load a model; what was done to its weights is said on stderr.
 
     Raises:
@@ -71,6 +77,8 @@ def open_source(source: str, weights: Path | None, *, trust_pickle: bool = False
         DataError: the run or the weights do not fit. AdaptError: the factory failed.
     """
     require("torch", extra="export", why="exporting")
+    if weights_key is not None and weights is None:
+        raise OptionError("--weights-key names a place in a file of weights: pass --weights, too")
     kind, colon, rest = source.partition(":")
     if Path(source).is_dir():
         from vae_edge.training import load_run
@@ -93,7 +101,7 @@ def open_source(source: str, weights: Path | None, *, trust_pickle: bool = False
 
         if not isinstance(model, nn.Module):
             raise AdaptError(f"{source}() gave a {type(model).__name__}, not a torch.nn.Module to load weights into")
-        for note in load_weights(model, weights, trust_pickle=trust_pickle):
+        for note in load_weights(model, weights, trust_pickle=trust_pickle, key=weights_key):
             _console.note(note)
     else:
         _console.note(f"no weights given: the weights are those that {source}() sets (--weights loads others)")

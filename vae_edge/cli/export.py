@@ -30,8 +30,8 @@ EXAMPLE = "vae-edge export run --calibration good_parts/ --name pump --licence M
 PANELS: _help.Panels = {
     "Options that most exports need": ("output", "calibration", "evaluation", "weights", "name", "precision"),
     "What the model is": (
-        "trust_pickle", "encode", "decode", "scale_form", "codebook", "prior", "likelihood", "variance", "logits",
-        "allow_poor_fit",
+        "weights_key", "trust_pickle", "encode", "decode", "scale_form", "codebook", "prior", "likelihood", "variance",
+        "logits", "allow_poor_fit",
     ),
     "Rows": ("offset", "scale", "layout", "label_column", "columns", "window", "stride", "image_size"),
     "How a table is read": tuple(_options.TABLE),
@@ -62,6 +62,7 @@ def run(
         typer.Option(help="Labels in --evaluation: a column, or a key of an .npz (default y).", show_default=False),
     ] = None,
     weights: _source.Weights = None,
+    weights_key: _source.WeightsKey = None,
     trust_pickle: _source.TrustPickle = False,
     encode: _source.Encode = None,
     decode: _source.Decode = None,
@@ -138,7 +139,7 @@ def run(
     table, exits with 1 and writes nothing.
     """
     refuse_existing(output, force=force)
-    opened = _source.open_source(source, weights, trust_pickle=trust_pickle)
+    opened = _source.open_source(source, weights, trust_pickle=trust_pickle, weights_key=weights_key)
     from vae_edge_export import ExportConfig, export
     from vae_edge_export.gates import parse_gates
 

@@ -33,6 +33,7 @@ def run(
     ] = None,
     calibration: Annotated[Path | None, typer.Option(help="Real rows to try, instead.", show_default=False)] = None,
     weights: _source.Weights = None,
+    weights_key: _source.WeightsKey = None,
     trust_pickle: _source.TrustPickle = False,
     encode: _source.Encode = None,
     decode: _source.Decode = None,
@@ -55,7 +56,7 @@ def run(
     """
     if (shape is None) == (calibration is None):
         raise OptionError("say what a row is: --shape 1,28,28 for random rows, or --calibration PATH for real ones")
-    opened = _source.open_source(source, weights, trust_pickle=trust_pickle)
+    opened = _source.open_source(source, weights, trust_pickle=trust_pickle, weights_key=weights_key)
     from vae_edge_export import ExportConfig, inspect_model
 
     options: dict[str, Any] = opened.export_options | given(

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vae_edge_runtime.errors import AdaptError, OptionError
+from vae_edge_runtime.errors import AdaptError
 from vae_edge_runtime.format.likelihoods import LIKELIHOODS, LikelihoodName
 from vae_edge_runtime.format.specs import LatentKind
 
 from ..adapters import Recipe
-from ..adapters.scale_form import TO_LOGVAR, ScaleForm
+from ..adapters.scale_form import ScaleForm, declared_form
 from ..tracing.torch_state import kept_rng, slow_attention
 from .composition import compare_with_forward
 from .door import guarded, raised_by_the_model, reading
@@ -59,8 +59,7 @@ def adapt(
     Example:
         ``adapt(recipe_for(model), torch.zeros(3, 1, 28, 28)).latent_shape``
     """
-    if scale_form is not None and scale_form not in TO_LOGVAR:
-        raise OptionError(f"scale_form is {scale_form!r}; valid are {', '.join(TO_LOGVAR)}")
+    scale_form = declared_form(scale_form, None)
     recipe = guarded(recipe)
     module = private_copy(recipe.module)
     feeds = (example,) if condition is None else (example, condition)

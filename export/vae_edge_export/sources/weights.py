@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,22 @@ from torch import Tensor, nn
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError, OptionError
 
+from .checkpoint import fitting_place
+
 PICKLES = (".pt", ".pth", ".ckpt", ".bin")
-_NESTED = ("state_dict", "model_state_dict", "model", "weights")
 
 
-def load_weights(model: nn.Module, path: str | os.PathLike[str], *, trust_pickle: bool = False) -> tuple[str, ...]:
+def load_weights(
+    model: nn.Module, path: str | os.PathLike[str], *, trust_pickle: bool = False, key: str | None = None
+) -> tuple[str, ...]:
     """Load weights into ``model``; every tensor of the model must be there, with its shape.
 
     Args:
         path: ``.safetensors``, or ``.pt``, ``.pth``, ``.ckpt``, ``.bin``: a state dict, or a checkpoint
             that holds one (Lightning's ``state_dict``).
         trust_pickle: allow the latter; even then only tensors are read if that is enough.
+        key: where in the file the weights lie, such as ``ema_state_dict`` or ``state_dict.vae``, in a file
+            with several sets of weights that fit.
 
     Returns:
         What was done to make them fit, a line each; empty where nothing was.
@@ -36,29 +40,16 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], *, trust_pickle
     path = Path(path)
     notes: list[str] = []
     if path.suffix == ".safetensors":
-        found = _read_safetensors(path)
+        content: Any = _read_safetensors(path)
     elif path.suffix in PICKLES:
-        found, opened_whole = read_pickle(path, trust_pickle=trust_pickle)
+        content, opened_whole = read_pickle(path, trust_pickle=trust_pickle)
         if opened_whole:
             notes.append(f"{path} holds more than tensors: it was opened as a pickle, which can run code")
-        found = _state_dict(found, path)
     else:
         raise OptionError(f"{path}: weights end with .safetensors, or {', '.join(PICKLES)} with --trust-pickle")
-    wanted = model.state_dict()
-    tensors, fitted = _without_prefix(found, wanted.keys())
-    notes += fitted
-    missing, unexpected = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
-    if missing or unexpected:
-        raise DataError(f"{path} does not fit the model: missing {_listed(missing)}; unexpected {_listed(unexpected)}")
-    other = [
-        f"{name} is {tuple(tensors[name].shape)} and the model's {tuple(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if isinstance(tensor, Tensor) and tensors[name].shape != tensor.shape
-    ]
-    if other:
-        raise DataError(f"{path} does not fit the model: {_listed(other)}")
-    model.load_state_dict(tensors)
-    return tuple(notes)
+    place, more = fitting_place(content, model.state_dict(), key, path)
+    model.load_state_dict(place.tensors)
+    return (*notes, *more)
 
 
 def read_pickle(path: Path, *, trust_pickle: bool) -> tuple[Any, bool]:
@@ -88,43 +79,9 @@ def read_pickle(path: Path, *, trust_pickle: bool) -> tuple[Any, bool]:
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     safetensors = require("safetensors.torch", extra="export", why="reading weights")
     try:
-        found: dict[str, Tensor] = safetensors.load(path.read_bytes())
+        tensors: dict[str, Tensor] = safetensors.load(path.read_bytes())
     except OSError as error:
         raise DataError(f"{path} cannot be opened: {error.strerror or error}") from error
     except Exception as error:
         raise DataError(f"{path} cannot be read as safetensors: {error}") from error
-    return found
-
-
-def _state_dict(found: Any, path: Path) -> dict[str, Tensor]:
-    if isinstance(found, nn.Module):
-        found = found.state_dict()
-    for name in _NESTED:
-        if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
-            found = found[name]
-            break
-    if not isinstance(found, Mapping) or not found or not all(isinstance(v, Tensor) for v in found.values()):
-        kind = type(found).__name__
-        raise DataError(f"{path} holds a {kind} and no state dict: save model.state_dict()")
-    return dict(found)
-
-
-def _without_prefix(found: dict[str, Tensor], wanted: Any) -> tuple[dict[str, Tensor], list[str]]:
-    """A checkpoint of a module that held the model: the one prefix under which all of it lies is taken off."""
-    wanted = set(wanted)
-    if wanted <= found.keys() or not wanted:
-        return found, []
-    first = min(wanted)
-    prefixes = {name[: -len(first)] for name in found if name.endswith(f".{first}")}
-    fitting = [prefix for prefix in prefixes if all(prefix + name in found for name in wanted)]
-    if len(fitting) != 1:
-        return found, []
-    prefix = fitting[0]
-    others = len(found) - len(wanted)
-    note = f"weights lie under '{prefix}'" + (f"; {others} other tensors were left out" if others else "")
-    return {name: found[prefix + name] for name in wanted}, [note]
-
-
-def _listed(names: list[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(names[:most]) or "none") + more
+    return tensors

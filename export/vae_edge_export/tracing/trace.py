@@ -25,6 +25,7 @@ from vae_edge_runtime.format.onnx_ops import ALLOWED
 from vae_edge_runtime.format.specs import Signature
 
 from ..onnx_version import OPSET
+from .packing import packing_as_padding
 from .remedies import remedies_for
 from .steer import Steered
 from .torch_state import clean_stdout, kept_rng, slow_attention
@@ -146,7 +147,7 @@ def refused_operators(model: onnx.ModelProto, traced: Traced) -> dict[str, str]:
 def _dynamo(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature) -> onnx.ModelProto:
     batch = torch.export.Dim("batch")
     inputs, outputs = _outer_names(signature)
-    with _quiet(), kept_rng(), slow_attention(), torch.no_grad():
+    with _quiet(), kept_rng(), slow_attention(), packing_as_padding(), torch.no_grad():
         program = torch.onnx.export(
             module,
             rows,
@@ -172,6 +173,7 @@ def _legacy(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature) -
         clean_stdout(),
         kept_rng(),
         slow_attention(),
+        packing_as_padding(),
         torch.no_grad(),
         tempfile.TemporaryDirectory() as folder,
     ):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 from ..device.devices import AUTO, Device, find_device, rows_for
+from ..device.machine import usable_threads
 from ..errors import MissingDependency, ProviderUnavailable
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def open_backend(
         load: gives the bytes of a graph. file: the same as a file, for engines that can load one.
         allow_fallback: run on the fallback in the device's row where the device is not to be had;
             ``Backend.describe`` then says why. ``auto`` implies it.
-        threads, spin: None where the engine chooses.
+        threads: None: the engine chooses, within the quota and the affinity of the process.
+        spin: None where the engine chooses.
 
     Raises:
         OptionError: no such device, a value that is not valid, or an option that the device does not take.
@@ -47,11 +49,12 @@ def open_backend(
     def start(row: Device) -> Backend:
         """The first candidate of the row that starts."""
         problems: list[ProviderUnavailable | MissingDependency] = []
+        bounded = usable_threads() if threads is None and "threads" in row.takes else threads
         for candidate in row.candidates:
             module, _, name = candidate.engine.backend.partition(":")
             backend_class = getattr(importlib.import_module(module), name)
             try:
-                return cast("Backend", backend_class(load, DeviceOptions(row, candidate, threads, spin, file)))
+                return cast("Backend", backend_class(load, DeviceOptions(row, candidate, bounded, spin, file)))
             except (ProviderUnavailable, MissingDependency) as error:
                 problems.append(error)
         if len(problems) == 1:

@@ -69,6 +69,23 @@ class ModelCard:
 
 
 @record(frozen=True)
+class CodeRange:
+    """The codes that a column of rows may hold, where the model looks something up by them.
+
+    Attributes:
+        column: of the last axis, from 0; None: every element of a row is a code.
+        low, high: smallest and largest code that has an entry, in data units.
+    """
+
+    column: int | None
+    low: int
+    high: int
+
+    def __post_init__(self) -> None:
+        check(self.low <= self.high, f"low {self.low} is above high {self.high}")
+
+
+@record(frozen=True)
 class InputSpec:
     """What one raw row is, before any preprocessing.
 
@@ -79,6 +96,8 @@ class InputSpec:
             (1 axis), ``time_features`` for a window of rows (2 axes: time, feature).
         low, high: smallest and largest value seen at calibration, in data units.
         names: of the features (last axis) where they have any, else empty.
+        codes: columns that the model uses as indices. A row with another code gets a status on every engine:
+            ONNX Runtime would fail the whole batch, others read a row of zeros or the last entry.
     """
 
     shape: tuple[int, ...]
@@ -87,6 +106,7 @@ class InputSpec:
     low: float
     high: float
     names: tuple[str, ...]
+    codes: tuple[CodeRange, ...] = ()
 
     def __post_init__(self) -> None:
         _check_shape(self.shape, "shape")
@@ -94,6 +114,13 @@ class InputSpec:
         check(len(self.shape) == axes, f"layout {self.layout} needs {axes} axes, the shape is {self.shape}")
         check(self.low <= self.high, f"low {self.low} is above high {self.high}")
         check(len(self.names) in (0, self.shape[-1]), f"{len(self.names)} names for {self.shape[-1]} features")
+        columns = [codes.column for codes in self.codes]
+        check(len(set(columns)) == len(columns), "two ranges of codes for one column")
+        check(
+            all(0 <= (column or 0) < self.shape[-1] for column in columns)
+            and (None not in columns or len(columns) == 1),
+            f"codes are in the columns {columns}; a row has {self.shape[-1]}",
+        )
 
 
 @record(frozen=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..format.specs import ConditionSpec
+from ..format.specs import CodeRange, ConditionSpec
 
 
 class Status(enum.IntEnum):
@@ -19,6 +20,7 @@ class Status(enum.IntEnum):
     OK = 0
     NON_FINITE_INPUT = 1
     NON_FINITE_OUTPUT = 2
+    UNKNOWN_CODE = 3
 
 
 def check_rows(x: Any, *, shape: tuple[int, ...], dtype: str, what: str = "x") -> NDArray[Any]:
@@ -95,15 +97,38 @@ def finite_rows(x: NDArray[Any]) -> NDArray[np.bool_]:
     return finite
 
 
-def replace_bad_rows(x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """Rows safe to run, and the status of each: bad rows are zeroed in a copy, the rest untouched."""
+def replace_bad_rows(x: NDArray[Any], codes: Sequence[CodeRange] = ()) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Rows safe to run, and the status of each: bad rows are replaced in a copy, the rest untouched.
+
+    A bad row is zeroed, and takes the code nearest to 0 where the model looks something up.
+    """
     status = np.zeros(len(x), np.uint8)
+    if codes and len(x):
+        status[~_known_codes(x, codes)] = Status.UNKNOWN_CODE
     if not all_finite(x):
-        bad = ~finite_rows(x)
-        status[bad] = Status.NON_FINITE_INPUT
+        status[~finite_rows(x)] = Status.NON_FINITE_INPUT
+    if status.any():
+        bad = status != Status.OK
         x = x.copy()
         x[bad] = 0
+        for column in codes:
+            x[bad, ..., _elements(column)] = min(max(0, column.low), column.high)
     return x, status
+
+
+def _known_codes(x: NDArray[Any], codes: Sequence[CodeRange]) -> NDArray[np.bool_]:
+    """Which rows hold codes in range only, (n,) bool; NaN is no code."""
+    known = np.ones(len(x), dtype=bool)
+    for column in codes:
+        values = x[..., _elements(column)]
+        if not column.low <= values.min() <= values.max() <= column.high:
+            inside = (values >= column.low) & (values <= column.high)
+            known &= inside.reshape(len(x), -1).all(axis=1)
+    return known
+
+
+def _elements(column: CodeRange) -> Any:
+    return slice(None) if column.column is None else column.column
 
 
 def _kind(value: Any) -> str:

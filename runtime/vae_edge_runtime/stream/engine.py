@@ -21,7 +21,7 @@ from ..scoring.inputs import Status
 from ..scoring.results import Scores
 from .alarm import Alarm
 from .drift import Drift
-from .events import Event
+from .events import Event, EventStatus
 from .guard import Fault, Flags, Guard, fault_names
 from .impute import MOST_MISSING, impute
 from .options import StreamOptions
@@ -224,7 +224,7 @@ class Stream:
             self.counters["faults"] += 1
             return Event(
                 **common,
-                status="invalid_input" if i is None else "non_finite_output",
+                status=_no_score(None if i is None else int(scores.status[i])),
                 faults=fault_names(int(np.bitwise_or.reduce(flags))),
                 fault_features=tuple(self._feature(int(f)) for f in np.flatnonzero(flags)),
                 alarm=self._alarm.step(None, None),
@@ -313,3 +313,10 @@ def open_stream(vae: Scoring, source: Iterable[Any], **options: Any) -> Stream:
     if not isinstance(source, Iterable) and not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
         raise InputError(f"source is a {type(source).__name__}; pass an iterable of rows")
     return Stream(vae, source, chosen, stride=stride, heads=heads, rules=StreamSpec(guard, alarm))
+
+
+def _no_score(status: int | None) -> EventStatus:
+    """Why a window has no score; ``status`` of its row, None where the guard kept it back."""
+    if status is None:
+        return "invalid_input"
+    return "unknown_code" if status == Status.UNKNOWN_CODE else "non_finite_output"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..record import one_line
 from .alarm import AlarmState
 
-EventStatus = Literal["ok", "invalid_input", "non_finite_output"]
+EventStatus = Literal["ok", "invalid_input", "unknown_code", "non_finite_output"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +91,69 @@ def test_a_lightning_checkpoint_has_its_prefix_taken_off_and_says_so(trained: An
     assert same(trained, fresh)
 
 
-def test_two_places_that_fit_are_not_chosen_between(trained: Any, fresh: Any, tmp_path: Path) -> None:
-    state = {f"{p}.{name}": tensor for p in ("vae", "ema") for name, tensor in trained.state_dict().items()}
-    torch.save({"state_dict": state}, tmp_path / "w.ckpt")
-    with pytest.raises(DataError, match="missing inner"):
+def averaged(state: Any) -> dict[str, torch.Tensor]:
+    return {name: tensor + 1 for name, tensor in state.items()}
+
+
+def prefixed(state: Any, prefix: str) -> dict[str, torch.Tensor]:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+TWO_SETS = {
+    "lists of Lightning's": (lambda s: {"state_dict": s, "ema_state_dict": averaged(s)}, "ema_state_dict"),
+    "averaged beside raw": (lambda s: {"model": s, "model_ema": averaged(s), "epoch": 3}, "model_ema"),
+    "two prefixes": (lambda s: {"state_dict": prefixed(s, "vae.") | prefixed(averaged(s), "ema.")}, "state_dict.ema"),
+    "flat, two prefixes": (lambda s: prefixed(s, "online_model.") | prefixed(averaged(s), "ema_model."), "ema_model"),
+    "nested": (lambda s: {"nets": {"raw": s, "ema": {"shadow": averaged(s)}}}, "nets.ema.shadow"),
+    "whole modules": (lambda s: {"net": s, "swa": prefixed(averaged(s), "module.")}, "swa.module"),
+}
+
+
+@pytest.mark.parametrize("kind", TWO_SETS)
+def test_two_sets_that_fit_are_named_and_the_named_one_is_taken(
+    kind: str, trained: Any, fresh: Any, tmp_path: Path
+) -> None:
+    made, key = TWO_SETS[kind]
+    torch.save(made(trained.state_dict()), tmp_path / "w.ckpt")
+    before = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
+    with pytest.raises(DataError, match=rf"2 sets of weights that fit.*--weights-key {re.escape(key)}"):
         load_weights(fresh, tmp_path / "w.ckpt", trust_pickle=True)
+    assert all(torch.equal(before[name], tensor) for name, tensor in fresh.state_dict().items())
+    load_weights(fresh, tmp_path / "w.ckpt", trust_pickle=True, key=key)
+    wanted = averaged(trained.state_dict())
+    assert all(torch.equal(wanted[name], tensor) for name, tensor in fresh.state_dict().items())
+    with pytest.raises(DataError, match=rf"under 'nowhere'; those that fit are .*{re.escape(key)}"):
+        load_weights(fresh, tmp_path / "w.ckpt", trust_pickle=True, key="nowhere")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda s: {"vae": s, "step": 3},
+        lambda s: {"net": s, "disc": {"w": torch.zeros(3)}, "optimizer": {"state": {0: {"step": torch.ones(1)}}}},
+        lambda s: {"module": prefixed(s, "_orig_mod.module.")},
+        lambda s: prefixed(s, "module._orig_mod.") | {"n_averaged": torch.ones(1)},
+        lambda s: {"epoch": 1, "state_dict": s, "best": dict(s)},
+        lambda s: {"generator": s, "other": {name: tensor[..., :1] for name, tensor in s.items()}},
+    ],
+)
+def test_the_one_set_that_fits_is_taken_wherever_it_lies(made: Any, trained: Any, fresh: Any, tmp_path: Path) -> None:
+    torch.save(made(trained.state_dict()), tmp_path / "w.pt")
+    load_weights(fresh, tmp_path / "w.pt", trust_pickle=True)
+    assert same(trained, fresh)
+
+
+def test_averaged_weights_of_another_form_are_pointed_at(trained: Any, fresh: Any, tmp_path: Path) -> None:
+    shadow = list(trained.parameters())
+    torch.save({"state_dict": trained.state_dict(), "ema": {"shadow_params": shadow}}, tmp_path / "w.pt")
+    (note,) = load_weights(fresh, tmp_path / "w.pt", trust_pickle=True)
+    assert note == "'ema' beside them, which may hold averaged weights, has another form and was not read"
+
+
+def test_a_checkpoint_without_weights_names_its_keys(fresh: Any, tmp_path: Path) -> None:
+    torch.save({"epoch": 3, "lr": 0.1}, tmp_path / "w.pt")
+    with pytest.raises(DataError, match=r"holds a dict with 'epoch', 'lr' and no state dict"):
+        load_weights(fresh, tmp_path / "w.pt", trust_pickle=True)
 
 
 @pytest.mark.parametrize(

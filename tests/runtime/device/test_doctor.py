@@ -16,7 +16,7 @@ from vae_edge_runtime.__main__ import main
 from vae_edge_runtime.device.doctor import Readings, findings, readings
 from vae_edge_runtime.device.doctor.power import read_power
 from vae_edge_runtime.device.doctor.readings import Gpu, Module, read_machine
-from vae_edge_runtime.device.machine import parse_tegra_release
+from vae_edge_runtime.device.machine import parse_cpu_max, parse_tegra_release
 
 X86 = Readings(
     machine="x86_64",
@@ -172,15 +172,16 @@ def test_texts_of_real_files_are_read() -> None:
     assert readings.parse_os_release('NAME="x"\nPRETTY_NAME="Debian 12"\n') == "Debian 12"
     assert readings.parse_pyvenv("home = /usr\ninclude-system-site-packages = true\n")
     assert not readings.parse_pyvenv("include-system-site-packages = false\n")
-    assert readings.parse_cpu_max("150000 100000\n") == 1.5
-    assert readings.parse_cpu_max("max 100000\n") is None
+    assert parse_cpu_max("150000 100000\n") == 1.5
+    assert parse_cpu_max("max 100000\n") is None
     assert readings.parse_cpu_flags("flags : sse avx2 avx512_vnni\n") == ("avx2", "avx512_vnni")
 
 
 @given(st.text() | st.none())
 def test_no_text_breaks_a_reader(text: str | None) -> None:
     parse_tegra_release(text)
-    for name in ("nvpmodel", "meminfo", "os_release", "pyvenv", "cpu_max", "cpu_flags"):
+    parse_cpu_max(text)
+    for name in ("nvpmodel", "meminfo", "os_release", "pyvenv", "cpu_flags"):
         getattr(readings, f"parse_{name}")(text)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from vae_edge_runtime import InputError, Status
+from vae_edge_runtime.format.specs import CodeRange
 from vae_edge_runtime.scoring.inputs import check_rows, finite_rows, replace_bad_rows
 
 GOOD = np.arange(12, dtype=np.float32).reshape(3, 4)
@@ -87,3 +88,43 @@ def test_integers_are_finite_and_not_copied() -> None:
     rows, status = replace_bad_rows(x)
     assert rows is x
     assert status.tolist() == [0, 0]
+
+
+CODES = (CodeRange(1, 1, 4), CodeRange(3, -2, 9))
+
+
+@pytest.mark.parametrize(
+    ("row", "status"),
+    [
+        ([7.5, 1, -8, -2], Status.OK),
+        ([7.5, 4, -8, 9], Status.OK),
+        ([0, 0, 0, 0], Status.UNKNOWN_CODE),
+        ([0, 5, 0, 0], Status.UNKNOWN_CODE),
+        ([0, 1, 0, 9.5], Status.UNKNOWN_CODE),
+        ([0, 1, 0, -3], Status.UNKNOWN_CODE),
+        ([0, 200, np.nan, 0], Status.NON_FINITE_INPUT),
+        ([0, np.nan, 0, 0], Status.NON_FINITE_INPUT),
+        ([np.inf, 2, 0, 0], Status.NON_FINITE_INPUT),
+    ],
+)
+def test_a_code_without_an_entry_marks_its_row_alone(row: list[float], status: Status) -> None:
+    good = np.array([[0, 2, 0, 3], [1, 4, 1, 9]], np.float32)
+    x = np.insert(good, 1, np.array(row, np.float32), axis=0)
+    before = x.copy()
+    rows, marks = replace_bad_rows(x, CODES)
+    assert marks.tolist() == [Status.OK, status, Status.OK]
+    np.testing.assert_array_equal(x, before)
+    np.testing.assert_array_equal(rows[[0, 2]], good)
+    # What runs in its place is a row that every engine has an answer for.
+    assert rows[1].tolist() == (x[1].tolist() if status == Status.OK else [0, 1, 0, 0])
+
+
+def test_codes_everywhere_are_compared_in_any_dtype_and_rank() -> None:
+    tokens = np.random.default_rng(0).integers(0, 30, (6, 5, 4)).astype(np.uint8)
+    everywhere = (CodeRange(None, 0, 29),)
+    rows, status = replace_bad_rows(tokens, everywhere)
+    assert rows is tokens
+    assert not status.any()
+    tokens[4, 2, 1] = 30
+    assert replace_bad_rows(tokens, everywhere)[1].tolist() == [0, 0, 0, 0, Status.UNKNOWN_CODE, 0]
+    assert replace_bad_rows(tokens[:0], everywhere)[1].tolist() == []

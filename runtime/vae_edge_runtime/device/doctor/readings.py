@@ -21,7 +21,7 @@ from typing import Any
 
 from ...dependencies import hidden_from, silence_engines
 from ..devices import engines
-from ..machine import is_tegra_kernel, kernel_release, parse_meminfo, parse_tegra_release, usable_cores
+from ..machine import cpu_quota, is_tegra_kernel, kernel_release, parse_meminfo, parse_tegra_release, usable_cores
 from .board import (
     CONTAINER_FILES,
     DEVICE_FILES,
@@ -164,7 +164,7 @@ def read_machine() -> Readings:
         or modes.names.get(-1 if modes.current is None else modes.current),
         cpus=os.cpu_count() or 1,
         usable_cpus=usable_cores() or os.cpu_count() or 1,
-        cpu_quota=parse_cpu_max(_text("/sys/fs/cgroup/cpu.max")),
+        cpu_quota=cpu_quota(),
         cpu_flags=parse_cpu_flags(_text("/proc/cpuinfo")),
         memory_bytes=memory.get("MemTotal"),
         available_bytes=memory.get("MemAvailable"),
@@ -192,12 +192,6 @@ def parse_os_release(text: str | None) -> str | None:
 def parse_pyvenv(text: str | None) -> bool:
     """Whether a virtual environment sees the system's packages."""
     return bool(re.search(r"^include-system-site-packages\s*=\s*true\s*$", text or "", re.MULTILINE | re.IGNORECASE))
-
-
-def parse_cpu_max(text: str | None) -> float | None:
-    """``200000 100000`` to 2.0 cores; None where there is no limit."""
-    match = re.fullmatch(r"(\d{1,12}) (\d{1,12})\s*", text or "")
-    return int(match[1]) / int(match[2]) if match and int(match[2]) else None
 
 
 def parse_cpu_flags(text: str | None) -> tuple[str, ...]:
