@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vae_edge_runtime.errors import VaeEdgeError
 
-from .adapters import Decode, Encode, recipe_for
+from .adapters import Decode, Encode, recipe_or_reason
 from .adapters.scale_form import ScaleForm, declared_form
 from .config import ExportConfig
 from .doors import taken_in
@@ -108,13 +108,21 @@ def inspect_model(
     kind = type(model).__name__
     try:
         scale_form = declared_form(scale_form, scale)
-        recipe = recipe_for(model, encode=encode, decode=decode)
+        recipe = recipe_or_reason(model, encode=encode, decode=decode)
         parameters = sum(p.numel() for p in recipe.module.parameters() if not is_lazy(p))
-        evidence = (f"recognised as {recipe.name}", *recipe.notes)
+        evidence = recipe.notes if recipe.missing else (f"recognised as {recipe.name}", *recipe.notes)
         config, brought_along = filled_in(config, recipe)
         built = build_graphs(recipe, few_rows, config, example=None, scale_form=scale_form, codebook=codebook)
     except VaeEdgeError as error:
-        return Inspection(None if not evidence else recipe.name, kind, parameters, evidence, {}, {}, (_as_text(error),))
+        return Inspection(
+            recipe.name if parameters and not recipe.missing else None,
+            kind,
+            parameters,
+            evidence,
+            {},
+            {},
+            (_as_text(error),),
+        )
     graphs = {name: _graph(built, name) for name in built.modules}
     problems = [f"{name}: {findings.problem}" for name, findings in graphs.items() if findings.problem]
     problems += [
@@ -129,7 +137,7 @@ def inspect_model(
         "size": math.prod(built.latent.shape),
     }
     return Inspection(
-        recipe.name, kind, parameters, (*built.vae.evidence, *brought_along), latent, graphs, tuple(problems)
+        built.vae.recipe, kind, parameters, (*built.vae.evidence, *brought_along), latent, graphs, tuple(problems)
     )
 
 

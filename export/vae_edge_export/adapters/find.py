@@ -40,10 +40,13 @@ def find(model: nn.Module, *, encode: Encode | None, decode: Decode | None) -> R
     if decode is None:
         decode, note = _find_decode(model)
         notes.append(note)
-    return Recipe("callables" if not notes else "notebook", model, encode, decode, forward=_forward, notes=tuple(notes))
+    return Recipe(
+        "callables" if not notes else "notebook", model, encode, decode, forward=forward_of, notes=tuple(notes)
+    )
 
 
-def _forward(m: Any, x: Tensor, *condition: Tensor) -> Any:
+def forward_of(m: Any, x: Tensor, *condition: Tensor) -> Any:
+    """What a module of no known library gives for rows and their condition."""
     return m(x, *condition)
 
 

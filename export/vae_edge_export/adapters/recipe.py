@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from vae_edge_runtime.errors import AdaptError
 from vae_edge_runtime.format.specs import PriorKind
 
 from .scale_form import ScaleForm
@@ -47,12 +48,15 @@ class Recipe:
         module: the torch module that does the work.
         forward: (model, x[, condition]): the model's own full pass, run by the probe; None: there is none.
         scale_form: what the adapter knows the second value of ``encode`` to be; None: find out.
+        scale_known: how the adapter knows it, in a word.
         has_kl: False where the posterior or the prior has no KL in closed form.
         prior: None: the usual one of the latent's kind.
         latent_offset, latent_scale: latents leave as (z - offset) * scale.
         codebook: number of codes, for a VQ model.
         options: ``ExportConfig`` fields the model brings along.
         notes: what is exported and what is not, for the user.
+        may_be_cut: the user gave no half and no library is known, so a cut through its forward may give both.
+        missing: why no halves were found by their names; ``encode`` and ``decode`` raise it.
     """
 
     name: str
@@ -61,6 +65,7 @@ class Recipe:
     decode: Decode
     forward: Callable[..., Any] | None = None
     scale_form: ScaleForm | None = None
+    scale_known: str = "declared"
     has_kl: bool = True
     prior: Prior | None = None
     latent_offset: float = 0.0
@@ -68,6 +73,8 @@ class Recipe:
     codebook: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    may_be_cut: bool = False
+    missing: AdaptError | None = None
 
     @property
     def can_run(self) -> bool:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import torch
 from torch import nn
 
 from vae_edge_runtime.errors import AdaptError
 
 from . import compressai, diffusers, pyod, pythae
-from .find import find
+from .find import find, forward_of
 from .recipe import Decode, Encode, Recipe
 
 _ADAPTERS = (diffusers, pythae, pyod, compressai)
@@ -47,6 +48,31 @@ def recipe_for(model: Any, *, encode: Encode | None = None, decode: Decode | Non
         raise AdaptError(f"the model is a {type(model).__name__}, not a torch.nn.Module")
     recipe = find(model, encode=encode, decode=decode)
     return dataclasses.replace(recipe, notes=(*wrappers, *recipe.notes))
+
+
+def recipe_or_reason(model: Any, *, encode: Encode | None = None, decode: Decode | None = None) -> Recipe:
+    """``recipe_for``; a module with a forward and without known names gets a recipe that holds the reason.
+
+    Raises:
+        AdaptError: as ``recipe_for``, where there is no forward that could be cut, or the user gave a half.
+    """
+    try:
+        recipe = recipe_for(model, encode=encode, decode=decode)
+    except AdaptError as error:
+        inner, wrappers = _unwrapped(model)
+        if encode is not None or decode is not None or not isinstance(inner, nn.Module):
+            raise
+        missing = error
+    else:
+        return dataclasses.replace(recipe, may_be_cut=encode is None and decode is None and not recipe.library)
+
+    def absent(*_: Any) -> Any:
+        raise missing
+
+    recipe = Recipe("notebook", inner, absent, absent, forward=forward_of, notes=wrappers, missing=missing)
+    if not recipe.can_run or isinstance(inner, torch.jit.ScriptModule):
+        raise missing
+    return dataclasses.replace(recipe, may_be_cut=True)
 
 
 def _unwrapped(model: Any) -> tuple[Any, tuple[str, ...]]:

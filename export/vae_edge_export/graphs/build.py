@@ -21,7 +21,7 @@ from vae_edge_runtime.scoring.inputs import check_condition
 from ..adapters import Recipe
 from ..adapters.scale_form import ScaleForm
 from ..config import ExportConfig
-from ..halves.adapt import adapt
+from ..cut import adapt_or_cut
 from ..halves.vae import AdaptedVae
 from ..rows import ExportRows, check_classes, check_unit_interval, finite_rows_of, model_shape, rows_of
 from .decoded import with_named_family
@@ -74,7 +74,7 @@ def build_graphs(
     likelihood = LIKELIHOODS[config.likelihood]
     if likelihood.values == "unit":
         check_unit_interval(x, config.likelihood)
-    vae = adapt(
+    recipe, vae = adapt_or_cut(
         recipe,
         x,
         condition=beside,

@@ -30,7 +30,7 @@ _INDEX_NAMES = ("indices", "codes", "encoding_indices", "quantized_indices", "mi
 _QUANTISED_NAMES = ("z_q", "quantized", "quantised", "quantized_vector", "quantize", "latents")
 _DISTRIBUTION_NAMES = ("latent_dist", "posterior", "distribution", "dist", "q_z", "qz_x", "q")
 _CODE_NAMES = ("latents", "latent", "z", "embedding", "code")
-_DECODED_NAMES = ("sample", "reconstruction", "x_hat", "x_recon", "recon_x", "recon", "reconstructed", "output", "mean")
+DECODED_NAMES = ("sample", "reconstruction", "x_hat", "x_recon", "recon_x", "recon", "reconstructed", "output", "mean")
 _SPREAD_NAMES = ("x_logvar",)
 
 
@@ -146,7 +146,7 @@ def read_decoded(value: Any, *, count: int) -> tuple[Tensor, ...]:
             return read_decoded(value[0], count=count)
     elif not isinstance(value, Tensor):
         fields = fields_of(value)
-        x_hat = next((fields[name] for name in _DECODED_NAMES if isinstance(fields.get(name), Tensor)), None)
+        x_hat = next((fields[name] for name in DECODED_NAMES if isinstance(fields.get(name), Tensor)), None)
         if x_hat is not None and count == 1:
             return (x_hat,)
         spread = next((fields[name] for name in _SPREAD_NAMES if isinstance(fields.get(name), Tensor)), None)
@@ -182,7 +182,7 @@ def fields_of(value: Any) -> dict[str, Any]:
         return {name: getattr(value, name) for name in value._fields}
     known = {*MEAN_NAMES, *SCALE_NAMES, *_INDEX_NAMES, *_QUANTISED_NAMES, *_DISTRIBUTION_NAMES, *_CODE_NAMES}
     present = {}
-    for name in sorted(known | {*_DECODED_NAMES, *_SPREAD_NAMES}):
+    for name in sorted(known | {*DECODED_NAMES, *_SPREAD_NAMES}):
         try:
             present[name] = getattr(value, name)
         except Exception:  # not there, a torch distribution without that moment, a property that raises

@@ -77,7 +77,10 @@ def determine_scale_form(
         role = next((r for r in roles if r.scale_form == known), None)
         if role is None and not encoded.pairs and len(encoded.unnamed) != 2:
             raise AdaptError(f"encode returns {encoded.how}: return two, encode=lambda m, x: (mean, {known})")
-        how_known = "measured in its forward" if roles else f"declared, not measured ({_why_not(encoded, measured)})"
+        said = "declared" if declared else recipe.scale_known
+        how_known = "measured in its forward"
+        if not roles:
+            how_known = said if said != "declared" else f"declared, not measured ({_why_not(encoded, measured)})"
         return role or (None if encoded.pairs else Role(0, 1, known)), known, f"scale_form: {known}, {how_known}"
     if len(roles) == 1:
         role = roles.pop()

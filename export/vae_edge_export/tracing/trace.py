@@ -80,7 +80,7 @@ def trace(module: nn.Module, examples: Sequence[Tensor], *, graph: str, signatur
     except (VaeEdgeError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a model that gives another shape this time, SystemExit
-        place = _last_frame("".join(traceback.format_exception(error)))
+        place = last_frame("".join(traceback.format_exception(error)))
         raise ExportFailed(
             f"graph '{graph}' does not run on {TRACED_ROWS} rows{f' at {place}' if place else ''}: "
             f"{type(error).__name__}: {_first_line(error)}; the model must give the same shapes at every call"
@@ -147,7 +147,7 @@ def refused_operators(model: onnx.ModelProto, traced: Traced) -> dict[str, str]:
 def _dynamo(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature) -> onnx.ModelProto:
     batch = torch.export.Dim("batch")
     inputs, outputs = _outer_names(signature)
-    with _quiet(), kept_rng(), slow_attention(), packing_as_padding(), torch.no_grad():
+    with quiet(), kept_rng(), slow_attention(), packing_as_padding(), torch.no_grad():
         program = torch.onnx.export(
             module,
             rows,
@@ -169,7 +169,7 @@ def _dynamo(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature) -
 def _legacy(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature) -> onnx.ModelProto:
     inputs, outputs = _outer_names(signature)
     with (
-        _quiet(),
+        quiet(),
         clean_stdout(),
         kept_rng(),
         slow_attention(),
@@ -206,13 +206,13 @@ def _needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
 def _line_of(node: onnx.NodeProto, watched: Watched) -> str:
     """The user's line a node came from: by the stack or the PyTorch operation the exporter noted beside it."""
     for entry in node.metadata_props:
-        if entry.key.endswith("stack_trace") and (place := _last_frame(entry.value)):
+        if entry.key.endswith("stack_trace") and (place := last_frame(entry.value)):
             return place
     operations = [name for entry in node.metadata_props for name in _OPERATION.findall(entry.value)]
     return next((watched.lines[n] for n in map(bare_name, operations) if n in watched.lines), f"node '{node.name}'")
 
 
-def _last_frame(text: str) -> str | None:
+def last_frame(text: str) -> str | None:
     """file:line of the innermost frame in a printed stack that is not torch's own."""
     frames = [f for f in _FRAME.findall(text) if is_users(f[0])]
     return f"{frames[-1][0]}:{frames[-1][1]} in {frames[-1][2]}" if frames else None
@@ -226,7 +226,7 @@ def _root(error: BaseException) -> BaseException:
 
 def _failed(graph: str, root: BaseException, watched: Watched, more: str = "") -> ExportFailed:
     frames = traceback.format_exception(root)
-    place = _last_frame(str(root)) or _last_frame("".join(frames))
+    place = last_frame(str(root)) or last_frame("".join(frames))
     at = f" at {place}" if place else ""
     on_values = type(root).__name__ in _DATA_DEPENDENT
     if known := remedies_for(watched.lines, str(root), on_values=on_values):
@@ -248,7 +248,7 @@ def _first_line(error: BaseException) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the exporter's notes, and the half-built graph it prints when it fails, off the user's screen.
 
     Distributions do not check their arguments meanwhile: such a check is a branch on values.
