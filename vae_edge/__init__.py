@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from vae_edge_export import ExportConfig, ExportReport, Inspection, Prior, export, inspect_model
     from vae_edge_runtime import recalibrate, verify
 
+    from .unpacking import unpack
+
 __all__ = [
     "ExportConfig",
     "ExportReport",
@@ -23,6 +25,7 @@ __all__ = [
     "inspect_model",
     "load",
     "recalibrate",
+    "unpack",
     "verify",
 ]
 
@@ -35,6 +38,10 @@ def __getattr__(name: str) -> Any:
         import vae_edge_runtime
 
         return getattr(vae_edge_runtime, name)
+    if name == "unpack":
+        from .unpacking import unpack
+
+        return unpack
     if name not in _FROM_EXPORT:
         raise AttributeError(f"module 'vae_edge' has no attribute {name!r}")
     from vae_edge_runtime.dependencies import require

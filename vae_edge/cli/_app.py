@@ -37,6 +37,7 @@ from . import (
     score,
     train,
     tune,
+    unpack,
     verify,
     watch,
 )
@@ -134,6 +135,7 @@ for module in (
     sample,
     reconstruct,
     encode,
+    unpack,
 ):
     app.command(
         module.NAME,

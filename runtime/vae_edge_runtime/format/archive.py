@@ -264,9 +264,10 @@ class Archive:
 
     def _read_directory(self) -> bytes:
         """Central directory and end record, if the end record can be believed."""
-        cut = BundleCorrupt(
-            "does not end like a bundle: cut short, added to, or no bundle at all; copy it again", path=self.path
-        )
+        problem = "does not end like a bundle: cut short, added to, or no bundle at all; copy it again"
+        if self.path.endswith(".onnx"):
+            problem = "is no bundle. Load the .vaeb file; 'vae-edge unpack' makes standalone .onnx files of it"
+        cut = BundleCorrupt(problem, path=self.path)
         if self.size_bytes < _END.size:
             raise cut
         end = self._pread(_END.size, self.size_bytes - _END.size)

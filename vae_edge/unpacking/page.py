@@ -1,0 +1,218 @@
+"""The README of an unpacked folder: its graphs, and programs for these very shapes that a test runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_OV = {"float32": "f32", "uint8": "u8", "int64": "i64"}
+_CPP = {"float32": "float", "uint8": "uint8_t", "int64": "int64_t"}
+_JS = {"float32": "Float32Array", "uint8": "Uint8Array", "int64": "BigInt64Array"}
+
+
+def readme(said: Mapping[str, Any]) -> str:
+    """The text of ``README.md``, from the content of ``bundle.json``."""
+    name = said["model"]["name"]
+    rows = [
+        f"| `{graph['file']}` | {side} | `{t['name']}` | {_cell(t['meaning'])} |"
+        for graph in said["graphs"].values()
+        for side in ("inputs", "outputs")
+        for t in graph[side]
+    ]
+    head = said["heads"][0]
+    rule = (
+        f"A row is an anomaly where its score is above {head['threshold']!r} (head {head['name']})."
+        if "threshold" in head
+        else "The bundle has no calibration, so it has no threshold and no p-values."
+    )
+    parts = [
+        f"# {_cell(name)}, unpacked",
+        f"Made by `vae-edge unpack` from bundle `{said['bundle_id']}`, variant `{said['variant']}`, "
+        f"release {said['release']}.",
+        "Each `.onnx` file stands alone. Preprocessing is inside the graphs: feed raw rows in data units. The first "
+        "axis is the batch, of any size.",
+        "\n".join(["| file | side | name | meaning |", "|---|---|---|---|", *rows]),
+        rule,
+        "- `bundle.json` holds the same facts, all heads with their calibration, the rules for streams, and the list "
+        "of golden arrays.\n- `bundle.h` holds the figures as C constants.\n"
+        "- `golden/` holds inputs and expected outputs, raw and little-endian. A program is right where it gives these "
+        "outputs within the tolerances of `bundle.json`.",
+        "The programs below score the golden rows. Each prints one line a row. Start them in this folder.",
+        "These files are no longer protected by the checks of the bundle reader. Keep the bundle, and unpack it again "
+        "after an update.",
+    ]
+    for title, note, language, program in (
+        ("Python, with onnxruntime alone", "pip install onnxruntime numpy", "python", _python(said)),
+        ("Node", "npm install onnxruntime-node", "js", _node(said)),
+        ("Browser", "Copy `onnxruntime-web` beside this page, and serve the folder: `python -m http.server`.", "html",
+         _browser(said)),
+        ("C++, with OpenVINO", "`pip install openvino` brings headers, libraries and CMake files.", "cpp", _cpp(said)),
+        ("OpenCV", "pip install opencv-python-headless; version 5 reads most graphs, and no recurrent ones.", "python",
+         _opencv(said)),
+    ):  # fmt: skip
+        parts += [f"## {title}", note, f"```{language}\n{program.strip()}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "/").replace("<", "&lt;")
+
+
+def _fed(said: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Golden inputs of the graph score."""
+    return [g for g in said["golden"] if g["graph"] == "score" and g["role"] == "input"]
+
+
+def _calibrated(said: Mapping[str, Any]) -> bool:
+    return "threshold" in said["heads"][0]
+
+
+def _python(said: Mapping[str, Any]) -> str:
+    feeds = "\n".join(
+        f'    "{g["name"]}": np.fromfile("{g["file"]}", np.{g["dtype"]}).reshape({tuple(g["shape"])}),'
+        for g in _fed(said)
+    )
+    decide = """
+head = json.load(open("bundle.json"))["heads"][0]
+points = head["points"]
+count = np.append(head["n"], points["above"])[np.searchsorted(np.float32(points["score"]), scores)]
+p_values = (1 + count) / (head["n"] + 1)
+for score, p_value in zip(scores, p_values):
+    print(f"{score:.6g}", "anomaly" if score > head["threshold"] else "normal", f"{p_value:.6g}")
+"""
+    plain = """
+for score in scores:
+    print(f"{score:.6g}")
+"""
+    return f"""
+import json
+
+import numpy as np
+import onnxruntime
+
+feeds = {{
+{feeds}
+}}
+session = onnxruntime.InferenceSession("score.onnx", providers=["CPUExecutionProvider"])
+(scores,) = session.run(["score"], feeds)
+{(decide if _calibrated(said) else plain).strip()}
+"""
+
+
+_JS_DECIDE = """
+for (const score of scores) {
+  const below = points.score.filter((point) => point < score).length;
+  const pValue = (1 + (below ? points.above[below - 1] : n)) / (n + 1);
+  lines.push(`${Number(score.toPrecision(6))} ${score > threshold ? "anomaly" : "normal"} ${pValue}`);
+}
+"""
+_JS_PLAIN = """
+for (const score of scores) lines.push(String(Number(score.toPrecision(6))));
+"""
+
+
+def _js(said: Mapping[str, Any], read: str) -> str:
+    feeds = "\n".join(
+        f'  {g["name"]}: new ort.Tensor("{g["dtype"]}", new {_JS[g["dtype"]]}({read.format(g["file"])}), {g["shape"]}),'
+        for g in _fed(said)
+    )
+    names = "const { points, n, threshold } = bundle.heads[0];\n" if _calibrated(said) else ""
+    return (
+        f'const scores = (await session.run({{\n{feeds}\n}}, ["score"])).score.data;\n{names}const lines = [];\n'
+        + (_JS_DECIDE if _calibrated(said) else _JS_PLAIN).strip()
+    )
+
+
+def _node(said: Mapping[str, Any]) -> str:
+    return f"""
+import {{ readFileSync }} from "node:fs";
+import * as ort from "onnxruntime-node";
+
+const bytes = (file) => new Uint8Array(readFileSync(file)).buffer;
+const bundle = JSON.parse(readFileSync("bundle.json", "utf8"));
+const session = await ort.InferenceSession.create("score.onnx");
+{_js(said, 'bytes("{}")')}
+console.log(lines.join("\\n"));
+"""
+
+
+def _browser(said: Mapping[str, Any]) -> str:
+    return f"""
+<!doctype html>
+<meta charset="utf-8">
+<pre id="out">running</pre>
+<script type="module">
+import * as ort from "./onnxruntime-web/dist/ort.wasm.min.mjs";
+ort.env.wasm.wasmPaths = new URL("./onnxruntime-web/dist/", location.href).href;
+ort.env.wasm.numThreads = 1;
+const bytes = async (file) => (await fetch(file)).arrayBuffer();
+const bundle = await (await fetch("bundle.json")).json();
+const session = await ort.InferenceSession.create(await bytes("score.onnx"));
+{_js(said, 'await bytes("{}")')}
+document.getElementById("out").textContent = lines.join("\\n");
+</script>
+"""
+
+
+def _cpp(said: Mapping[str, Any]) -> str:
+    fed = _fed(said)
+    feeds = "\n".join(
+        f'    auto {g["name"]} = read<{_CPP[g["dtype"]]}>("{g["file"]}");\n'
+        f'    request.set_tensor("{g["name"]}", ov::Tensor(ov::element::{_OV[g["dtype"]]}, '
+        f"{{{', '.join(map(str, g['shape']))}}}, {g['name']}.data()));"
+        for g in fed
+    )
+    macro = "VAE_HEAD_" + said["heads"][0]["name"].upper() + "_THRESHOLD"
+    shown = (
+        f'std::printf("%.6g %s\\n", double(score[row]), score[row] > {macro} ? "anomaly" : "normal");'
+        if _calibrated(said)
+        else 'std::printf("%.6g\\n", double(score[row]));'
+    )
+    return f"""
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <openvino/openvino.hpp>
+#include <vector>
+
+#include "bundle.h"
+
+template <class T>
+std::vector<T> read(const char* file) {{
+    std::ifstream in(file, std::ios::binary);
+    std::vector<char> raw((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+    const T* first = reinterpret_cast<const T*>(raw.data());
+    return std::vector<T>(first, first + raw.size() / sizeof(T));
+}}
+
+int main() {{
+    ov::Core core;
+    auto model = core.compile_model("score.onnx", "CPU", ov::hint::inference_precision(ov::element::f32));
+    auto request = model.create_infer_request();
+{feeds}
+    request.infer();
+    const float* score = request.get_tensor("score").data<const float>();
+    for (int row = 0; row < {fed[0]["shape"][0]}; ++row) {{
+        {shown}
+    }}
+}}
+"""
+
+
+def _opencv(said: Mapping[str, Any]) -> str:
+    feeds = "\n".join(
+        f'net.setInput(np.fromfile("{g["file"]}", np.{g["dtype"]}).reshape({tuple(g["shape"])}), "{g["name"]}")'
+        for g in _fed(said)
+    )
+    return f"""
+import json
+
+import cv2
+import numpy as np
+
+net = cv2.dnn.readNetFromONNX("score.onnx")
+{feeds}
+head = json.load(open("bundle.json"))["heads"][0]
+for score in net.forward("score").ravel():
+    print(f"{{score:.6g}}", {'"anomaly" if score > head["threshold"] else "normal"' if _calibrated(said) else '""'})
+"""
