@@ -205,6 +205,7 @@ def _members_and_manifest() -> tuple[dict[str, bytes], Manifest]:
         score=ScoreSpec("mse", None, 1.0, 1.0, "identity", ("elbo",), 0.01, 0, 0.0, ()),
         stream=None,
         fit=None,
+        compression=None,
         variants={"fp32": Variant("fp32", None, None, graphs, {}, None, calibration, {}, None, None, {})},
         golden=Golden(2, "golden/input.bin", None, {"fp32": golden}, {"fp32": dict.fromkeys(golden, 1e-5)}),
         requires=Requirements(SCHEMA_VERSION, 18, 10, "1.17"),

@@ -105,6 +105,7 @@ def manifest(
         score=built.score,
         stream=_stream_rules(rows, config),
         fit=fit,
+        compression=None,
         variants=variants,
         golden=golden,
         requires=Requirements(SCHEMA_VERSION, OPSET, IR_VERSION, _OLDEST_ONNXRUNTIME),

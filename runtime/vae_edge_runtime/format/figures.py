@@ -1,4 +1,4 @@
-"""What an export measured of a model and of each variant, as frozen typed objects of the manifest."""
+"""What an export measured of a model, of its variants and its ways to compress rows: typed objects of the manifest."""
 
 from __future__ import annotations
 
@@ -126,3 +126,73 @@ class ModelFit:
             f"{self.latents_in_use} of {self.latents} latents in use"
         )
         return f"{text}; no better than the mean row" if self.poor else text
+
+
+CompressionKind = Literal["latents", "bounded", "exact"]
+MAX_MODES = 16
+"""A packet names its mode in four bits."""
+
+
+@record(frozen=True)
+class CompressionMode:
+    """One way to compress rows, with its tables and what it measured on held-out calibration rows.
+
+    Attributes:
+        name: ``latents``, ``exact``, or the bound as it was asked for: ``0.1`` (of each spread), ``2u`` (data units).
+        kind: ``latents`` promise nothing of single values; ``bounded`` keep each within ``bound``; ``exact`` are equal.
+        predictor: ``vae``: what is left of the decoded latents is coded; ``near``: no network takes part.
+        bound: largest error per feature in data units; empty where the kind is not ``bounded``.
+        member: holds the tables.
+        rows: that were measured. row_bytes: mean size of one row sent alone. latent_bytes: of them latents.
+        largest_error: of ``bounded`` relative to the bound, else in spreads.
+        flipped: decisions of the default head that differ where decompressed rows are scored again, of all
+            calibration rows; None where the bundle decides nothing.
+    """
+
+    name: str
+    kind: CompressionKind
+    predictor: Literal["vae", "near"]
+    bound: tuple[float, ...]
+    member: str
+    rows: int
+    row_bytes: float
+    latent_bytes: float
+    largest_error: float
+    flipped: int | None
+
+    def __post_init__(self) -> None:
+        check(bool(self.name.strip()), "a mode has no name")
+        check(self.rows >= 1, f"mode {self.name}: rows is below 1")
+        check(self.row_bytes > 0 <= self.latent_bytes, f"mode {self.name}: sizes are out of range")
+        check((self.kind == "bounded") == bool(self.bound), f"mode {self.name}: kind and bound disagree")
+        check(all(bound > 0 for bound in self.bound), f"mode {self.name}: a bound is not positive")
+        check(self.kind != "latents" or self.predictor == "vae", "latents need the network")
+        check(self.flipped is None or self.flipped >= 0, f"mode {self.name}: flipped is negative")
+
+
+@record(frozen=True)
+class Compression:
+    """How rows of this model are compressed; ``docs/compression.md`` has the formats.
+
+    Attributes:
+        spread: standard deviation per feature (last axis of a table or window; one value for pictures), data units.
+        margin: what two fp32 decoders may differ by, per feature, data units.
+        modes: at most 16; the first is ``latents``.
+    """
+
+    spread: tuple[float, ...]
+    margin: tuple[float, ...]
+    modes: tuple[CompressionMode, ...]
+
+    def __post_init__(self) -> None:
+        names = [mode.name for mode in self.modes]
+        check(1 <= len(names) == len(set(names)) <= MAX_MODES, "modes are missing, repeated or too many")
+        check(self.modes[0].kind == "latents", "the first mode is not latents")
+        check(len(self.spread) == len(self.margin) >= 1, "spread and margin differ in length")
+        check(all(value > 0 for value in (*self.spread, *self.margin)), "a spread or a margin is not positive")
+        fitting = all(len(mode.bound) in (0, len(self.spread)) for mode in self.modes)
+        check(fitting, "a bound does not fit the features")
+
+    def mode(self, name: str) -> CompressionMode | None:
+        """The mode called ``name``, if there is one."""
+        return next((mode for mode in self.modes if mode.name == name), None)

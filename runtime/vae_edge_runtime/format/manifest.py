@@ -15,7 +15,7 @@ from ..record import record
 from ..statistics.mahalanobis import statistics_bytes
 from ..statistics.tail import TailFit
 from . import archive, strict_json
-from .figures import Fidelity, ModelFit, Parity, Reduction, Verdict
+from .figures import Compression, Fidelity, ModelFit, Parity, Reduction, Verdict
 from .heads import HEADS
 from .limits import MAX_PARTS, MAX_VARIANTS
 from .specs import (
@@ -34,7 +34,7 @@ from .specs import (
 )
 from .stream_rules import StreamSpec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MEMBER = archive.FIRST
 
 _HEX64 = re.compile(r"[0-9a-f]{64}")
@@ -184,6 +184,7 @@ class Manifest:
     score: ScoreSpec
     stream: StreamSpec | None
     fit: ModelFit | None
+    compression: Compression | None
     variants: dict[str, Variant]
     golden: Golden
     requires: Requirements
@@ -209,6 +210,7 @@ class Manifest:
         for name, variant in self.variants.items():
             self._check_variant(name, variant)
         self._check_golden()
+        check(self.compression is None or "fp32" in self.variants, "compression needs the variant fp32")
 
     def _check_size(self, member: str, wanted: int) -> None:
         have = self.members[member].size_bytes
@@ -221,6 +223,7 @@ class Manifest:
             names += [c.member for c in variant.calibrations]
             names += [variant.latent_statistics] if variant.latent_statistics else []
         names += [m for m in (self.latent.prior.member, self.golden.condition) if m is not None]
+        names += [mode.member for mode in self.compression.modes] if self.compression else []
         names += [self.golden.input, *(m for by_output in self.golden.expected.values() for m in by_output.values())]
         return names
 

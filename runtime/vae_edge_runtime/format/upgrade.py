@@ -20,7 +20,13 @@ from .specs import version_numbers
 
 Plain = dict[str, Any]
 
-UPGRADES: dict[int, Callable[[Plain], Plain]] = {}
+
+def _without_compression(plain: Plain) -> Plain:
+    """Version 2 says how rows are compressed; no bundle of version 1 has tables for it."""
+    return plain | {"compression": None}
+
+
+UPGRADES: dict[int, Callable[[Plain], Plain]] = {1: _without_compression}
 """By version n: a parsed manifest of version n to one of n + 1. It may change the dict that it is given.
 
 ``schema_version`` is not its business. A key that is missing may raise ``KeyError``: the manifest is then refused.

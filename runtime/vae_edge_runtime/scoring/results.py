@@ -15,7 +15,6 @@ from ..format.specs import element_count
 from ..record import record
 from ..sampling.noise import standard_normal
 from ..statistics.conformal import ScoreSketch
-from ..statistics.multiplicity import benjamini_hochberg
 from .inputs import Status
 
 F32 = NDArray[np.float32]
@@ -116,6 +115,8 @@ class HeadScores:
         Raises:
             CalibrationError: the bundle has no calibration. OptionError: the rate is not inside (0, 1).
         """
+        from ..statistics.multiplicity import benjamini_hochberg  # not at the top: few callers judge batches
+
         return benjamini_hochberg(self.p_value, false_discovery_rate)
 
 

@@ -319,5 +319,5 @@ def test_a_bundle_in_a_forked_child_still_reads(tiny: TinyBundle) -> None:
 def test_an_archive_that_is_no_bundle_says_so(tmp_path: Path) -> None:
     path = tmp_path / "x.vaeb"
     path.write_bytes(encode({"manifest.json": b"{}", "a": b""}))
-    with pytest.raises(BundleInvalid, match=r"x.vaeb \[manifest.json\]: missing key condition"):
+    with pytest.raises(BundleInvalid, match=r"x.vaeb \[manifest.json\]: missing key compression"):
         Bundle.open(path)
