@@ -14,7 +14,7 @@ import typing
 from typing import Any
 
 from .manifest import SCHEMA_VERSION, Manifest
-from .strict_json import field_types
+from .strict_json import field_types, is_optional
 
 _SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
@@ -43,7 +43,7 @@ def _object(cls: type, definitions: dict[str, Any]) -> dict[str, Any]:
         "type": "object",
         "description": " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split()),
         "properties": {name: _schema(kind, definitions) for name, kind in fields.items()},
-        "required": list(fields),
+        "required": [field.name for field in dataclasses.fields(cls) if not is_optional(field)],
         "additionalProperties": False,
     }
 

@@ -2,7 +2,9 @@
 
 ``json.loads`` alone takes duplicate keys, NaN and 1e999; each is refused here. The
 dataclass is the schema: field types are enforced exactly (a bool is no int), unknown and
-missing keys are errors, and the encoder writes one canonical text for one object.
+missing keys are errors, and the encoder writes one canonical text for one object. A field with a
+default may be missing, and the encoder leaves it out where it holds that default: a bundle that does
+not use what the field is for keeps its bytes, and runtimes that do not know the field read it.
 """
 
 from __future__ import annotations
@@ -95,9 +97,31 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 def dump(value: Any) -> bytes:
     """One canonical UTF-8 text of a dataclass or plain value: sorted keys, no NaN, final newline."""
-    plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
-    text = json.dumps(plain, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(_without_defaults(value), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
     return text.encode() + b"\n"
+
+
+def _without_defaults(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_defaults(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_without_defaults(item) for item in value]
+    if not dataclasses.is_dataclass(value):
+        return value
+    kept = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
+    return {
+        field.name: _without_defaults(item) for field, item in kept if not is_optional(field) or item != field.default
+    }
+
+
+def is_optional(field: dataclasses.Field[Any]) -> bool:
+    """Whether the key of a field may be missing."""
+    return field.default is not dataclasses.MISSING
+
+
+@functools.cache
+def _optional_keys(cls: type) -> frozenset[str]:
+    return frozenset(field.name for field in dataclasses.fields(cls) if is_optional(field))
 
 
 @functools.cache
@@ -117,11 +141,14 @@ def build(cls: type[T], value: Any, *, member: str, where: str = "") -> T:
     if not isinstance(value, dict):
         raise BundleInvalid(f"{where or 'the document'} is not an object", member=member)
     wanted = field_types(cls)  # type: ignore[arg-type]
-    for problem, keys in (("unknown", value.keys() - wanted.keys()), ("missing", wanted.keys() - value.keys())):
+    missing = wanted.keys() - value.keys() - _optional_keys(cls)  # type: ignore[arg-type]
+    for problem, keys in (("unknown", value.keys() - wanted.keys()), ("missing", missing)):
         if keys:
             raise BundleInvalid(f"{problem} key {where + '.' if where else ''}{min(keys):.80}", member=member)
     built = {
-        name: _convert(kind, value[name], member, f"{where}.{name}" if where else name) for name, kind in wanted.items()
+        name: _convert(kind, value[name], member, f"{where}.{name}" if where else name)
+        for name, kind in wanted.items()
+        if name in value
     }
     try:
         return cls(**built)
