@@ -54,8 +54,8 @@ def strip(share: NDArray[Any], spec: InputSpec, top: float) -> Pixels:
 def over_picture(picture: Pixels, places: NDArray[Any], top: float) -> Pixels:
     """Heat over a picture (height, width, 3) that keeps its colours: unseen at 0, and from half of ``top`` on strong.
 
-    The strength grows with the square of the value, so that the texture of normal pictures stays what it is.
+    The strength grows with the cube of the value, so that the texture of normal pictures stays what it is.
     """
     share = np.clip(places / top if top > 0 else places * 0.0, 0.0, 1.0)[..., None]
-    strength = np.minimum(0.85, (2 * share) ** 2)
+    strength = np.minimum(0.85, (2 * share) ** 3)
     return np.asarray(np.round((1 - strength) * picture + strength * heat(places, top)), dtype=np.uint8)
