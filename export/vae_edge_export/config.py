@@ -47,7 +47,8 @@ class ExportConfig:
             1 where the model has a KL in closed form, else there is none.
         transform: ``sqrt``: the score is the root of that sum, a distance where it is one of squares.
         heads: what the bundle can score by, the default one first (``docs/anomaly-scores.md`` has them
-            all); empty: ``elbo`` where the model has a KL that counts, else ``reconstruction``.
+            all); empty: ``elbo`` where the model has a KL that counts, else ``reconstruction``; for pictures
+            with ``top`` and ``peak`` beside it.
         top_share: of the elements of the map whose mean is the head ``top``.
         draws: of the posterior, for the heads ``reconstruction_probability`` and ``iwae``.
         map_sigma: smooths the map, and with it the heads ``top`` and ``peak``; in pixels or steps.
@@ -191,6 +192,7 @@ class ExportReport:
             head, those of the others (``channels``), traps, and of fp16 and int8 what was reduced and how well.
         graph_bytes: per variant, of its graphs and weights in the bundle.
         evidence: what was found in the model, and how.
+        advice: which head to decide by, measured on labelled rows or, for pictures, on pasted defects.
         warnings: what to know before trusting the bundle.
         seconds: per stage.
     """
@@ -207,6 +209,7 @@ class ExportReport:
     variants: dict[str, Variant]
     graph_bytes: dict[str, int]
     evidence: tuple[str, ...]
+    advice: tuple[str, ...]
     warnings: tuple[str, ...]
     seconds: dict[str, float]
 

@@ -145,7 +145,9 @@ def export(
         )
         write_atomic(target, [bundle.data], check=read_back, replace=force)
     evidence = (*built.vae.evidence, *brought_along, *said, *codes, *_traced_by_legacy(exporters), *_left_out(traced))
-    return _report(target, bundle, fit, variants, evidence, constant_said(calibration, config), timer.seconds)
+    return _report(
+        target, bundle, fit, variants, fp32.advice, evidence, constant_said(calibration, config), timer.seconds
+    )
 
 
 def _codes(backend: Backend, built: BuiltGraphs, rows: ExportRows) -> Array:
@@ -170,6 +172,7 @@ def _report(
     bundle: PackedBundle,
     fit: ModelFit,
     variants: Mapping[str, FinishedVariant],
+    advice: tuple[str, ...],
     evidence: tuple[str, ...],
     about_rows: tuple[str, ...],
     seconds: dict[str, float],
@@ -193,5 +196,6 @@ def _report(
         graph_bytes={name: bundle.manifest.variant_bytes(name) for name in variants},
         warnings=tuple(warnings),
         evidence=evidence,
+        advice=advice,
         seconds=seconds,
     )

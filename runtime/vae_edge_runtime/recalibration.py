@@ -18,11 +18,13 @@ from .errors import CalibrationError, InputError, OptionError
 from .files import refuse_existing, write_atomic
 from .format import archive
 from .format.bundle import Bundle
+from .format.heads import HEADS
 from .format.manifest import MEMBER, Calibration, Manifest, MemberSpec, Variant
+from .format.specs import ScoreSpec
 from .format.stream_rules import fit_guard
 from .record import record
 from .scoring.calibrate import Method, calibrate
-from .scoring.heads import head_scores, outputs_for, posterior_noise
+from .scoring.heads import head_scores, outputs_for, posterior_noise, with_parts
 from .scoring.inputs import check_condition, check_rows
 from .scoring.scorer import Scorer
 from .session import VAE, Condition, load
@@ -68,7 +70,8 @@ class Recalibration:
         release_before: of the old bundle.
         release: of the new bundle.
         bundle_id: of the new bundle.
-        changes: one per head of each variant.
+        default_head: the head that decides in the new bundle.
+        changes: one per head of each variant; empty where there were no new rows.
         warnings: where the method is not the one that was asked for, in words.
     """
 
@@ -76,6 +79,7 @@ class Recalibration:
     release_before: int
     release: int
     bundle_id: str
+    default_head: str
     changes: tuple[ThresholdChange, ...]
     warnings: tuple[str, ...]
 
@@ -88,8 +92,9 @@ def recalibrate(
     path: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    rows: Array,
+    rows: Array | None = None,
     condition: Condition = None,
+    default_head: str | None = None,
     false_positive_rate: float | None = None,
     method: Method = "conformal",
     release: int | None = None,
@@ -100,13 +105,15 @@ def recalibrate(
     """Calibrate every head of every variant anew, on this device, and write another bundle.
 
     Graphs, weights, golden vectors and the model's pair id stay, byte for byte. Limits of the input
-    guard follow the new rows. A threshold that the model brought along is replaced.
+    guard follow the new rows. A threshold that the model brought along is replaced. Without new rows every
+    threshold stays, and ``default_head`` says what the new bundle decides by.
 
     Args:
         path: of the bundle.
         out: of the new bundle, in a folder that exists.
-        rows: (n, *input_shape) new normal rows, as in ``VAE.score``.
+        rows: (n, *input_shape) new normal rows, as in ``VAE.score``; None: thresholds stay.
         condition: of a conditional model, as in ``VAE.score``.
+        default_head: the stored head to decide by; None: as before.
         false_positive_rate: what the thresholds stand for, inside (0, 1); None: as before, of each variant.
         method: ``conformal``: a quantile of the scores. ``tail``: peaks over threshold.
         release: of the new bundle; None: one more than before.
@@ -134,9 +141,12 @@ def recalibrate(
     if progress is not None:
         arguments.function("progress", progress)
     target = refuse_existing(out, force=arguments.flag("force", force))
+    if rows is None and (default_head is None or false_positive_rate is not None):
+        raise OptionError("there is nothing to calibrate from: pass rows, or default_head alone")
     with Bundle.open(path) as bundle:
         bundle.verify_members()
         before = bundle.manifest
+        score = before.score if default_head is None else _deciding(before.score, default_head)
         members = {name: bundle.read(name) for name in before.members}
     release = before.release + 1 if release is None else release
     if release <= before.release:
@@ -145,6 +155,9 @@ def recalibrate(
     changes: list[ThresholdChange] = []
     warnings: list[str] = []
     for name, old in before.variants.items():
+        if rows is None:
+            variants[name] = old
+            continue
         old_rate = old.calibration.false_positive_rate if old.calibration else None
         rate = old_rate if false_positive_rate is None else false_positive_rate
         if rate is None:
@@ -170,11 +183,26 @@ def recalibrate(
         )
         changes += _changes(name, old_scores, scorer.calibrations, new.by_head)
         warnings += new.warnings
-    manifest = _manifest(before, variants, release, rows, members)
+    manifest = _manifest(dataclasses.replace(before, score=score), variants, release, rows, members)
     members[MEMBER] = manifest.to_json()
     write_atomic(target, [archive.encode(members)], check=_read_back, replace=force)
     bundle_id = hashlib.sha256(members[MEMBER]).hexdigest()
-    return Recalibration(target, before.release, release, bundle_id, tuple(changes), tuple(warnings))
+    return Recalibration(
+        target, before.release, release, bundle_id, score.default_head, tuple(changes), tuple(warnings)
+    )
+
+
+def _deciding(score: ScoreSpec, head: str) -> ScoreSpec:
+    """The same heads, of which another one decides.
+
+    Raises:
+        OptionError: the bundle does not have it, or it must not decide.
+    """
+    arguments.instance("default_head", head, str, "the name of a head")
+    with_parts(score, (head,))
+    if not HEADS[head].may_decide:
+        raise OptionError(f"{head!r} must not decide: it calls anomalies the most normal rows of all")
+    return dataclasses.replace(score, decides_by=None if head == score.heads[0] else head)
 
 
 def _outputs(vae: VAE, rows: Array, condition: Condition, progress: Callable[[int], None] | None) -> dict[str, Array]:
@@ -233,10 +261,10 @@ def _changes(
 
 
 def _manifest(
-    before: Manifest, variants: dict[str, Variant], release: int, rows: Array, members: dict[str, bytes]
+    before: Manifest, variants: dict[str, Variant], release: int, rows: Array | None, members: dict[str, bytes]
 ) -> Manifest:
     stream = before.stream
-    if stream is not None:
+    if stream is not None and rows is not None:
         guard = stream.guard
         fitted = fit_guard(
             rows,
@@ -248,7 +276,9 @@ def _manifest(
         )
         stream = dataclasses.replace(stream, guard=fitted)
     listed = {name: MemberSpec(len(raw), hashlib.sha256(raw).hexdigest()) for name, raw in sorted(members.items())}
-    row = dataclasses.replace(before.input, low=float(rows.min()), high=float(rows.max()))
+    row = before.input
+    if rows is not None:
+        row = dataclasses.replace(row, low=float(rows.min()), high=float(rows.max()))
     made_with = before.made_with | {"vae_edge": __version__}  # an older manifest was brought up to this version's
     return dataclasses.replace(
         before, variants=variants, release=release, stream=stream, input=row, members=listed, made_with=made_with

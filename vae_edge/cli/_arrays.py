@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 from pathlib import Path
 from typing import Any
@@ -31,10 +30,7 @@ def write_rows(
     if path.suffix.lower() == ".npy":
         write_atomic(path, [npy_bytes(rows)], replace=replace)
         return
-    # Decoded rows lie on the scale of the input; only their dtype may be another.
-    spec = decoded = manifest.input
-    if spec.dtype == "uint8" and manifest.output.dtype == "float32":
-        decoded = dataclasses.replace(spec, dtype="float32", low=0.0, high=255.0)
+    spec, decoded = manifest.input, _pictures.decoded_spec(manifest)
     pictures = [_pictures.as_pixels(row, decoded) for row in rows[:_MOST_PICTURES]]
     if partners is not None:
         pairs = zip((_pictures.as_pixels(row, spec) for row in partners[:_MOST_PICTURES]), pictures, strict=True)

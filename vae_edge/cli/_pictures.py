@@ -2,63 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vae_edge.maps.colours import Pixels, as_pixels, heat, over_picture, strip
+from vae_edge.maps.places import is_picture, places_of
 from vae_edge_runtime.dependencies import require
-from vae_edge_runtime.errors import OptionError
+from vae_edge_runtime.format.manifest import Manifest
 from vae_edge_runtime.format.specs import InputSpec
 
-Pixels = NDArray[np.uint8]
+__all__ = ["as_pixels", "decoded_spec", "grid", "heat", "overlay", "to_png"]
 
-# Black, violet, orange, light yellow: lightness grows all the way, so it reads in grey too.
-_HEAT = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], dtype=np.float64)
 _SMALLEST_SIDE = 128
 _GAP = 2
 
 
-def heat(values: NDArray[Any], top: float) -> Pixels:
-    """Values from 0 to ``top`` as colours: (..., 3) uint8; larger ones get the last colour."""
-    place = np.clip(values / top if top > 0 else values * 0.0, 0.0, 1.0) * (len(_HEAT) - 1)
-    low = np.minimum(place.astype(int), len(_HEAT) - 2)
-    share = (place - low)[..., None]
-    return np.asarray(np.round(_HEAT[low] * (1 - share) + _HEAT[low + 1] * share), dtype=np.uint8)
-
-
-def as_pixels(row: NDArray[Any], spec: InputSpec) -> Pixels:
-    """One image row in data units as (height, width, 3) uint8; float rows are stretched over the model's range.
-
-    Raises:
-        OptionError: the model's rows are no images of 1 or 3 channels.
-    """
-    if spec.layout not in ("nchw", "nhwc"):
-        raise OptionError(f"rows of layout '{spec.layout}' are no pictures: name an .npy file instead")
-    picture = np.moveaxis(row, 0, -1) if spec.layout == "nchw" else row
-    if picture.shape[-1] not in (1, 3):
-        raise OptionError(
-            f"pictures have 1 or 3 channels, these rows have {picture.shape[-1]}: name an .npy file instead"
-        )
-    if spec.dtype == "uint8":
-        low, high = 0.0, 255.0
-    else:
-        low, high = spec.low, max(spec.high, spec.low + 1e-9)
-    shown = np.clip((picture.astype(np.float64) - low) / (high - low), 0, 1) * 255
-    return np.asarray(np.broadcast_to(np.round(shown), (*picture.shape[:2], 3)), dtype=np.uint8)
+def decoded_spec(manifest: Manifest) -> InputSpec:
+    """The scale of decoded rows, for ``as_pixels``: that of the input, only their dtype may be another."""
+    spec = manifest.input
+    if spec.dtype == "uint8" and manifest.output.dtype == "float32":
+        return dataclasses.replace(spec, dtype="float32", low=0.0, high=255.0)
+    return spec
 
 
 def overlay(row: NDArray[Any], share: NDArray[Any], spec: InputSpec, top: float) -> Pixels:
-    """The map of one row over the row: an image dimmed under its heat, or heat alone, with time from left to right."""
-    if spec.layout in ("nchw", "nhwc"):
-        axis = 0 if spec.layout == "nchw" else -1
-        strength = np.clip(share.sum(axis) / top if top > 0 else share.sum(axis) * 0, 0, 1)[..., None]
-        grey = as_pixels(row, spec).mean(-1, keepdims=True)
-        mixed = (1 - strength) * grey * 0.75 + strength * heat(share.sum(axis), top)
-        return np.asarray(np.round(mixed), dtype=np.uint8)
-    flat = share.reshape(1, -1) if share.ndim == 1 else share.reshape(len(share), -1)
-    return heat(flat.T if spec.layout == "time_features" else flat, top)
+    """The map of one row over the row: heat over an image, or heat alone, with time from left to right."""
+    if is_picture(spec):
+        return over_picture(as_pixels(row, spec), places_of(share[None], spec)[0], top)
+    return strip(share, spec, top)
 
 
 def grid(pictures: list[Pixels]) -> Pixels:

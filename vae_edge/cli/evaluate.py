@@ -95,7 +95,7 @@ def run(
         spec = vae.manifest.input
         rows = _rows.read_for(spec, path, window=window, stride=stride, columns=columns, size=image_size)
         cut = _rows.window_length(spec, path, window)
-        truth = _truth(rows, path, labels, label_column, class_column, normal, cut, stride or 1)
+        truth = truth_of(rows, path, labels, label_column, class_column, normal, cut, stride or 1)
         marked = None if masks is None else _masks(masks, len(rows), spec)
         with _console.progress("scoring", len(rows)) as step:
             scored = score_rows(
@@ -125,14 +125,14 @@ def run(
 
 
 @dataclass(frozen=True, eq=False)
-class _Truth:
+class Truth:
     """What is known about the rows: labels (n,) and classes of anomalies (n,)."""
 
     labels: NDArray[np.bool_]
     classes: NDArray[Any] | None
 
 
-def _truth(
+def truth_of(
     rows: Dataset,
     path: Path,
     labels: Path | None,
@@ -141,7 +141,7 @@ def _truth(
     normal: str | None,
     window: int | None,
     stride: int,
-) -> _Truth:
+) -> Truth:
     """Labels and classes from sub-folders, from the file of labels, or from the data file itself."""
     if normal is not None:
         if labels is not None or label_column is not None or class_column is not None:
@@ -149,7 +149,7 @@ def _truth(
         if not path.is_dir():
             raise OptionError(f"--normal is for a folder of images; {path} is a file")
         folders = files.classes_of_folders(rows.row_ids, normal)
-        return _Truth(check_labels(folders != normal, len(rows)), folders)
+        return Truth(check_labels(folders != normal, len(rows)), folders)
     source = path if labels is None else labels
     if source.is_dir():
         raise DataError(f"{source} is a folder: give --labels FILE, or --normal with its sub-folder of normal images")
@@ -163,7 +163,7 @@ def _truth(
         return values if window is None else files.of_windows(values, len(rows), window, stride, str(source))
 
     truth = files.to_labels(per_row(label_column), len(rows), str(source))
-    return _Truth(check_labels(truth, len(rows)), None if class_column is None else per_row(class_column))
+    return Truth(check_labels(truth, len(rows)), None if class_column is None else per_row(class_column))
 
 
 def _masks(path: Path, n: int, spec: InputSpec) -> NDArray[np.bool_]:

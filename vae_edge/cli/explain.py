@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from vae_edge.maps import scale_of
 from vae_edge_runtime import load
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.files import refuse_existing, write_atomic
@@ -57,7 +58,7 @@ def run(
         document["p_values"] = p_values
         if picture is not None:
             spec, shares = vae.manifest.input, anatomy.scores.map[0]
-            pixels = _pictures.overlay(rows.x[index], shares, spec, float(np.nanmax(shares, initial=0)))
+            pixels = _pictures.overlay(rows.x[index], shares, spec, scale_of(vae).top)
             write_atomic(picture, [_pictures.to_png(pixels)], replace=force)
     if json:
         _console.print_json(NAME, document)

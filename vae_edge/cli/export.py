@@ -86,7 +86,8 @@ def run(
     heads: Annotated[
         str | None,
         typer.Option(
-            help=f"Ways to score, comma separated, the default one first: {', '.join(HEADS)}.",
+            help=f"Ways to score, comma separated, the default one first: {', '.join(HEADS)}. Default: elbo; "
+            "of pictures elbo,top,peak, and the export says which to decide by.",
             show_default=False,
         ),
     ] = None,
@@ -134,6 +135,7 @@ def run(
 ) -> None:
     """Export a trained VAE into one verified bundle.
 
+    For pictures it measures which of its heads to decide by; score --head and recalibrate --default-head take it.
     The model must rebuild normal rows better than their mean row does. Every graph is compared with
     PyTorch, and final scores and decisions too; a miss prints the
     table, exits with 1 and writes nothing.
@@ -217,6 +219,8 @@ def _show(report: ExportReport) -> None:
     _tables.thresholds(report.default_head, report.calibration, report.channels)
     if len(report.variants) > 1 or report.default_variant != "fp32":
         _tables.variants(report.variants, report.graph_bytes)
+    for line in report.advice:
+        _console.say(line)
     for warning in report.warnings:
         _console.note(f"warning: {warning}")
     times = report.stored_weight_bytes / report.weight_bytes

@@ -79,4 +79,5 @@ def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:
         ]
         _console.table(("output", "max abs", "max rel", "tolerance", "against"), rows)
         if variant.calibration:
-            _tables.thresholds(score.heads[0], variant.calibration, variant.channels)
+            by_head = {score.heads[0]: variant.calibration, **variant.channels}
+            _tables.thresholds(score.default_head, by_head.pop(score.default_head), by_head)

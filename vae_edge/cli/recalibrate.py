@@ -19,8 +19,16 @@ EXAMPLE = "vae-edge recalibrate pump.vaeb last_week.csv -o pump-2.vaeb"
 
 def run(
     bundle: _options.Bundle,
-    path: _options.Source,
     output: Annotated[Path, typer.Option("--output", "-o", help="The .vaeb file to write.", show_default=False)],
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[ROWS]", help="New normal rows; with --default-head they may be left out.", show_default=False
+        ),
+    ] = None,
+    default_head: Annotated[
+        str | None, typer.Option(help="Decide by this head of the bundle; default: as before.", show_default=False)
+    ] = None,
     false_positive_rate: Annotated[
         float | None, typer.Option(help="What the thresholds stand for; default: as before.", show_default=False)
     ] = None,
@@ -36,7 +44,7 @@ def run(
     json: _options.Json = False,
     force: _options.Force = False,
 ) -> None:
-    """New thresholds from new normal rows: the same graphs in a new bundle of a higher release.
+    """New thresholds from new normal rows, or another head to decide by: the same graphs, a higher release.
 
     Shows every threshold before and after, and which share of the new rows the old one called anomalies.
     """
@@ -45,13 +53,14 @@ def run(
         spec = opened.manifest.input
         variants = len(opened.manifest.variants)
     options: dict[str, Any] = {"window": window, "stride": stride, "columns": columns, "size": image_size}
-    rows = _rows.read_for(spec, path, **options)
-    with _console.progress("recalibrating", variants * len(rows)) as step:
+    rows = None if path is None else _rows.read_for(spec, path, **options)
+    with _console.progress("recalibrating", variants * len(rows or ())) as step:
         outcome = recalibrate(
             bundle,
             output,
-            rows=np.ascontiguousarray(rows.x),
-            condition=rows.condition,
+            rows=None if rows is None else np.ascontiguousarray(rows.x),
+            condition=None if rows is None else rows.condition,
+            default_head=default_head,
             false_positive_rate=false_positive_rate,
             method=threshold_method,  # type: ignore[arg-type]
             release=release,
@@ -79,7 +88,9 @@ def _show(outcome: Recalibration) -> None:
         )
         for c in outcome.changes
     ]
-    _console.table(("threshold", "before", "after", "by", "rows", "new rows above the old one"), rows)
+    if rows:
+        _console.table(("threshold", "before", "after", "by", "rows", "new rows above the old one"), rows)
     _console.line(
-        f"{outcome.path}: release {outcome.release} (was {outcome.release_before}); graphs and weights are the same"
+        f"{outcome.path}: release {outcome.release} (was {outcome.release_before}); graphs and weights are the same; "
+        f"it decides by {outcome.default_head}"
     )

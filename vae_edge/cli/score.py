@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 
 from vae_edge.data.report import printable
-from vae_edge_runtime import VAE, Scores, Status, load
-from vae_edge_runtime.dependencies import require
-from vae_edge_runtime.errors import OptionError, StorageError
-from vae_edge_runtime.files import refuse_existing, write_atomic
+from vae_edge_runtime import VAE, Scores, load
+from vae_edge_runtime.errors import OptionError
+from vae_edge_runtime.files import refuse_existing
+from vae_edge_runtime.format.specs import unit_of
 from vae_edge_runtime.scoring.score_table import score_columns, to_csv, to_rows
 
-from . import _console, _options, _pictures, _rows, _tables
+from . import _console, _maps, _options, _rows, _tables
 
 NAME = "score"
 EXAMPLE = "vae-edge score pump.vaeb today.csv --output scores.csv --maps maps/"
@@ -35,9 +33,26 @@ def run(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help=".csv, .jsonl or .parquet; default: CSV on stdout.")
     ] = None,
-    maps: Annotated[Path | None, typer.Option(help="Folder for a PNG per row: its map over it.")] = None,
+    maps: Annotated[
+        Path | None, typer.Option(help="Folder for a PNG per row: input, reconstruction and map.", show_default=False)
+    ] = None,
+    regions: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where maps of pictures pass the threshold of peak: .csv, .jsonl or .parquet.", show_default=False
+        ),
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option(help="Decide by this head of the bundle; default: its own.", show_default=False)
+    ] = None,
     heads: _options.Heads = None,
-    threshold: Annotated[float | None, typer.Option(help="Of the default head, instead of the calibrated one.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Of the head that decides, instead of the calibrated one.", show_default=False)
+    ] = None,
+    false_positive_rate: Annotated[
+        float | None,
+        typer.Option(help="Take the threshold for this rate from the same calibration.", show_default=False),
+    ] = None,
     device: _options.Device = "auto",
     variant: _options.Variant = "auto",
     allow_fallback: _options.AllowFallback = False,
@@ -56,16 +71,26 @@ def run(
     if output is not None:
         _tables.check_suffix(output, _tables.SUFFIXES)
         refuse_existing(output, force=force)
+    if regions is not None:
+        _tables.check_suffix(regions, _tables.SUFFIXES)
+        refuse_existing(regions, force=force)
     if maps is not None:
-        _check_maps_folder(maps, force)
+        _maps.make_folder(maps, force=force)
+    if threshold is not None and false_positive_rate is not None:
+        raise OptionError("--threshold and --false-positive-rate both say what is an anomaly: pass one")
     with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback, threads=threads) as vae:
         _console.header(vae.info)
         spec = vae.manifest.input
         options: dict[str, Any] = {"window": window, "stride": stride, "columns": columns, "size": image_size}
         sources = [(path, _rows.read_for(spec, path, **options)) for path in paths]
-        further = vae.heads if heads == "all" else _options.split_names(heads)
+        decides = vae.heads[0] if head is None else head
+        further = vae.heads if heads == "all" else (decides, *_options.split_names(heads))
+        if false_positive_rate is not None:
+            threshold = vae.threshold_for(false_positive_rate, head=decides)
+        elif threshold is None and decides in vae.calibrations:
+            threshold = vae.calibrations[decides].threshold
+        files = _maps.MapFiles(vae, maps, regions=regions is not None) if maps or regions else None
         table: dict[str, list[Any]] = {}
-        pictures: set[str] = set()
         with _console.progress("scoring", sum(len(rows) for _, rows in sources)) as step:
             for path, rows in sources:
                 prefix = f"{printable(path)}:" if len(paths) > 1 else ""
@@ -73,24 +98,29 @@ def run(
                     part = slice(start, start + _ROWS_AT_ONCE)
                     condition = None if rows.condition is None else rows.condition[part]
                     x = np.ascontiguousarray(rows.x[part])
-                    scores = vae.score(
-                        x, condition=condition, heads=further, maps=maps is not None, threshold=threshold
-                    )
+                    scores = vae.score(x, condition=condition, heads=further, maps=files is not None)
+                    scores = scores.decided_by(decides, threshold)
                     ids = [prefix + row_id for row_id in rows.row_ids[part]]
                     for name, values in score_columns(ids, scores).items():
                         table.setdefault(name, []).extend(values)
-                    if maps is not None:
-                        _write_maps(maps, pictures, x, ids, scores, vae)
+                    if files is not None:
+                        files.add(x, condition, ids, scores, decides)
                     step(len(scores))
-        table = table or {name: [] for name in score_columns([], _no_scores(vae, further))}
-        info, used, unit = vae.info, _threshold(vae, threshold), vae.manifest.score.unit
+        table = table or {name: [] for name in score_columns([], _no_scores(vae, further).decided_by(decides))}
+        info, unit = vae.info, unit_of(vae.manifest.score, decides)
     anomalies, unscored = sum(v is True for v in table["is_anomaly"]), sum(s != "ok" for s in table["status"])
-    decided = "no threshold" if used is None else f"{anomalies} anomalies above {used:.6g} {unit}"
+    decided = "no threshold" if threshold is None else f"{anomalies} anomalies above {threshold:.6g} {unit}"
+    decided += f", by {decides}" if head is not None else ""
     _console.note(f"{len(table['score'])} rows, {decided}, {unscored} not scored")
     if output is not None:
         _tables.write_table(output, table, replace=force)
+    if regions is not None and files is not None:
+        _tables.write_table(regions, files.regions, replace=force)
     if json:
-        summary = {"rows": len(table["score"]), "anomalies": anomalies, "not_scored": unscored, "threshold": used}
+        summary = {
+            "rows": len(table["score"]), "anomalies": anomalies, "not_scored": unscored, "threshold": threshold,
+            "head": decides,
+        }  # fmt: skip
         listed = {} if output is not None else {"scores": to_rows(table)}
         _console.print_json(NAME, {"info": info.to_dict(), "output": output, **summary, **listed})
     elif output is None:
@@ -102,46 +132,3 @@ def _no_scores(vae: VAE, heads: Sequence[str]) -> Scores:
     row, spec = vae.manifest.input, vae.manifest.condition
     condition = None if spec is None else np.empty((0, *spec.shape), spec.dtype)
     return vae.score(np.empty((0, *row.shape), row.dtype), condition=condition, heads=heads)
-
-
-def _threshold(vae: VAE, override: float | None) -> float | None:
-    calibration = vae.manifest.variants[vae.info.variant].calibration
-    return override if override is not None else calibration.threshold if calibration else None
-
-
-def _check_maps_folder(folder: Path, force: bool) -> None:
-    require("PIL", extra="images", why="writing maps")
-    if folder.exists() and not folder.is_dir():
-        raise OptionError(f"{folder} is a file; --maps takes a folder")
-    if folder.exists() and any(folder.iterdir()) and not force:
-        raise OptionError(f"{folder} is not empty; pass --force to write into it, or name another folder")
-
-
-def _write_maps(folder: Path, taken: set[str], x: NDArray[Any], ids: list[str], scores: Scores, vae: VAE) -> None:
-    """A PNG per scored row; the colour scale is one for all: the threshold spread over a tenth of the row."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"the folder {folder} could not be made: {error.strerror}") from error
-    spec, elements = vae.manifest.input, scores.map[0].size if len(scores) else 1
-    calibration = vae.manifest.variants[vae.info.variant].calibration
-    top = (
-        10.0 * calibration.threshold / elements
-        if calibration and calibration.threshold > 0
-        else float(np.nanmax(scores.map, initial=0))
-    )
-    for i, row_id in enumerate(ids):
-        if scores.status[i] == Status.OK:
-            pixels = _pictures.overlay(x[i], scores.map[i], spec, top)
-            write_atomic(folder / f"{_picture_name(row_id, taken)}.png", [_pictures.to_png(pixels)])
-
-
-def _picture_name(row_id: str, taken: set[str]) -> str:
-    """A file name for a row that no other row has got, whatever the file system thinks of case."""
-    plain = name = re.sub(r"[^A-Za-z0-9._-]+", "_", row_id)[-200:]
-    count = 1
-    while name.lower() in taken:
-        count += 1
-        name = f"{plain}~{count}"
-    taken.add(name.lower())
-    return name

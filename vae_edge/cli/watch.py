@@ -17,6 +17,7 @@ from typing import Annotated
 
 import typer
 
+from vae_edge.maps import scale_of
 from vae_edge.watch import appended, open_source
 from vae_edge_runtime import VAE, load
 from vae_edge_runtime.dependencies import require
@@ -127,6 +128,7 @@ def run(
             top=top,
             stale_s=stale,
         )
+        top_of_scale = 0.0 if maps is None else scale_of(vae).top
         start = time.perf_counter()
         faults: Counter[str] = Counter()
         try:
@@ -135,7 +137,7 @@ def run(
                 for event in stream:
                     faults.update(event.faults)
                     if maps is not None and event.map is not None:
-                        _write_map(maps, event, vae)
+                        _write_map(maps, event, vae, top_of_scale)
                     if wanted(event) and not emit(jsons.dumps(event.to_dict(), allow_nan=False) + "\n"):
                         break  # the reader of a pipe has gone away
                     if (now := time.perf_counter()) - shown > _SHOW_S:
@@ -224,10 +226,10 @@ def _make_folder(folder: Path) -> None:
         raise StorageError(f"the folder {folder} could not be made: {error.strerror}") from error
 
 
-def _write_map(folder: Path, event: Event, vae: VAE) -> None:
+def _write_map(folder: Path, event: Event, vae: VAE, top: float) -> None:
     assert event.map is not None  # the caller has looked
     assert event.row is not None
-    pixels = _pictures.overlay(event.row, event.map, vae.manifest.input, float(event.map.max()))
+    pixels = _pictures.overlay(event.row, event.map, vae.manifest.input, top)
     label = re.sub(r"[^A-Za-z0-9._-]+", "_", str(event.time)) if event.time is not None else ""
     write_atomic(folder / f"{event.index:012d}{'-' + label[-80:] if label else ''}.png", [_pictures.to_png(pixels)])
 

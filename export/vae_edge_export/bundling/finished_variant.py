@@ -18,7 +18,7 @@ class FinishedVariant:
         members: by name: weights, calibration, golden outputs.
         expected: per "graph.output", the member of the golden outputs.
         tolerance: per "graph.output", what another engine may differ by.
-        warnings: in words.
+        warnings: in words. advice: which head to decide by, and why.
     """
 
     variant: Variant
@@ -28,3 +28,4 @@ class FinishedVariant:
     expected: dict[str, str]
     tolerance: dict[str, float]
     warnings: tuple[str, ...]
+    advice: tuple[str, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from vae_edge_runtime.backends.base import Backend
@@ -16,6 +17,7 @@ from vae_edge_runtime.scoring.heads import head_scores, posterior_noise
 from ..config import ExportConfig
 from ..graphs.build import BuiltGraphs
 from ..rows import ExportRows, rows_of
+from .head_choice import head_advice, pasted_rows
 from .parity import Reference, run_backend
 from .traps import ROWS, spring_traps
 from .verdict import check_verdict
@@ -84,3 +86,23 @@ def find_traps(
         return head_scores(built.score, built.score.heads, outputs, calibrated.fitted)
 
     return spring_traps(normal["x"], rows.row, score, whole=LIKELIHOODS[built.score.likelihood].values == "classes")
+
+
+def advise_head(
+    backend: Backend,
+    built: BuiltGraphs,
+    calibrated: Calibrated,
+    rows: ExportRows,
+    traps: dict[str, dict[str, float]],
+) -> tuple[str, ...]:
+    """Which head to decide by: from labelled rows, else for pictures from pasted defects; else nothing."""
+    feeds = rows.held_out
+    if rows.labels is None:
+        if rows.row.layout not in ("nchw", "nhwc"):
+            return ()
+        normal = rows_of(rows.held_out, slice(ROWS))
+        spoilt = normal | {"x": pasted_rows(normal["x"], rows.row)}
+        feeds = {name: np.concatenate([normal[name], spoilt[name]]) for name in normal}
+    outputs = score_outputs(backend, built, feeds)
+    scores = head_scores(built.score, built.score.heads, outputs, calibrated.fitted)
+    return head_advice(built.score.default_head, scores, rows.labels, traps)

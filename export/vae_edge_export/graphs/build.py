@@ -14,7 +14,7 @@ from torch import nn
 from vae_edge_runtime.errors import InputError, OptionError
 from vae_edge_runtime.format.heads import HEADS
 from vae_edge_runtime.format.likelihoods import LIKELIHOODS
-from vae_edge_runtime.format.specs import LatentSpec, PriorSpec, ScoreSpec, Signature, TensorSpec, signatures
+from vae_edge_runtime.format.specs import LatentSpec, Layout, PriorSpec, ScoreSpec, Signature, TensorSpec, signatures
 from vae_edge_runtime.scoring.heads import posterior_noise
 from vae_edge_runtime.scoring.inputs import check_condition
 
@@ -104,7 +104,7 @@ def build_graphs(
         vae.codebook,
         vae.embedding_shape,
     )
-    score = _score_spec(config, vae)
+    score = _score_spec(config, vae, rows.row.layout)
     output = TensorSpec("x_hat", config.output_dtype, rows.row.shape)
     signed = signatures(rows.row, rows.condition, latent, output, score)
     modules: dict[str, nn.Module] = {
@@ -129,14 +129,15 @@ def build_graphs(
     )
 
 
-def _score_spec(config: ExportConfig, vae: AdaptedVae) -> ScoreSpec:
-    """The heads of this model.
+def _score_spec(config: ExportConfig, vae: AdaptedVae, layout: Layout) -> ScoreSpec:
+    """The heads of this model; of pictures, where none were named, the two that a small defect does not drown in, too.
 
     Raises:
         OptionError: one needs what the model does not have.
     """
     default = "elbo" if config.kl_weight else "reconstruction"
-    heads = config.heads or (default,)
+    for_pictures = ("top", "peak") if layout in ("nchw", "nhwc") else ()
+    heads = config.heads or (default, *for_pictures)
     for head in heads:
         if not vae.has_kl and HEADS[head].needs_kl:
             raise OptionError(

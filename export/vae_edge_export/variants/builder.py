@@ -120,6 +120,7 @@ class VariantBuilder:
         reduction: Reduction | None = None,
         fidelity: Fidelity | None = None,
         warnings: tuple[str, ...] = (),
+        advice: tuple[str, ...] = (),
     ) -> FinishedVariant:
         """Everything measured of one variant, as its entry of the manifest and its members."""
         default, *further = self.built.score.heads
@@ -145,6 +146,7 @@ class VariantBuilder:
             expected=expected,
             tolerance=tolerance,
             warnings=(*calibrated.warnings, *warnings),
+            advice=advice,
         )
 
 

@@ -6,7 +6,7 @@ from vae_edge_runtime.backends.base import Backend
 
 from ..bundling.finished_variant import FinishedVariant
 from ..bundling.split_weights import SplitGraphs
-from ..checks.decisions import check_decisions, find_traps
+from ..checks.decisions import advise_head, check_decisions, find_traps
 from ..checks.parity import check_parity
 from .builder import VariantBuilder
 
@@ -38,6 +38,7 @@ def build_fp32(builder: VariantBuilder, graphs: SplitGraphs, backend: Backend) -
         verdict = check_decisions(backend, builder.reference, built, calibrated, rows, config)
     with timer("traps"):
         traps = find_traps(backend, built, calibrated, rows)
+        advice = advise_head(backend, built, calibrated, rows, traps)
     golden = builder.golden_outputs(builder.reference.run)
     tolerance = {f"{graph}.{name}": config.parity_rtol for graph, outputs in golden.items() for name in outputs}
     return builder.finish(
@@ -50,4 +51,5 @@ def build_fp32(builder: VariantBuilder, graphs: SplitGraphs, backend: Backend) -
         golden=golden,
         tolerance=tolerance,
         warnings=(*compared.notes, *builder.latents.notes),
+        advice=advice,
     )

@@ -31,6 +31,7 @@ class Head:
         reads_codes: whether it reads the posterior means, which the graph ``score`` then gives as ``mean``.
         statistic: the field of ``manifest.Variant`` that holds what calibration fits for it, if anything.
         may_be_default: whether it may come first, as the output ``score``.
+        may_decide: whether a bundle may decide by it, wherever it is computed (``ScoreSpec.decides_by``).
         may_be_part: whether ensembles combine it.
         trap_advice: its place among the heads that an export names where the default one falls for a likelihood
             trap; None where it is not named.
@@ -48,6 +49,7 @@ class Head:
     reads_codes: bool = False
     statistic: Literal["latent_statistics", "typical_score"] | None = None
     may_be_default: bool = False
+    may_decide: bool = True
     may_be_part: bool = True
     trap_advice: int | None = None
 
@@ -64,7 +66,7 @@ _TABLE = (
     # Measured on shifted data: KL alone ranks anomalies as more normal (AUROC 0.28). It is neither default nor part.
     Head(
         "kl", "score", "kl; a channel, never the default", "",
-        in_nats=True, is_term=True, needs_kl=True, may_be_part=False,
+        in_nats=True, is_term=True, needs_kl=True, may_decide=False, may_be_part=False,
     ),
     Head(
         "top", "score", "mean of the largest share (1 %) of the map's places", "",

@@ -247,6 +247,7 @@ class ScoreSpec:
         draws: of the posterior, for the heads of the graph ``sampled``; 0 without any.
         map_sigma: of the Gaussian that smooths the map, in pixels or steps; 0: not smoothed.
         parts: the heads that an ensemble combines.
+        decides_by: the head whose threshold decides, where it is not the first of ``heads``.
     """
 
     likelihood: LikelihoodName
@@ -259,6 +260,7 @@ class ScoreSpec:
     draws: int
     map_sigma: float
     parts: tuple[HeadName, ...]
+    decides_by: HeadName | None = None
 
     def __post_init__(self) -> None:
         kl_weight = self.kl_weight or 0.0
@@ -276,6 +278,16 @@ class ScoreSpec:
         ensembles = self.computed("p_values")
         check(bool(ensembles) == (len(self.parts) > 1), "an ensemble lacks its parts")
         check(set(self.parts) <= set(self.heads) - set(ensembles), "an ensemble combines what is no head")
+
+        decides = self.decides_by
+        if decides is not None:
+            check(decides in self.heads[1:], f"decides_by is {decides!r:.60}, which is none of the further heads")
+            check(HEADS[decides].may_decide, f"the head {decides} must not decide")
+
+    @property
+    def default_head(self) -> str:
+        """The head that decides: ``decides_by``, else the first, which the graph ``score`` gives as ``score``."""
+        return self.decides_by or self.heads[0]
 
     def computed(self, *where: Computed) -> tuple[str, ...]:
         """The heads that are computed in one of these places (``Head.computed``), in the order of the bundle."""
@@ -304,9 +316,14 @@ class ScoreSpec:
     @property
     def unit(self) -> str:
         """Of the score, for messages."""
-        if not HEADS[self.heads[0]].in_nats:
-            return "(no unit)"
-        return "nats" if self.transform == "identity" else "root nats"
+        return unit_of(self, self.default_head)
+
+
+def unit_of(score: ScoreSpec, head: str) -> str:
+    """The unit of one head, for messages."""
+    if not HEADS[head].in_nats:
+        return "(no unit)"
+    return "root nats" if score.transform == "sqrt" and head == score.heads[0] else "nats"
 
 
 @record(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -125,7 +125,7 @@ class Scores(HeadScores):
     """Scores of n rows; a row whose ``status`` is not 0 holds NaN and is no anomaly.
 
     Attributes:
-        score: (n,) float32, never clamped: that of the bundle's default head, ``manifest.score.heads[0]``.
+        score: (n,) float32, never clamped: that of the head that decides, ``VAE.heads[0]``.
             For ``elbo`` the weighted sum of the next two, in nats.
         reconstruction: (n,) float32, -log p(x | z = posterior mean) up to a constant, nats.
         kl: (n,) float32, KL(q(z|x) || N(0, I)), nats; None where the model has none.
@@ -147,6 +147,24 @@ class Scores(HeadScores):
         statuses = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         text = f"<Scores of {len(self)} rows by {', '.join(self.heads)}: {self._decisions()}"
         return f"{text}; {statuses}>" if statuses else f"{text}>"
+
+    def decided_by(self, head: str, threshold: float | None = None) -> Scores:
+        """The same rows decided by another head.
+
+        Args:
+            head: of those that were asked for.
+            threshold: in the unit of the head, instead of the calibrated one.
+
+        Raises:
+            OptionError: the head was not asked for.
+        """
+        if head not in self.heads:
+            raise OptionError(f"head {head!r} was not asked for: call score(x, heads={head!r})")
+        own = self.heads[head]
+        used = own.threshold if threshold is None else threshold
+        others = {name: scores for name, scores in self.heads.items() if name != head}
+        heads = {head: HeadScores(own.score, used, own._sketch), **others}
+        return replace(self, score=own.score, threshold=used, _sketch=own._sketch, heads=heads)
 
     @property
     def ok(self) -> NDArray[np.bool_]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CalibrationError, OptionError
+from ..format.heads import HEADS
 from ..format.manifest import Calibration, Manifest, Variant
 from ..statistics.conformal import ScoreSketch
 from ..statistics.mahalanobis import LatentStatistics
@@ -45,11 +46,16 @@ class Scorer:
 
     def __init__(self, manifest: Manifest, variant: Variant, read: Callable[[str], bytes]) -> None:
         """``read`` gives the verified bytes of a member of the bundle."""
-        self.heads: tuple[str, ...] = manifest.score.heads
+        spec = manifest.score
+        self.heads: tuple[str, ...] = tuple(dict.fromkeys((spec.default_head, *spec.heads)))
         self._manifest, self._variant, self._read = manifest, variant, read
-        default: dict[str, Calibration] = {self.heads[0]: variant.calibration} if variant.calibration else {}
-        self.calibrations: dict[str, Calibration] = default | variant.channels
-        self._sketches: dict[str, ScoreSketch] = {head: self._sketch(head) for head in default}
+        of_graph: dict[str, Calibration] = {spec.heads[0]: variant.calibration} if variant.calibration else {}
+        calibrations: dict[str, Calibration] = of_graph | variant.channels
+        self.calibrations = {head: calibrations[head] for head in self.heads if head in calibrations}
+        default = self.heads[0] if self.heads[0] in calibrations else None
+        self._sketches: dict[str, ScoreSketch] = {} if default is None else {default: self._sketch(default)}
+        graph_alone = HEADS[self.heads[0]].computed in ("score", "sampled")
+        self._by_graph = {(self.heads[0],)} if graph_alone else set()
         self._nothing_fitted = Fitted(None, None, self._sketches)
         self._plans: dict[tuple[tuple[str, ...], bool], _Plan] = {}
 
@@ -89,8 +95,8 @@ class Scorer:
             noise = {"noise": posterior_noise(self._manifest.score, self._manifest.latent, len(status))}
             outputs |= zip(plan.drawn, run("sampled", {**feeds, **noise}, plan.drawn), strict=True)
         blank_bad_rows(list(outputs.values()), status)
-        # The default head alone needs nothing that was fitted.
-        fitted = self.fitted if len(plan.computed) > 1 else self._nothing_fitted
+        # The default head alone needs nothing that was fitted, if a graph computes it.
+        fitted = self._nothing_fitted if plan.computed in self._by_graph else self.fitted
         by_head = head_scores(self._manifest.score, plan.computed, outputs, fitted)
         results = {
             head: self._result(head, by_head[head], fitted, threshold if head == self.heads[0] else None)
@@ -124,7 +130,7 @@ class Scorer:
             parts = ("reconstruction", *(() if spec.kl_weight is None else ("kl",)), *(("map",) if maps else ()))
             plan = self._plans[heads, maps] = _Plan(
                 computed=computed,
-                wanted=tuple(head for head in computed if head in heads or head == self.heads[0]),
+                wanted=tuple(head for head in self.heads if head in heads or head == self.heads[0]),
                 outputs=tuple(dict.fromkeys((*outputs_for(spec, computed), *parts))),
                 drawn=tuple(head for head in computed if head in spec.sampled),
             )

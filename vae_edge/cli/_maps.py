@@ -1,0 +1,119 @@
+"""Maps of scored rows as files: a PNG per row, and the table of regions."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_edge.data.folders import SUFFIXES as PICTURES
+from vae_edge.maps.colours import as_pixels, strip
+from vae_edge.maps.draw import enlarged, factor_for, marked, side_by_side
+from vae_edge.maps.places import is_picture, places_of
+from vae_edge.maps.regions import COLUMNS, picture_regions, region_columns
+from vae_edge.maps.scale import MapScale, scale_of
+from vae_edge_runtime import VAE, Scores
+from vae_edge_runtime.dependencies import require
+from vae_edge_runtime.errors import OptionError, StorageError
+from vae_edge_runtime.files import write_atomic
+
+from . import _pictures
+
+_LONGEST_NAME = 200
+"""Bytes of a file name; file systems take 255."""
+
+
+class MapFiles:
+    """What ``--maps`` and ``--regions`` write, batch by batch."""
+
+    def __init__(self, vae: VAE, folder: Path | None, *, regions: bool) -> None:
+        """``folder``: for the PNGs, or None; ``regions``: gather the table.
+
+        Raises:
+            OptionError: regions are wanted of rows that are no pictures, or of a bundle without the head ``peak``.
+        """
+        self._vae, self._folder, self._spec = vae, folder, vae.manifest.input
+        self._scale: MapScale = scale_of(vae)
+        self._taken: set[str] = set()
+        self.regions: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+        if regions and not is_picture(self._spec):
+            raise OptionError(f"--regions is for pictures; the rows of this bundle are '{self._spec.layout}'")
+        if regions and self._scale.threshold is None:
+            raise OptionError("--regions needs the head 'peak', whose threshold is that of a pixel: export the model "
+                              "with --heads, peak among them")  # fmt: skip
+
+    def add(self, x: NDArray[Any], condition: Any, ids: list[str], scores: Scores, head: str) -> None:
+        """Rows (n, ...) and their scores, with maps; ``head`` is what decides."""
+        ok = np.flatnonzero(scores.ok)
+        places = places_of(scores.map, self._spec)
+        rebuilt: NDArray[Any] | None = None
+        if self._folder is not None and is_picture(self._spec) and len(ok):
+            rebuilt = self._vae.reconstruct(x[ok], condition=None if condition is None else condition[ok])
+        for k, i in enumerate(ok):
+            threshold = self._scale.threshold
+            found = () if threshold is None or places[i].ndim != 2 else picture_regions(places[i], threshold)
+            if threshold is not None and is_picture(self._spec):
+                for name, values in region_columns(ids[i], found, threshold).items():
+                    self.regions[name].extend(values)
+            if self._folder is None:
+                continue
+            if rebuilt is None:
+                png = _pictures.to_png(strip(scores.map[i], self._spec, self._scale.top))
+            else:
+                picture = as_pixels(x[i], self._spec)
+                factor = factor_for(*picture.shape[:2])
+                decoded = as_pixels(rebuilt[k], _pictures.decoded_spec(self._vae.manifest))
+                panels = [
+                    ("input", enlarged(picture, factor)),
+                    ("reconstruction", enlarged(decoded, factor)),
+                    ("map", marked(picture, places[i], self._scale, found, factor)),
+                ]
+                png = side_by_side(panels, caption(ids[i], scores, int(i), head, len(found)))
+            write_atomic(self._folder / file_name(ids[i], self._taken), [png])
+
+
+def caption(row_id: str, scores: Scores, row: int, head: str, regions: int | None) -> tuple[str, str]:
+    """Two lines: which row and what was decided, then the figures behind it."""
+    decided = "not decided" if scores.threshold is None else "ANOMALY" if scores.is_anomaly[row] else "normal"
+    figures = [f"{head} {float(scores.score[row]):.4g}"]
+    if scores.threshold is not None:
+        figures.append(f"threshold {scores.threshold:.4g}")
+    if scores.calibrated:
+        figures.append(f"p-value {float(scores.p_value[row]):.3g}")
+    if regions is not None:
+        figures.append(f"{regions} region{'' if regions == 1 else 's'}")
+    return f"{row_id}: {decided}", ", ".join(figures)
+
+
+def make_folder(folder: Path, *, force: bool) -> None:
+    """The folder of ``--maps``, made if absent.
+
+    Raises:
+        MissingDependency: Pillow is not installed. StorageError: it cannot be made.
+        OptionError: it is a file, or not empty and ``force`` is False.
+    """
+    require("PIL", extra="images", why="writing maps")
+    if folder.exists() and not folder.is_dir():
+        raise OptionError(f"{folder} is a file; --maps takes a folder")
+    if folder.exists() and any(folder.iterdir()) and not force:
+        raise OptionError(f"{folder} is not empty; pass --force to write into it, or name another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"the folder {folder} could not be made: {error.strerror}") from error
+
+
+def file_name(row_id: str, taken: set[str]) -> str:
+    """The PNG of a row: the name of its picture, and no other row's, whatever the file system thinks of case."""
+    suffix = Path(row_id).suffix.lower()
+    plain = re.sub(r"[^\w.-]+", "_", row_id[: -len(suffix)] if suffix in PICTURES else row_id)
+    plain = plain.encode("utf-8", "replace")[-_LONGEST_NAME:].decode("utf-8", "ignore").lstrip(".") or "row"
+    name, count = plain, 1
+    while name.lower() in taken:
+        count += 1
+        name = f"{plain}~{count}"
+    taken.add(name.lower())
+    return f"{name}.png"
