@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from ..format.stream_rules import AlarmSpec
 
@@ -44,3 +45,17 @@ class Alarm:
             return "off"
         self._on = True
         return "raised"
+
+    def state(self) -> dict[str, Any]:
+        """Plain values that ``restore`` takes."""
+        return {"recent": list(self._recent), "on": self._on, "clear": self._clear, "cooling": self._cooling}
+
+    def restore(self, state: Mapping[str, Any], *, same_model: bool) -> None:
+        """Go on where ``state`` was taken. Of another model only an alarm that is on, or that cools down, is kept.
+
+        The rules may have changed since: more decisions than they look at are forgotten.
+        """
+        self._on, self._cooling = bool(state["on"]), int(state["cooling"])
+        self._clear = int(state["clear"]) if same_model else 0
+        self._recent.clear()
+        self._recent.extend(map(bool, state["recent"] if same_model else ()))

@@ -11,10 +11,13 @@ Two tests run on the conformal p-values of a head, which are uniform as long as 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .state import packed, unpacked
 
 F64 = NDArray[np.float64]
 
@@ -61,6 +64,17 @@ class DriftTest:
             self._played = 0
             self._sums[:] = -np.inf
         return figures
+
+    def state(self) -> dict[str, Any]:
+        """Plain values that ``restore`` takes."""
+        return {"block": packed(self._block[: self._filled]), "played": self._played, "sums": packed(self._sums)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state`` was taken."""
+        block = unpacked(state["block"], ("float64",), (-1,))
+        self._filled, self._played = len(block), int(state["played"])
+        self._block[: self._filled] = block
+        self._sums = unpacked(state["sums"], ("float64",), self._sums.shape)
 
     def _martingale(self) -> dict[str, Any] | None:
         log_sum = np.log(np.exp(np.minimum(self._sums, 700.0)).mean(1))
@@ -119,3 +133,14 @@ class Drift:
             if figures:
                 drifts.append({"head": head, **figures})
         return drifts
+
+    def state(self) -> dict[str, Any]:
+        """Plain values that ``restore`` takes."""
+        return {"seen": self._seen, "heads": {head: test.state() for head, test in self._tests.items()}}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state`` was taken; a head that was not watched then begins anew."""
+        self._seen = int(state["seen"])
+        for head, test in self._tests.items():
+            if head in state["heads"]:
+                test.restore(state["heads"][head])

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 import time as clocks
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import arguments
-from ..errors import InputError, OptionError
+from ..errors import InputError, VaeEdgeError
 from ..format.manifest import Calibration, Manifest
 from ..format.stream_rules import StreamSpec
 from ..record import one_line
 from ..scoring.anatomy import element_shares, top_shares
 from ..scoring.inputs import Status
 from ..scoring.results import Scores
+from . import state as plain_state
 from .alarm import Alarm
 from .drift import Drift
 from .events import Event, EventStatus
@@ -30,6 +30,7 @@ from .rows import Rows, as_rows, joined
 from .windows import Cut, Windows
 
 _DRIFT_HEAD = "mahalanobis"
+_END = object()
 
 
 class Scoring(Protocol):
@@ -62,6 +63,8 @@ class Stream:
     Attributes:
         counters: rows, decisions, anomalies, alarms, faults (decisions without a score), drifts, dropped
             and late rows, imputed cells, so far.
+        on_settled: called where all events about what was read have been given, before the source is read again;
+            only then ``state`` and the place in the source belong together. Its argument says that nothing follows.
     """
 
     def __init__(
@@ -82,7 +85,9 @@ class Stream:
         self._pump = Pump(source, options.queue_rows, poll_s=poll_s) if options.live else None
         self._items = iter(self._pump if self._pump is not None else source)
         self._guard, self._alarm = Guard(rules.guard, self._spec), Alarm(rules.alarm)
-        self._windows = Windows(self._spec, stride)
+        self._windows, self._stride = Windows(self._spec, stride), stride
+        self.on_settled: Callable[[bool], None] | None = None
+        self._lost = ""
         self._middle = (np.array(rules.guard.low) + np.array(rules.guard.high)) / 2
         self._drift = self._drift_tests(stride) if options.drift else None
         self.counters = dict.fromkeys(
@@ -127,9 +132,88 @@ class Stream:
         elif hasattr(self._source, "close"):
             self._source.close()
 
+    def state(self) -> dict[str, Any]:
+        """What ``restore`` needs to go on from here: plain values for JSON, among them the rows of a window.
+
+        Call it from ``on_settled``: in between, rows are read already whose events are still to come.
+        """
+        return {
+            "version": plain_state.VERSION,
+            **self._identity(),
+            "counters": dict(self.counters),
+            "guard": self._guard.state(),
+            "windows": self._windows.state(),
+            "alarm": self._alarm.state(),
+            "drift": None if self._drift is None else self._drift.state(),
+        }
+
+    def restore(
+        self, state: Mapping[str, Any], *, same_model: bool = True, same_clock: bool = True, lost: str = ""
+    ) -> None:
+        """Go on where another process stopped; before the first event is asked for.
+
+        Args:
+            state: of ``state``. The source must go on with the row that follows.
+            same_model: False: scores are not comparable. An alarm that is on stays on; drift tests begin anew.
+            same_clock: False: times of the source began anew since.
+            lost: in words, which rows between are missing: the first event says so, and no window joins over it.
+
+        Raises:
+            InputError: it is no state, or that of rows or windows of another kind.
+
+        Example:
+            >>> stream = vae.stream(rows)
+            >>> stream.restore(json.loads(saved))
+            >>> next(iter(stream)).index
+            1029
+        """
+        try:
+            if state["version"] != plain_state.VERSION:
+                raise ValueError(f"it has version {state['version']!r:.20}, this runtime reads {plain_state.VERSION}")
+            for name, value in self._identity().items():
+                if state[name] != value:
+                    raise ValueError(f"its {name} is {state[name]!r:.200}, here it is {value!r:.200}")
+            self._guard.restore(state["guard"], same_clock=same_clock)
+            self._windows.restore(state["windows"])
+            self._alarm.restore(state["alarm"], same_model=same_model)
+            if self._drift is not None and state["drift"] is not None and same_model:
+                self._drift.restore(state["drift"])
+            self.counters |= {name: int(state["counters"][name]) for name in self.counters}
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+            raise InputError(f"the state of a stream cannot be taken up: {error}") from error
+        self._lost = lost
+
+    def _identity(self) -> dict[str, Any]:
+        spec = self._spec
+        return {
+            "shape": list(spec.shape),
+            "dtype": spec.dtype,
+            "layout": spec.layout,
+            "names": list(spec.names),
+            "stride": self._stride,
+        }
+
+    def _next_item(self) -> Any:
+        """Of the source, once everything before it is settled; ``_END`` behind the last."""
+        if self.on_settled is None:
+            return next(self._items, _END)
+        self.on_settled(False)
+        try:
+            item = next(self._items, _END)
+        except VaeEdgeError:
+            self.on_settled(True)
+            raise
+        if item is _END:
+            self.on_settled(True)
+        return item
+
     def _run(self) -> Generator[Event, None, None]:
-        heard, silent = self._clock(), False
-        for item in self._items:
+        heard, silent, lost = self._clock(), False, bool(self._lost)
+        if lost:
+            index, when = self.counters["rows"] - 1, self._windows.last_time
+            yield Event(kind="lost", index=index, time=when, figures={"what": self._lost})
+        dropped = self.counters["dropped"]
+        while (item := self._next_item()) is not _END:
             now = self._clock()
             rows = None if item is None else as_rows(item, self._spec, self.counters["rows"])
             if not rows:  # a block without rows says what None says
@@ -138,7 +222,8 @@ class Stream:
                     yield self._stale(now - heard)
                 continue
             heard, silent = now, False
-            after_loss = self._pump is not None and self._pump.after_loss
+            after_loss = lost or (self._pump is not None and self._pump.after_loss)
+            lost = False
             if self._pump is not None:
                 rows = self._with_waiting(rows, self._pump)
             flags, steps = self._guard.check(rows), self._guard.steps
@@ -148,7 +233,7 @@ class Stream:
                 steps[0] = True
             self.counters["rows"] += len(rows)
             self.counters["late"] = self._guard.late
-            self.counters["dropped"] = self._pump.dropped if self._pump is not None else 0
+            self.counters["dropped"] = dropped + (self._pump.dropped if self._pump is not None else 0)
             for cut in self._windows.cut(rows, flags, steps, self._options.batch):
                 yield from self._decide(cut, len(rows))
 
@@ -273,46 +358,6 @@ class Stream:
         x[which] = impute(x[which], cut.missing[which], self._middle, self._vae.reconstruct)
         flags[which] = 0
         return x, flags, np.where(fillable, cells.sum(1), 0)
-
-
-def open_stream(vae: Scoring, source: Iterable[Any], **options: Any) -> Stream:
-    """Decisions about the rows of a source, as they come; what ``VAE.stream`` calls.
-
-    Args:
-        vae: the session that scores, or what stands in for one: see ``Scoring``.
-        source: an iterable of rows, of (time in seconds, row), or of ``Rows``; see ``VAE.stream``.
-        options: fields of ``StreamOptions``, by name; ``VAE.stream`` explains each.
-
-    Raises:
-        InputError: ``source`` cannot be iterated over.
-        OptionError: an option out of range or unknown, a conditional model, or a bundle without rules for streams.
-
-    Example:
-        >>> from vae_edge_runtime.stream import open_stream
-        >>> with open_stream(vae, rows, drift=False) as events:
-        ...     [event.index for event in events]
-        [0, 1, 2]
-    """
-    chosen, manifest = StreamOptions.named(options), vae.manifest
-    length = manifest.input.shape[0] if manifest.input.layout == "time_features" else 1
-    stride = length if chosen.stride is None else chosen.stride
-    if stride != 1 and length == 1:
-        raise OptionError(f"stride is {stride}; it is the step between windows, and this model takes single rows")
-    if manifest.condition is not None:
-        raise OptionError("a stream has no conditions: score the rows of a conditional model with score()")
-    if chosen.impute == "auto" and manifest.input.layout != "time_features":
-        raise OptionError("missing cells are imputed in windows only: this model takes rows of another kind")
-    heads = arguments.heads(chosen.heads, vae.heads)
-    for head in heads:
-        arguments.choice("heads", head, vae.heads)
-    own = manifest.stream
-    guard = chosen.guard if chosen.guard is not None or own is None else own.guard
-    alarm = chosen.alarm if chosen.alarm is not None or own is None else own.alarm
-    if guard is None or alarm is None:
-        raise OptionError("this bundle has no rules for streams: pass guard and alarm, or export it again")
-    if not isinstance(source, Iterable) and not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
-        raise InputError(f"source is a {type(source).__name__}; pass an iterable of rows")
-    return Stream(vae, source, chosen, stride=stride, heads=heads, rules=StreamSpec(guard, alarm))
 
 
 def _no_score(status: int | None) -> EventStatus:

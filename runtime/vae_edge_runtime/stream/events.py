@@ -21,7 +21,7 @@ class Event:
 
     Attributes:
         kind: ``decision``: about one window or row; ``stale``: nothing came for too long; ``drift``: scores are
-            no longer those of the calibration.
+            no longer those of the calibration; ``lost``: rows of the source are missing before the next one.
         index: of the last row it is about, from 0.
         time: of that row, as the source gave it.
         score, p_value, is_anomaly: by the default head; None where there is no score.
@@ -32,11 +32,11 @@ class Event:
         heads: score and p-value of further heads that were asked for.
         imputed: missing cells that the model itself filled in before the score.
         dropped: rows lost so far, because they came faster than they could be scored.
-        figures: of a drift or a silence.
+        figures: of a drift, a silence or a loss.
         map: (*input_shape) float32 where it was asked for; row: what it is the map of, likewise.
     """
 
-    kind: Literal["decision", "stale", "drift"]
+    kind: Literal["decision", "stale", "drift", "lost"]
     index: int
     time: float | str | None = None
     score: float | None = None

@@ -6,6 +6,8 @@ Flags are per cell. What a row's flags are does not depend on how a stream is cu
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from ..format.specs import InputSpec
 from ..format.stream_rules import GuardSpec
 from .rows import Rows
+from .state import packed, unpacked
 
 Flags = NDArray[np.uint8]
 
@@ -80,6 +83,25 @@ class Guard:
         self.steps = self._gaps(rows.time, len(values))
         flags[self.steps] |= np.uint8(Fault.GAP)
         return flags
+
+    def state(self) -> dict[str, Any]:
+        """Plain values that ``restore`` takes."""
+        begun = self._last is not None and self._run is not None
+        return {
+            "last": packed(self._last) if begun and self._last is not None else None,
+            "run": packed(self._run) if begun and self._run is not None else None,
+            "time": None if self._time is None else packed(np.array([self._time])),
+            "late": self.late,
+        }
+
+    def restore(self, state: Mapping[str, Any], *, same_clock: bool) -> None:
+        """Go on where ``state`` was taken; the time of the last row counts where the source still has that clock."""
+        if state["last"] is not None:
+            self._last = unpacked(state["last"], ("float32", "uint8"), (1, -1))
+            self._run = unpacked(state["run"], ("int64",), (-1,))
+        if state["time"] is not None and same_clock:
+            self._time = float(unpacked(state["time"], ("float64",), (1,))[0])
+        self.late = int(state["late"])
 
     def _runs(self, values: NDArray[np.generic], known: NDArray[np.bool_]) -> NDArray[np.int64]:
         """How many rows in a row, up to this one, have held this value: (n, features)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..format.specs import InputSpec
 from .guard import Flags
 from .rows import Rows
+from .state import packed, unpacked
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +74,33 @@ class Windows:
         drop = min(following, len(held))
         self._skip = following - drop
         self._held, self._flags, self._steps = _from(held, drop), marks[drop:].copy(), apart[drop:].copy()
+
+    def state(self) -> dict[str, Any]:
+        """Plain values that ``restore`` takes: the rows that the next windows begin with are among them."""
+        held = None
+        if self._held is not None and self._flags is not None and self._steps is not None and len(self._held):
+            held = {
+                "values": packed(self._held.values),
+                "time": None if self._held.time is None else packed(self._held.time),
+                "labels": list(self._held.labels),
+                "missing": None if self._held.missing is None else packed(self._held.missing),
+                "flags": packed(self._flags),
+                "steps": packed(self._steps),
+            }
+        return {"skip": self._skip, "seen": self._seen, "last_time": self.last_time, "held": held}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state`` was taken."""
+        self._skip, self._seen, self.last_time = int(state["skip"]), int(state["seen"]), state["last_time"]
+        held = state["held"]
+        if held is None:
+            return
+        values = unpacked(held["values"], ("float32", "uint8"), (-1, -1))
+        time = None if held["time"] is None else unpacked(held["time"], ("float64",), (len(values),))
+        missing = None if held["missing"] is None else unpacked(held["missing"], ("bool",), values.shape)
+        self._held = Rows(values, time, tuple(map(str, held["labels"])), missing)
+        self._flags = unpacked(held["flags"], ("uint8",), (len(values), -1))
+        self._steps = unpacked(held["steps"], ("bool",), (len(values),))
 
     def _piece(self, held: Rows, marks: Flags, apart: NDArray[np.bool_], starts: NDArray[np.int64], first: int) -> Cut:
         ends = starts + self._length - 1
