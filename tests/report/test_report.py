@@ -178,7 +178,7 @@ def test_chromium_shows_the_page_without_scrolling_sideways(bundle: Path, tmp_pa
     # Headless Chromium has no window below 500 pixels: the page is laid out in a frame of the width instead.
     frame = f'<body style="margin:0"><iframe src="page.html" width="{width}" height="3000" style="border:0"></iframe>'
     (tmp_path / "frame.html").write_text(frame)
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", 
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
                f"--window-size={max(width, 500)},3000", f"--user-data-dir={tmp_path / 'profile'}"]  # fmt: skip
     shot = tmp_path / "page.png"
     subprocess.run([browser, *options, f"--screenshot={shot}", (tmp_path / "frame.html").as_uri()],

@@ -35,12 +35,15 @@ def pasted_rows(x: Array, spec: InputSpec) -> Array:
         top, left, from_top, from_left = (int(rng.integers(0, side - size + 1))
                                           for side, size in ((height, tall), (width, wide)) * 2)  # fmt: skip
         source = x[(i + 1 + int(rng.integers(0, max(1, len(x) - 1)))) % len(x)]
-        to = (..., slice(top, top + tall), slice(left, left + wide))
-        of = (..., slice(from_top, from_top + tall), slice(from_left, from_left + wide))
+        to, of = (
+            np.s_[top : top + tall, left : left + wide],
+            np.s_[from_top : from_top + tall, from_left : from_left + wide],
+        )
         if spec.layout == "nhwc":
-            to, of = (*to[1:], slice(None)), (*of[1:], slice(None))
-        made[i][to] = source[of]
-    return made
+            made[i][to] = source[of]
+        else:
+            made[i][:, to[0], to[1]] = source[:, of[0], of[1]]
+    return np.asarray(made)
 
 
 def head_advice(
