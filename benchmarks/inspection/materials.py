@@ -52,7 +52,7 @@ def _texture(name: str, tint: tuple[float, float, float]) -> Callable[[int, np.r
 
     def draw(n: int, rng: np.random.Generator, test: bool) -> Pictures:
         whole = _picture(name)
-        whole = whole.reshape(256, 2, 256, 2).mean((1, 3))
+        whole = _evenly_lit(whole.reshape(256, 2, 256, 2).mean((1, 3)))
         first, last = (154, 256 - SIDE) if test else (0, 154 - SIDE)
         crops = np.empty((n, SIDE, SIDE, 3))
         for crop in crops:
@@ -61,6 +61,15 @@ def _texture(name: str, tint: tuple[float, float, float]) -> Callable[[int, np.r
         return _photographed(crops, rng)
 
     return draw
+
+
+def _evenly_lit(whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The photograph without its gradient of light, which would make every test picture unlike the training ones."""
+    width = 65
+    padded = np.pad(whole, width // 2, mode="reflect")
+    sums = np.pad(padded.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    local = (sums[width:, width:] - sums[:-width, width:] - sums[width:, :-width] + sums[:-width, :-width]) / width**2
+    return np.clip(whole / local * whole.mean(), 0, 255)
 
 
 def _part(n: int, rng: np.random.Generator, test: bool) -> Pictures:

@@ -46,8 +46,8 @@ class Figures:
     pixels_by_kind: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def split(material: Material, seed: int, *, training: int = 400, calibration: int = 200, good: int = 100,
-          bad: int = 30) -> Split:  # fmt: skip
+def split(material: Material, seed: int, *, training: int = 240, calibration: int = 160, good: int = 80,
+          bad: int = 20) -> Split:  # fmt: skip
     """Normal pictures for training and calibration from one place, and a test with five kinds of defects."""
     rng = np.random.default_rng(1000 + seed)
     normal = material.draw(training + calibration, rng, False)

@@ -13,7 +13,7 @@ from vae_edge_runtime.format.figures import ModelFit, Parity, Verdict
 from vae_edge_runtime.format.heads import HEADS, HeadName, defaults
 from vae_edge_runtime.format.likelihoods import LIKELIHOODS, LikelihoodName
 from vae_edge_runtime.format.manifest import Calibration, Variant
-from vae_edge_runtime.format.specs import Layout
+from vae_edge_runtime.format.specs import Fit, Layout
 from vae_edge_runtime.format.stream_rules import AlarmSpec
 from vae_edge_runtime.scoring.calibrate import Method
 
@@ -24,6 +24,7 @@ Precision = Literal["fp32", "fp16", "int8", "int8-cpu"]
 _CHOICES = {
     "likelihood": tuple(LIKELIHOODS),
     "layout": get_args(Layout),
+    "fit": get_args(Fit),
     "output_dtype": ("float32", "uint8"),
     "transform": ("identity", "sqrt"),
     "threshold_method": get_args(Method),
@@ -55,6 +56,7 @@ class ExportConfig:
         offset, scale: x_model = (x - offset) / scale; one value, or one per channel or feature.
         layout: of raw rows; images in ``nhwc`` are turned to NCHW inside the graph.
         names: of the features, for tables and windows.
+        fit: how pictures of another size were brought to this one; readers of the bundle do the same.
         output_dtype: of ``decode``: ``uint8`` rounds and saturates at 0 and 255.
         false_positive_rate: what the calibrated threshold stands for.
         threshold_method: ``conformal``, a quantile; or ``tail``, peaks over threshold, for rates that a
@@ -96,6 +98,7 @@ class ExportConfig:
     scale: tuple[float, ...] = (1.0,)
     layout: Layout = "any"
     names: tuple[str, ...] = ()
+    fit: Fit = "exact"
     output_dtype: Literal["float32", "uint8"] = "float32"
     false_positive_rate: float = 0.01
     threshold_method: Method = "conformal"

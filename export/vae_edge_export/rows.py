@@ -76,7 +76,7 @@ def split_rows(
             needed=max(total, 2),
         )
     low, high = float(rows["x"].min()), float(rows["x"].max())
-    row = InputSpec(shape, dtype, config.layout, low, high, config.names)  # type: ignore[arg-type]
+    row = InputSpec(shape, dtype, config.layout, low, high, config.names, config.fit)  # type: ignore[arg-type]
     return ExportRows(row, beside, rows, held_out, labels)
 
 

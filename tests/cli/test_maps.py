@@ -132,3 +132,20 @@ def test_what_cannot_decide_is_refused(folder: Path, tmp_path: Path, options: di
     with pytest.raises(OptionError, match=said):
         recalibrate(folder / "waves.vaeb", tmp_path / "x.vaeb", **options)  # type: ignore[arg-type]
     assert not (tmp_path / "x.vaeb").exists()
+
+
+def test_a_bundle_with_a_fit_does_the_same_to_pictures_of_any_size(cli: Cli, tmp_path: Path) -> None:
+    from PIL import Image
+
+    bundle = picture_bundle(tmp_path / "pad.vaeb", "elbo", fit="pad")
+    wide = np.zeros((SIDE, 2 * SIDE, 3), np.uint8)
+    wide[:, SIDE // 2 : -SIDE // 2] = pictures(1, seed=5)[0]
+    (tmp_path / "today").mkdir()
+    Image.fromarray(wide).save(tmp_path / "today" / "wide.png")
+    scored = cli("score", bundle, tmp_path / "today", "--json").json()["scores"]
+    assert [row["status"] for row in scored] == ["ok"]
+    watched = cli("watch", bundle, tmp_path / "today")
+    assert watched.code == 0, watched.err
+    assert f'"score": {scored[0]["score"]}'[:14] in watched.out
+    exact = cli("score", picture_bundle(tmp_path / "exact.vaeb", "elbo"), tmp_path / "today")
+    assert (exact.code, exact.out) == (2, "")

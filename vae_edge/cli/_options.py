@@ -83,6 +83,10 @@ TABLE: dict[str, tuple[object, object]] = {
 }
 """How a table is read, by name: annotation and default. Every command with ``columns`` has them (``_app``)."""
 ImageSize = Annotated[str | None, typer.Option(help="Resize images to HEIGHTxWIDTH, e.g. 64x64.", show_default=False)]
+Fit = Annotated[
+    str | None,
+    typer.Option(help="With --image-size: stretch, pad (black) or crop; kept in the bundle.", show_default=False),
+]
 ThresholdMethod = Annotated[
     str, typer.Option(help="conformal (a quantile), or tail (peaks over threshold, for rates below 1 in n).")
 ]

@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_edge.data import Dataset, ReadReport, TableOptions, read
+from vae_edge.data.fitting import size_for
+from vae_edge.data.folders import SUFFIXES as PICTURES
+from vae_edge.data.folders import is_pattern
 from vae_edge.data.options import in_model_order
 from vae_edge.data.tables import SUFFIXES as TABLES
 from vae_edge_runtime.errors import DataError, OptionError
@@ -132,12 +135,20 @@ def read_for(
     if is_table and spec.layout == "time_features" and window is None:
         window = spec.shape[0]
     names = in_model_order(split_columns(columns), spec.names)
+    wanted, fit = size_for(spec, image_size(size))
+    if (
+        wanted is not None
+        and size is None
+        and not (path.is_dir() or is_pattern(path) or path.suffix.lower() in PICTURES)
+    ):
+        wanted = None  # the rule is for pictures; arrays are rows already
     dataset = read_said(
         path,
         window=window,
         stride=stride,
         columns=names,
-        image_shape=image_size(size),
+        image_shape=wanted,
+        fit=fit,
         features=spec.names if is_table else (),
     )
     x = dataset.x if dataset.x.dtype != np.float64 else round_to_float32(dataset.x)

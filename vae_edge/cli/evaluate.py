@@ -11,8 +11,10 @@ import typer
 from numpy.typing import NDArray
 
 from vae_edge.data import Dataset
+from vae_edge.data.fitting import size_for
 from vae_edge.evaluation import Evaluation, judge, score_rows
 from vae_edge.evaluation import labels as files
+from vae_edge.evaluation.mask_folders import read_mask_folder
 from vae_edge.evaluation.metrics import Interval, check_bootstrap, check_labels
 from vae_edge.evaluation.pixels import check_masks, map_shape
 from vae_edge.evaluation.plot import figure_png
@@ -49,7 +51,11 @@ def run(
         str | None, typer.Option(help="Of a folder of images: its sub-folder of normal ones.", show_default=False)
     ] = None,
     masks: Annotated[
-        Path | None, typer.Option(help=".npy (n, height, width) of 0 and 1: anomalous pixels.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Anomalous pixels: .npy (n, height, width) of 0 and 1, or a folder such as ground_truth.",
+            show_default=False,
+        ),
     ] = None,
     heads: _options.Heads = "all",
     ranges: Annotated[bool, typer.Option("--ranges", help="Rows are steps of time: judge ranges and events.")] = False,
@@ -96,7 +102,7 @@ def run(
         rows = _rows.read_for(spec, path, window=window, stride=stride, columns=columns, size=image_size)
         cut = _rows.window_length(spec, path, window)
         truth = truth_of(rows, path, labels, label_column, class_column, normal, cut, stride or 1)
-        marked = None if masks is None else _masks(masks, len(rows), spec)
+        marked = None if masks is None else _masks(masks, rows, truth.labels, spec, image_size)
         with _console.progress("scoring", len(rows)) as step:
             scored = score_rows(
                 vae, rows.x, condition=rows.condition, heads=names, maps=marked is not None, progress=step
@@ -166,8 +172,13 @@ def truth_of(
     return Truth(check_labels(truth, len(rows)), None if class_column is None else per_row(class_column))
 
 
-def _masks(path: Path, n: int, spec: InputSpec) -> NDArray[np.bool_]:
-    return check_masks(files.read_values(path, None), (n, *map_shape(spec)))
+def _masks(
+    path: Path, rows: Dataset, labels: NDArray[np.bool_], spec: InputSpec, size: str | None
+) -> NDArray[np.bool_]:
+    shape = map_shape(spec)
+    if path.is_dir():
+        return read_mask_folder(path, rows.row_ids, labels, shape, size_for(spec, _rows.image_size(size))[1])
+    return check_masks(files.read_values(path, None), (len(rows), *shape))
 
 
 def _range_options(wanted: bool, **options: Any) -> RangeOptions | None:

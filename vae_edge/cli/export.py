@@ -11,6 +11,7 @@ import typer
 from numpy.typing import NDArray
 
 from vae_edge.data import Dataset, read
+from vae_edge.data.fitting import check_fit
 from vae_edge.data.options import in_model_order, split_lessened
 from vae_edge_runtime.errors import DataError, OptionError, ParityFailed, VerdictFailed
 from vae_edge_runtime.files import refuse_existing
@@ -33,7 +34,7 @@ PANELS: _help.Panels = {
         "weights_key", "trust_pickle", "encode", "decode", "scale_form", "codebook", "prior", "likelihood", "variance",
         "logits", "allow_poor_fit",
     ),
-    "Rows": ("offset", "scale", "layout", "label_column", "columns", "window", "stride", "image_size"),
+    "Rows": ("offset", "scale", "layout", "label_column", "columns", "window", "stride", "image_size", "fit"),
     "How a table is read": tuple(_options.TABLE),
     "Scoring": ("heads", "top_share", "draws", "map_sigma", "false_positive_rate", "threshold_method"),
     "Alarms": ("alarm", "clear_after", "clear_rate", "cool_down", "stuck_rows", "period_s"),
@@ -127,6 +128,7 @@ def run(
     stride: _options.Stride = None,
     columns: _options.Columns = None,
     image_size: _options.ImageSize = None,
+    fit: _options.Fit = None,
     allow_poor_fit: Annotated[
         bool, typer.Option("--allow-poor-fit", help="Export a model that rebuilds rows worse than their mean does.")
     ] = False,
@@ -149,7 +151,8 @@ def run(
         likelihood=likelihood, variance=variance, logits=logits or None, offset=numbers(offset), scale=numbers(scale),
         layout=layout,
     )  # fmt: skip
-    reader: dict[str, Any] = {"window": window, "stride": stride, "image_shape": _rows.image_size(image_size)}
+    size = _rows.image_size(image_size)
+    reader: dict[str, Any] = {"window": window, "stride": stride, "image_shape": size, "fit": check_fit(fit, size)}
     reader["columns"] = in_model_order(_rows.split_columns(columns), options.get("names", ()))
     rows, condition, options = rows_and_layout(calibration, reader, options, own_offset=offset is not None)
     every_anomaly = AlarmSpec(1, 1, 1, false_positive_rate, 0) if 0 < false_positive_rate < 1 else None
@@ -172,6 +175,7 @@ def run(
         precisions=_options.split_names(precision),  # type: ignore[arg-type]
         gates=parse_gates(tuple(gate or ())),
         output_dtype=output_dtype,  # type: ignore[arg-type]
+        fit=fit or "exact",  # type: ignore[arg-type]
         least_r2=_LEAST_R2,
         allow_poor_fit=allow_poor_fit,
         **options,

@@ -10,6 +10,7 @@ import numpy as np
 import typer
 
 from vae_edge.data import Dataset
+from vae_edge.data.fitting import check_fit
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.format.specs import Layout
@@ -61,6 +62,7 @@ def run(
     stride: _options.Stride = None,
     columns: _options.Columns = None,
     image_size: _options.ImageSize = None,
+    fit: _options.Fit = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's checkpoint.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Start over in a folder that holds a run.")] = False,
     json: _options.Json = False,
@@ -84,6 +86,7 @@ def run(
         stride=stride,
         columns=_rows.split_columns(columns),
         image_shape=_rows.image_size(image_size),
+        fit=check_fit(fit, _rows.image_size(image_size)),
     )
     axes = _layout(kind, rows, layout)
     x = np.ascontiguousarray(rows.x)

@@ -28,17 +28,20 @@ def read(
     columns: Sequence[str] | None = None,
     label_column: str | None = None,
     image_shape: tuple[int, int] | None = None,
+    fit: str = "stretch",
     features: Sequence[str] = (),
     table: TableOptions | None = None,
 ) -> Dataset:
     """Read rows from a file or a folder of pictures; ``Dataset.report`` says what was taken and left out.
 
     Args:
-        path: a folder of pictures, a picture, or a .npy, .npz, .csv, .tsv, .jsonl or .parquet file.
+        path: a folder of pictures, a picture, a pattern such as ``today/*.png``, or a .npy, .npz, .csv, .tsv,
+            .jsonl or .parquet file.
         window, stride: cut a table into windows (m, window, features); stride defaults to 1.
         columns: of a table to use, in this order; default: all that the rules take, without the label.
         label_column: of a table, 0 normal and 1 anomaly; of an .npz the key (default ``y``).
         image_shape: (height, width) to resize images to; without it all must be of one size.
+        fit: how: ``stretch``, ``pad`` or ``crop``.
         features: names of a model's features: a table's columns are found by these names, in any order.
         table: further options of a table.
 
@@ -54,14 +57,15 @@ def read(
     options = table or TableOptions()
     if columns is not None:
         options = replace(options, columns=tuple(columns))
-    if not path.exists():
+    is_pattern = folders.is_pattern(path)
+    if not path.exists() and not is_pattern:
         raise DataError(f"{path} does not exist")
     suffix = path.suffix.lower()
-    is_picture = path.is_dir() or suffix in folders.SUFFIXES
+    is_picture = path.is_dir() or is_pattern or suffix in folders.SUFFIXES
     if is_picture:
         from .images import read_images
 
-        rows = read_images(path, image_shape)
+        rows = read_images(path, image_shape, fit)
     elif suffix in (".npy", ".npz"):
         from .arrays import read_arrays
 

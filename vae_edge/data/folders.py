@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import stat
 from collections import Counter
@@ -112,6 +113,24 @@ class _Walk:
         if not regular:
             raise DataError(f"{path} is no regular file: take it out of the folder")
         self.pictures.append(path)
+
+
+def is_pattern(path: Path) -> bool:
+    """Whether a path that does not exist is a pattern of names, such as ``today/*.png``."""
+    return any(mark in str(path) for mark in "*?[") and not path.exists()
+
+
+def matching(pattern: Path) -> list[Path]:
+    """The pictures that a pattern names, sorted; ``**`` stands for any folders.
+
+    Raises:
+        DataError: it names no picture.
+    """
+    files = [Path(name) for name in sorted(glob.glob(str(pattern), recursive=True))]  # noqa: PTH207 (any pattern)
+    files = [file for file in files if file.suffix.lower() in SUFFIXES and file.is_file()]
+    if not files:
+        raise DataError(f"{pattern} names no picture ({', '.join(sorted(SUFFIXES))})")
+    return files
 
 
 def _identity(folder: Path) -> tuple[int, int]:

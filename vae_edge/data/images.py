@@ -18,7 +18,8 @@ from vae_edge_runtime.errors import DataError
 
 from .dataset import Dataset
 from .files import check_regular, first_bytes, refuse_other_kind
-from .folders import SUFFIXES, list_pictures
+from .fitting import changes_shape, placed
+from .folders import SUFFIXES, list_pictures, matching
 from .limits import LIMITS, check_limit
 from .png import is_complete
 from .report import ReadReport, printable
@@ -34,11 +35,12 @@ _MOST_FRAMES_FORMATS = ("MPO",)
 _ORIENTATION = 0x0112
 
 
-def read_images(path: Path, shape: tuple[int, int] | None) -> Dataset:
+def read_images(path: Path, shape: tuple[int, int] | None, fit: str = "stretch") -> Dataset:
     """All pictures below a folder, sorted by name, or one picture: x (n, height, width, 1 or 3) uint8.
 
     Grey files stay grey where all are; one colour file makes all colour. Nothing is resized
-    unless ``shape`` (height, width) says so.
+    unless ``shape`` (height, width) says so, then by the rule ``fit`` (``fitting.placed``). A path that does not
+    exist may be a pattern, such as ``today/*.png``.
 
     Raises:
         DataError: no picture, a damaged one, one whose mode has no rule, or pictures of different sizes.
@@ -53,15 +55,18 @@ def read_images(path: Path, shape: tuple[int, int] | None) -> Dataset:
         if not files:
             said = "".join(f"; {what}: {why}" for what, why in left_out)
             raise DataError(f"{path} holds no image ({', '.join(sorted(SUFFIXES))}){said}")
-    else:
+    elif path.exists():
         files, ids = [path], (_name(Path(path.name)),)
+    else:
+        files = matching(path)
+        ids = tuple(_name(file) for file in files)
     if shape is None and len(files) > 1:
         _check_sizes(files)
     x: NDArray[Any] = np.empty((0,), np.uint8)
-    turned = 0
+    turned = stretched = 0
     for i, file in enumerate(files):
-        pixels, was_turned = _open(file, shape)
-        turned += was_turned
+        pixels, was_turned, was_stretched = _open(file, shape, fit)
+        turned, stretched = turned + was_turned, stretched + was_stretched
         if i == 0:
             check_limit("bytes of numbers in memory", len(files) * pixels.size, path)
             x = np.empty((len(files), *pixels.shape), np.uint8)
@@ -72,24 +77,29 @@ def read_images(path: Path, shape: tuple[int, int] | None) -> Dataset:
     height, width, channels = x.shape[1:]
     notes = [f"{width}x{height} pixels (width x height), {'grey' if channels == 1 else 'colour'}"]
     if shape is not None:
-        notes.append("resized as --image-size says, bilinear")
+        notes.append(f"brought to this size by the rule {fit}, bilinear")
+    if stretched:
+        notes.append(
+            f"warning: {stretched} pictures have another aspect ratio and were stretched; --fit pad or "
+            "--fit crop keeps it"
+        )
     if turned:
         notes.append(f"{turned} pictures were turned upright as their EXIF orientation says")
     report = ReadReport(printable(path), "pictures", len(x), rows_left_out=left_out, notes=tuple(notes))
     return Dataset(x, "nhwc", (), ids, report=report)
 
 
-def read_image(file: Path, shape: tuple[int, int] | None) -> NDArray[np.uint8]:
+def read_image(file: Path, shape: tuple[int, int] | None, fit: str = "stretch") -> NDArray[np.uint8]:
     """One image, (height, width, 1 or 3) uint8, resized where ``shape`` (height, width) says so.
 
     Raises:
         DataError: it is damaged, too large, or its mode has no rule.
     """
-    return _open(file, shape)[0]
+    return _open(file, shape, fit)[0]
 
 
-def _open(file: Path, shape: tuple[int, int] | None) -> tuple[NDArray[np.uint8], bool]:
-    """The pixels, and whether they were turned upright."""
+def _open(file: Path, shape: tuple[int, int] | None, fit: str) -> tuple[NDArray[np.uint8], bool, bool]:
+    """The pixels, whether they were turned upright, and whether their aspect ratio was changed."""
     from PIL import Image, ImageOps
 
     with _opened(file) as image:
@@ -109,10 +119,17 @@ def _open(file: Path, shape: tuple[int, int] | None) -> tuple[NDArray[np.uint8],
             raise
         except _damages() as error:
             raise DataError(f"{file} is not a readable image: {error}") from error
+        stretched = False
         if shape is not None:
-            picture = picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+            size = picture.size[::-1]
+            stretched = fit == "stretch" and changes_shape(size, shape)
+            (top, left, bottom, right), (down, across, height, width) = placed(size, shape, fit)
+            resized = picture.resize((width, height), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+            picture = resized if (height, width) == shape else Image.new(picture.mode, shape[::-1])
+            if picture is not resized:
+                picture.paste(resized, (across, down))
         pixels = np.asarray(picture)
-    return pixels if pixels.ndim == 3 else pixels[:, :, None], turned
+    return pixels if pixels.ndim == 3 else pixels[:, :, None], turned, stretched
 
 
 def _opened(file: Path) -> Any:

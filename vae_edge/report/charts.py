@@ -23,7 +23,7 @@ class _Axes:
     def __init__(self, x: tuple[float, float], y: tuple[float, float], *, log: bool = False) -> None:
         self.log = log
         self.x, self.y = x, (y[0], y[1] if y[1] > y[0] else y[0] + 1)
-        self._low, self._high = (float(np.log(x[0])), float(np.log(x[1]))) if log else x
+        self._low, self._high = (float(np.log(v)) if log else v for v in x)
         if self._high <= self._low:
             self._high = self._low + 1
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vae_edge.data.fitting import placed, size_for
 from vae_edge.data.folders import SUFFIXES, list_pictures
 from vae_edge.data.images import read_image
 from vae_edge_runtime.dependencies import require
@@ -33,7 +34,8 @@ class PictureFolder:
     ) -> None:
         """``size`` (height, width): resize to it; without it images must have the model's."""
         check_pictures(spec, str(folder))
-        self._folder, self._spec, self._size = folder, spec, size
+        self._folder, self._spec = folder, spec
+        self._size, self._fit = size_for(spec, size)
         self._follow, self._poll_s, self._closed = follow, poll_s, False
 
     def close(self) -> None:
@@ -56,7 +58,7 @@ class PictureFolder:
                     continue  # look once more, whether it has stopped growing
                 name = stamp[0]
                 try:
-                    picture = read_image(self._folder / name, self._size)
+                    picture = read_image(self._folder / name, self._size, self._fit)
                 except DataError:
                     # Its writer may have paused, or it has just been removed.
                     if not self._follow or time.monotonic() - refused.setdefault(stamp, time.monotonic()) > PATIENCE_S:
@@ -88,9 +90,9 @@ class PictureFolder:
 
 
 class Video:
-    """Frames of a video file, or of a camera by its number, through OpenCV."""
+    """Frames of a video file, of a camera by its number, or of a network camera by its URL, through OpenCV."""
 
-    def __init__(self, source: Path | int, spec: InputSpec, size: Size | None) -> None:
+    def __init__(self, source: Path | str | int, spec: InputSpec, size: Size | None) -> None:
         """Open it now, so that its errors come now.
 
         Raises:
@@ -98,7 +100,9 @@ class Video:
         """
         check_pictures(spec, str(source))
         self._cv: Any = require("cv2", extra="video", why="reading videos and cameras")
-        self._spec, self._size, self._source, self._closed = spec, size, source, False
+        self._spec, self._source, self._closed = spec, source, False
+        self._size, self._fit = size_for(spec, size)
+        self._live = not isinstance(source, Path)
         self._capture = self._cv.VideoCapture(source if isinstance(source, int) else str(source))
         if not self._capture.isOpened():
             what = f"camera {source}" if isinstance(source, int) else str(source)
@@ -114,15 +118,11 @@ class Video:
             while not self._closed:
                 good, frame = self._capture.read()
                 if not good:
-                    if isinstance(self._source, int):
+                    if self._live:
                         raise DataError(f"camera {self._source} gave no frame after {count}: is it still there?")
                     break
                 # A camera has no time of its own; a file's says when the frame was recorded.
-                at = (
-                    time.monotonic()
-                    if isinstance(self._source, int)
-                    else self._capture.get(self._cv.CAP_PROP_POS_MSEC) / 1e3
-                )
+                at = time.monotonic() if self._live else self._capture.get(self._cv.CAP_PROP_POS_MSEC) / 1e3
                 yield Rows(self._frame(frame, f"frame {count}")[None], np.array([at]))
                 count += 1
         finally:
@@ -134,8 +134,17 @@ class Video:
         grey = self._spec.shape[0 if self._spec.layout == "nchw" else 2] == 1
         turned = self._cv.cvtColor(frame, self._cv.COLOR_BGR2GRAY if grey else self._cv.COLOR_BGR2RGB)
         if self._size is not None:
-            turned = self._cv.resize(turned, self._size[::-1], interpolation=self._cv.INTER_AREA)
+            turned = self._resized(turned, self._size)
         return as_frame(turned[:, :, None] if grey else turned, self._spec, name)
+
+    def _resized(self, frame: Any, size: Size) -> Any:
+        (top, left, bottom, right), (down, across, height, width) = placed(frame.shape[:2], size, self._fit)
+        inner = self._cv.resize(frame[top:bottom, left:right], (width, height), interpolation=self._cv.INTER_AREA)
+        if (height, width) == size:
+            return inner
+        whole = np.zeros((*size, *frame.shape[2:]), frame.dtype)
+        whole[down : down + height, across : across + width] = inner
+        return whole
 
 
 def check_pictures(spec: InputSpec, where: str) -> None:

@@ -25,6 +25,8 @@ from .text_files import CsvLines, Followed, JsonLines, Parser, lines_of, text_fi
 from .times import Times
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
+NETWORK = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://")
+"""Of a camera in the network, where this OpenCV has FFmpeg or GStreamer."""
 _PARQUET_ROWS = 1 << 14
 _CSV = (".csv", ".tsv")
 _MOST_PIXELS = 1 << 16
@@ -56,7 +58,7 @@ def open_source(
     table: TableOptions | None = None,
     note: Callable[[str], None] | None = None,
 ) -> Source:
-    """A source by its name: ``-``, a .csv, .jsonl, .parquet or video file, a folder of images, ``camera:0``.
+    """A source by its name: ``-``, a .csv, .jsonl, .parquet or video file, a folder of images, ``camera:0``, ``rtsp://...``.
 
     Args:
         name: as above.
@@ -87,6 +89,8 @@ def open_source(
         if not camera.isdigit():
             raise OptionError(f"source is {name!r}; a camera has a number, such as camera:0")
         return Source(Video(int(camera), spec, size), live=True, may_pause=True)
+    if name.startswith(NETWORK):
+        return Source(Video(name, spec, size), live=True, may_pause=True)
     path = Path(name)
     suffix = path.suffix.lower()
     if name != "-" and not path.exists():

@@ -30,17 +30,20 @@ def pasted_rows(x: Array, spec: InputSpec) -> Array:
     first = 0 if spec.layout == "nhwc" else 1
     height, width = spec.shape[first : first + 2]
     tall, wide = max(2, height // 8), max(2, width // 8)
-    made: Array = x.copy()
+    made = x.copy()
     for i in range(len(x)):
         top, left, from_top, from_left = (int(rng.integers(0, side - size + 1))
                                           for side, size in ((height, tall), (width, wide)) * 2)  # fmt: skip
         source = x[(i + 1 + int(rng.integers(0, max(1, len(x) - 1)))) % len(x)]
-        to: tuple[Any, ...] = (..., slice(top, top + tall), slice(left, left + wide))
-        of: tuple[Any, ...] = (..., slice(from_top, from_top + tall), slice(from_left, from_left + wide))
+        to, of = (
+            np.s_[top : top + tall, left : left + wide],
+            np.s_[from_top : from_top + tall, from_left : from_left + wide],
+        )
         if spec.layout == "nhwc":
-            to, of = (*to[1:], slice(None)), (*of[1:], slice(None))
-        made[i][to] = source[of]
-    return made
+            made[i][to] = source[of]
+        else:
+            made[i][:, to[0], to[1]] = source[:, of[0], of[1]]
+    return np.asarray(made)
 
 
 def head_advice(

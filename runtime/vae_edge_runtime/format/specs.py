@@ -17,6 +17,7 @@ from .likelihoods import LikelihoodName
 GRAPHS = ("encode", "decode", "score", "sampled")
 """``sampled`` is there where a head draws from the posterior."""
 Layout = Literal["nchw", "nhwc", "features", "time_features", "any"]
+Fit = Literal["exact", "stretch", "pad", "crop"]
 LatentKind = Literal["gaussian", "deterministic", "codes"]
 PriorKind = Literal["standard_normal", "gaussian_mixture", "categorical", "none"]
 
@@ -98,6 +99,8 @@ class InputSpec:
         names: of the features (last axis) where they have any, else empty.
         codes: columns that the model uses as indices. A row with another code gets a status on every engine:
             ONNX Runtime would fail the whole batch, others read a row of zeros or the last entry.
+        fit: how a picture of another size is brought to this one before it is a row: ``exact``: not at all;
+            ``stretch``; ``pad`` with black; ``crop`` to the middle. An app that passes arrays does it itself.
     """
 
     shape: tuple[int, ...]
@@ -107,8 +110,10 @@ class InputSpec:
     high: float
     names: tuple[str, ...]
     codes: tuple[CodeRange, ...] = ()
+    fit: Fit = "exact"
 
     def __post_init__(self) -> None:
+        check(self.fit == "exact" or self.layout in ("nchw", "nhwc"), "a fit is for pictures")
         _check_shape(self.shape, "shape")
         axes = {"nchw": 3, "nhwc": 3, "features": 1, "time_features": 2}.get(self.layout, len(self.shape))
         check(len(self.shape) == axes, f"layout {self.layout} needs {axes} axes, the shape is {self.shape}")
