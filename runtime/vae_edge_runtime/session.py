@@ -16,7 +16,7 @@ from .format.manifest import Calibration
 from .format.specs import element_count
 from .graph_session import GraphSession, opened
 from .sampling.prior import draw
-from .scoring.inputs import all_finite, check_condition, check_rows, replace_bad_rows
+from .scoring.inputs import all_finite, as_float32, check_condition, check_rows, replace_bad_rows
 from .scoring.results import Posterior, Scores
 from .scoring.scorer import blank_bad_rows
 
@@ -98,7 +98,8 @@ class VAE(GraphSession):
         """Anomaly score of raw rows.
 
         Args:
-            x: (n, *input_shape), the dtype and layout of ``manifest.input``, data units.
+            x: (n, *input_shape), the dtype and layout of ``manifest.input``, data units. Where that dtype is float32,
+                float64 is rounded, unless float32 would lose a column.
             condition: of a conditional model, here and below: (n, *shape) of ``manifest.condition``,
                 or one for all rows.
             heads: of ``VAE.heads``, further ones to score by (``Scores.heads``); ``all`` for all.
@@ -392,5 +393,6 @@ class VAE(GraphSession):
 
     def _rows(self, x: Any, condition: Condition) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8]]:
         spec = self.manifest.input
-        x, status = replace_bad_rows(check_rows(x, shape=spec.shape, dtype=spec.dtype), spec.codes)
+        rows = check_rows(as_float32(x, spec), shape=spec.shape, dtype=spec.dtype)
+        x, status = replace_bad_rows(rows, spec.codes)
         return {"x": x, **check_condition(condition, self.manifest.condition, len(x))}, status
