@@ -16,11 +16,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vae_edge_runtime.errors import VaeEdgeError
 
-from .adapters import Decode, Encode, recipe_or_reason
+from .adapters import Decode, Encode
 from .adapters.scale_form import ScaleForm, declared_form
 from .config import ExportConfig
 from .doors import taken_in
 from .graphs.build import BuiltGraphs, build_graphs, filled_in
+from .halves.door import recipe_of
 from .rows import rows_to_look_at
 from .tracing.clean_graphs import trace_clean
 
@@ -108,9 +109,9 @@ def inspect_model(
     kind = type(model).__name__
     try:
         scale_form = declared_form(scale_form, scale)
-        recipe = recipe_or_reason(model, encode=encode, decode=decode)
+        recipe = recipe_of(model, encode=encode, decode=decode)
         parameters = sum(p.numel() for p in recipe.module.parameters() if not is_lazy(p))
-        evidence = recipe.notes if recipe.missing else (f"recognised as {recipe.name}", *recipe.notes)
+        evidence = recipe.notes if recipe.missing else (recipe.in_words, *recipe.notes)
         config, brought_along = filled_in(config, recipe)
         built = build_graphs(recipe, few_rows, config, example=None, scale_form=scale_form, codebook=codebook)
     except VaeEdgeError as error:

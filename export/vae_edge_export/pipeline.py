@@ -17,7 +17,7 @@ from vae_edge_runtime.files import refuse_existing, write_atomic
 from vae_edge_runtime.format.figures import ModelFit
 from vae_edge_runtime.graph_session import ROWS_PER_RUN
 
-from .adapters import Decode, Encode, recipe_or_reason
+from .adapters import Decode, Encode
 from .adapters.scale_form import ScaleForm, declared_form
 from .bundling.finished_variant import FinishedVariant
 from .bundling.pack import PackedBundle, pack, read_back
@@ -31,6 +31,7 @@ from .checks.traps import trap_warnings
 from .config import ExportConfig, ExportReport
 from .doors import constant_said, others_taken_in, taken_in
 from .graphs.build import BuiltGraphs, build_graphs, filled_in
+from .halves.door import recipe_of
 from .passes import finish_fp32
 from .rows import ExportRows, split_rows
 from .timer import Timer
@@ -99,7 +100,7 @@ def export(
     target = refuse_existing(path, force=force)
     scale_form = declared_form(scale_form, scale)
     timer = Timer(progress)
-    recipe = recipe_or_reason(model, encode=encode, decode=decode)
+    recipe = recipe_of(model, encode=encode, decode=decode)
     config, brought_along = filled_in(config or ExportConfig(), recipe)
 
     # Torch: the rows shared out, the model's halves proven, the graphs as modules.

@@ -16,7 +16,7 @@ from .format.manifest import Calibration
 from .format.specs import element_count
 from .graph_session import GraphSession, opened
 from .sampling.prior import draw
-from .scoring.inputs import all_finite, check_condition, check_rows, replace_bad_rows
+from .scoring.inputs import all_finite, check_condition, check_rows, checked_rows
 from .scoring.results import Posterior, Scores
 from .scoring.scorer import blank_bad_rows
 
@@ -98,8 +98,8 @@ class VAE(GraphSession):
         """Anomaly score of raw rows.
 
         Args:
-            x: (n, *input_shape), the dtype and layout of ``manifest.input``, data units. TensorRT also takes rows of
-                the GPU (docs/tensorrt.md).
+            x: (n, *input_shape), the dtype and layout of ``manifest.input``, data units. For float32 also float64, where
+                nothing is lost. TensorRT also takes rows of the GPU (docs/tensorrt.md).
             condition: of a conditional model, here and below: (n, *shape) of ``manifest.condition``,
                 or one for all rows.
             heads: of ``VAE.heads``, further ones to score by (``Scores.heads``); ``all`` for all.
@@ -396,5 +396,5 @@ class VAE(GraphSession):
     ) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8]]:
         spec = self.manifest.input
         rows = self._gpu_rows(x) if gpu and not isinstance(x, np.ndarray) else None
-        x, status = rows or replace_bad_rows(check_rows(x, shape=spec.shape, dtype=spec.dtype), spec.codes)
+        x, status = rows or checked_rows(x, spec)
         return {"x": x, **check_condition(condition, self.manifest.condition, len(x))}, status

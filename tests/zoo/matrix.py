@@ -90,7 +90,7 @@ def run(family: Family, folder: Path) -> Outcome:
         latent = vae.manifest.latent
         return Outcome(
             family,
-            recognised=report.evidence[0].removeprefix("recognised as "),
+            recognised=_how(report.evidence[0]),
             latent=f"{latent.kind} {'×'.join(map(str, latent.shape))}",
             exporter=vae.manifest.made_with["exporter"],
             parity=max(figure.max_relative for figure in report.parity.values()),
@@ -122,6 +122,13 @@ def _sample(vae: VAE, condition: Any) -> str:
         return "not finite"
     return {"standard_normal": "N(0, I)", "gaussian_mixture": "mixture" if prior.components > 1 else "fitted Gaussian",
             "categorical": "counted codes", "none": "no prior"}[prior.kind]  # fmt: skip
+
+
+def _how(evidence: str) -> str:
+    """The first line of the evidence, so short that it fits a table."""
+    if evidence.startswith("recognised as "):
+        return evidence.removeprefix("recognised as ")
+    return "names of its halves" if "by their names" in evidence else "halves passed"
 
 
 def _on_other_ort(folder: Path, x: np.ndarray, condition: Any, scores: np.ndarray) -> float:

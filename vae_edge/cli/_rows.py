@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from vae_edge.data import Dataset, ReadReport, TableOptions, read
 from vae_edge.data.fitting import size_for
 from vae_edge.data.folders import SUFFIXES as PICTURES
 from vae_edge.data.folders import is_pattern
-from vae_edge.data.options import in_model_order
+from vae_edge.data.options import in_model_order, joined
 from vae_edge.data.tables import SUFFIXES as TABLES
 from vae_edge_runtime.errors import DataError, OptionError
 from vae_edge_runtime.format.specs import InputSpec
@@ -63,6 +64,25 @@ def begin(
 def table_options() -> TableOptions:
     """What the command that runs says about its tables."""
     return _table.get()
+
+
+def options_to_read_alike(path: Path, *, image_size: str | None) -> str:
+    """The options with which another file like ``path`` is read as this command read it, ready for a shell.
+
+    Columns, what is subtracted from them, and the length of windows are known to whoever has the model.
+    """
+    table, words = table_options(), list[str]()
+    if path.suffix.lower() in TABLES:
+        words += [] if table.header is None else ["--header" if table.header else "--no-header"]
+        words += (
+            [] if table.delimiter is None else ["--delimiter", "tab" if table.delimiter == "\t" else table.delimiter]
+        )
+        words += [] if table.decimal is None else ["--decimal", table.decimal]
+        words += ["--skip-lines", str(table.skip_lines)] if table.skip_lines else []
+        words += ["--missing", joined(table.missing)] if table.missing else []
+    words += ["--drop-missing"] if table.drop_missing else []
+    words += [] if image_size is None else ["--image-size", image_size]
+    return "".join(f" {shlex.quote(word)}" for word in words)
 
 
 def _assignment(text: str) -> tuple[str, float]:

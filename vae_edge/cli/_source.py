@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from vae_edge_runtime.dependencies import require
-from vae_edge_runtime.errors import AdaptError, OptionError
+from vae_edge_runtime.errors import AdaptError, OptionError, VaeEdgeError
 
 from . import _console
 
@@ -61,10 +61,15 @@ Layout = Annotated[str | None, typer.Option(help="nchw or nhwc, for arrays of im
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model, and the export options it brings along."""
+    """A model, and the export options it brings along.
+
+    Attributes:
+        window: rows of a table in one row of the model, where a run folder says so.
+    """
 
     model: Any
     export_options: dict[str, Any]
+    window: int | None = None
 
 
 def open_source(
@@ -85,7 +90,8 @@ def open_source(
 
         _no_weights(weights, "a run folder")
         run = load_run(source)
-        return ModelSource(run.model, run.export_options)
+        window = run.config.model.input_shape[0] if run.config.layout == "time_features" else None
+        return ModelSource(run.model, run.export_options, window)
     from vae_edge_export.sources import KINDS, load_weights, open_saved
 
     if colon and kind in KINDS:
@@ -94,7 +100,9 @@ def open_source(
     factory = import_object(source, f"a run folder, a factory 'pkg.module:name', or {_SAVED}")
     try:
         model = factory()
-    except Exception as error:
+    except (VaeEdgeError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # exit() in a factory must not look like a success
         raise AdaptError(f"{source}() failed: {type(error).__name__}: {error} (-v shows where)") from error
     if weights is not None:
         from torch import nn
@@ -127,7 +135,9 @@ def import_object(text: str, wanted: str) -> Callable[..., Any]:
         raise OptionError(f"{text}: there is no module {error.name!r} here or in this environment") from error
     except AttributeError as error:
         raise OptionError(f"{text}: {error}") from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # exit() in a module must not look like a success
         raise OptionError(f"{text}: the import failed: {type(error).__name__}: {error} (-v shows where)") from error
     if not callable(imported):
         raise OptionError(f"{text} is a {type(imported).__name__} and cannot be called")

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from vae_edge.data import Dataset, read
 from vae_edge.data.fitting import check_fit
 from vae_edge.data.options import in_model_order, split_lessened
-from vae_edge_runtime.errors import DataError, OptionError, ParityFailed, VerdictFailed
+from vae_edge.data.tables import SUFFIXES as TABLES
+from vae_edge_runtime.errors import CalibrationError, DataError, OptionError, ParityFailed, VerdictFailed
 from vae_edge_runtime.files import refuse_existing
 from vae_edge_runtime.format.figures import Parity, Verdict
 from vae_edge_runtime.format.heads import HEADS
@@ -125,7 +126,9 @@ def run(
     origin: Annotated[str, typer.Option(help="Where the model comes from.")] = "",
     description: Annotated[str, typer.Option(help="What the model is for, in a sentence.")] = "",
     window: _options.Window = None,
-    stride: _options.Stride = None,
+    stride: Annotated[
+        int | None, typer.Option(help="Step between windows; default: a whole window.", show_default=False)
+    ] = None,
     columns: _options.Columns = None,
     image_size: _options.ImageSize = None,
     fit: _options.Fit = None,
@@ -151,6 +154,9 @@ def run(
         likelihood=likelihood, variance=variance, logits=logits or None, offset=numbers(offset), scale=numbers(scale),
         layout=layout,
     )  # fmt: skip
+    if window is None and calibration.suffix.lower() in TABLES:
+        window = opened.window
+    own_stride, stride = stride, window if stride is None else stride
     size = _rows.image_size(image_size)
     reader: dict[str, Any] = {"window": window, "stride": stride, "image_shape": size, "fit": check_fit(fit, size)}
     reader["columns"] = in_model_order(_rows.split_columns(columns), options.get("names", ()))
@@ -199,6 +205,14 @@ def run(
                 progress=lambda stage: step(label=stage),
                 **_source.halves(encode, decode),
             )
+    except CalibrationError as error:
+        if window is None or own_stride is not None:
+            raise
+        raise CalibrationError(
+            f"{error}. The table was cut into windows without overlap, which count as independent: take more rows, or "
+            f"--stride {max(1, window // 4)} for overlapping windows",
+            needed=error.needed,
+        ) from error
     except ParityFailed as missed:
         _parity_table(missed.report, err=True)
         raise

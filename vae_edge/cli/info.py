@@ -44,7 +44,7 @@ def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:
         "description": model.description or "-",
         "metrics": ", ".join(f"{k} {v:g}" for k, v in model.metrics.items()) or "-",
         "bundle id": bundle_id,
-        "pair id": manifest.pair_id,
+        "weights (pair id)": manifest.pair_id,
         "size": f"{size_bytes:,} bytes",
         "input": f"{row.dtype} {list(row.shape)} {row.layout}, calibrated on [{row.low:g}, {row.high:g}]",
         "condition": "-"

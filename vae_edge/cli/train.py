@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -126,7 +127,11 @@ def run(
 
         result = train(config, x, out=output, resume=resume, force=force, progress=report)
     _console.note(f"kept epoch {result.best_epoch} ({result.best_validation_loss:.3f} nats) in {output}")
-    _console.note(f"next: vae-edge export {output} --calibration NORMAL_ROWS -o model.vaeb")
+    reading = _rows.options_to_read_alike(data, image_size=image_size)
+    _console.note(
+        f"next: vae-edge export {shlex.quote(str(output))} --calibration NORMAL_ROWS{reading} -o model.vaeb\n"
+        "      NORMAL_ROWS are rows like these that the model was not trained on"
+    )
     if json:
         document = {
             "folder": output,

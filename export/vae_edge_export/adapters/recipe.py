@@ -83,6 +83,17 @@ class Recipe:
         return self.forward is not None and own is not nn.Module.forward
 
     @property
+    def in_words(self) -> str:
+        """How the halves were found, for the user."""
+        return _IN_WORDS.get(self.name) or f"recognised as {self.name}"
+
+    @property
     def library(self) -> bool:
         """Whether an adapter made this, which knows what it leaves out."""
         return self.name not in ("notebook", "callables")
+
+
+_IN_WORDS = {
+    "notebook": "a module of no known library: its halves were found by their names",
+    "callables": "the halves are those that were passed",
+}

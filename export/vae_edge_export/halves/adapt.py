@@ -72,7 +72,7 @@ def adapt(
             halved = cut_in_two(recipe, feeds, measured)
             if halved is not None:
                 recipe, encoded = _first_call(halved, module, feeds)
-        evidence = [f"recognised as {recipe.name}", *recipe.notes, f"encode returns {encoded.how}"]
+        evidence = [recipe.in_words, *recipe.notes, f"encode returns {encoded.how}"]
         if learned_variance:
             evidence.append("a pair of decode is taken as (mean, logvar); with names, as they say")
         evidence += _converted_types(recipe.module)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from vae_edge_runtime.errors import AdaptError, VaeEdgeError
 
-from ..adapters import Recipe
+from ..adapters import Decode, Encode, Recipe, recipe_or_reason
 from ..tracing.user_lines import is_users
 
 _ROWS: ContextVar[str] = ContextVar("rows", default="rows")
@@ -57,6 +57,12 @@ def reading(what: str) -> Iterator[None]:
     """The door around work on what a model returned or keeps, where its own code may run, too."""
     with door(lambda error: AdaptError(f"{what} failed{place_of(error)}: {in_words(error)}{_memory(error)}")):
         yield
+
+
+def recipe_of(model: Any, *, encode: Encode | None = None, decode: Decode | None = None) -> Recipe:
+    """``recipe_for`` behind the door: a property of the model may raise when it is looked at."""
+    with reading("looking for the halves of the model"):
+        return recipe_or_reason(model, encode=encode, decode=decode)
 
 
 def guarded(recipe: Recipe) -> Recipe:

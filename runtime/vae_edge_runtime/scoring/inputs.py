@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..format.specs import CodeRange, ConditionSpec
+from ..format.specs import CodeRange, ConditionSpec, InputSpec
 
 
 class Status(enum.IntEnum):
@@ -46,6 +46,25 @@ def check_rows(x: Any, *, shape: tuple[int, ...], dtype: str, what: str = "x") -
         hint = f"; pass {what}[None] for one row" if x.shape == shape else ""
         raise InputError(f"{what} has shape {x.shape}, the model takes (n, {', '.join(map(str, shape))}){hint}")
     return np.ascontiguousarray(x).view(np.ndarray)
+
+
+def as_float32(x: Any, spec: InputSpec) -> Any:
+    """float64 rows as float32 where a model takes that; anything else as it is.
+
+    Export refused columns that float32 would lose, so rounding loses nothing within the calibrated range. Rows that
+    reach outside it are held to the same rule.
+
+    Raises:
+        InputError: float32 would lose a column; the message names the number to subtract.
+    """
+    if type(x) is not np.ndarray or x.dtype != np.float64 or not x.dtype.isnative or spec.dtype != "float32":
+        return x
+    from .resolution import columns_of, refuse_lost, round_to_float32  # rows of float32 do not pay for it
+
+    columns = columns_of(x, spec.layout)
+    if columns is not None and x.size and not spec.low <= x.min() <= x.max() <= spec.high:
+        refuse_lost(columns, names=(), what="x")
+    return round_to_float32(x)
 
 
 def check_condition(condition: Any, spec: ConditionSpec | None, n: int) -> dict[str, NDArray[Any]]:
@@ -129,6 +148,15 @@ def _known_codes(x: NDArray[Any], codes: Sequence[CodeRange]) -> NDArray[np.bool
 
 def _elements(column: CodeRange) -> Any:
     return slice(None) if column.column is None else column.column
+
+
+def checked_rows(x: Any, spec: InputSpec) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Raw rows as the graphs take them, and the status of each.
+
+    Raises:
+        InputError: as ``check_rows`` and ``as_float32``.
+    """
+    return replace_bad_rows(check_rows(as_float32(x, spec), shape=spec.shape, dtype=spec.dtype), spec.codes)
 
 
 def _kind(value: Any) -> str:

@@ -16,7 +16,7 @@ from adapting import adapt
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from vae_edge_export import export
+from vae_edge_export import export, inspect_model
 from vae_edge_export.checks.reference import run_torch
 from vae_edge_runtime.errors import AdaptError, VaeEdgeError
 from vae_edge_runtime.format.specs import Signature, TensorSpec
@@ -236,3 +236,28 @@ def test_a_posterior_beside_its_sample_is_read() -> None:
             return posterior, posterior.mean
 
     assert adapt(Both(), X).scale_form == "std"
+
+
+class Properties(nn.Module):
+    """A model whose attribute raises when a tool looks at it."""
+
+    def __init__(self, name: str, fault: BaseException) -> None:
+        super().__init__()
+        self.inner, self.fault, self.name = nn.Linear(6, 4), fault, name
+
+    def __getattribute__(self, name: str) -> Any:
+        if "name" in (own := object.__getattribute__(self, "__dict__")) and own["name"] == name:
+            raise own["fault"]
+        return super().__getattribute__(name)
+
+
+@pytest.mark.parametrize("fault", [ValueError("not fitted yet"), SystemExit(0), Sly(), KeyError("x")])
+@pytest.mark.parametrize("name", ["encode", "decode", "encoder", "decoder"])
+def test_a_property_that_raises_when_it_is_looked_at_is_one_error(
+    name: str, fault: BaseException, tmp_path: Path
+) -> None:
+    with pytest.raises(AdaptError, match=r"looking for the halves of the model failed|has no method"):
+        export(Properties(name, fault), tmp_path / "m.vaeb", calibration=ROWS)
+    said = inspect_model(Properties(name, fault), ROWS)
+    assert not said.ok
+    assert "AdaptError" in said.problems[0]

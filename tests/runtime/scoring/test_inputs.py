@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from vae_edge_runtime import InputError, Status
-from vae_edge_runtime.format.specs import CodeRange
-from vae_edge_runtime.scoring.inputs import check_rows, finite_rows, replace_bad_rows
+from vae_edge_runtime.format.specs import CodeRange, InputSpec
+from vae_edge_runtime.scoring.inputs import as_float32, check_rows, finite_rows, replace_bad_rows
 
 GOOD = np.arange(12, dtype=np.float32).reshape(3, 4)
 
@@ -128,3 +128,34 @@ def test_codes_everywhere_are_compared_in_any_dtype_and_rank() -> None:
     tokens[4, 2, 1] = 30
     assert replace_bad_rows(tokens, everywhere)[1].tolist() == [0, 0, 0, 0, Status.UNKNOWN_CODE, 0]
     assert replace_bad_rows(tokens[:0], everywhere)[1].tolist() == []
+
+
+FEATURES = InputSpec((3,), "float32", "features", -5.0, 5.0, ())
+
+
+def test_float64_is_rounded_for_a_model_of_float32() -> None:
+    x = np.random.default_rng(0).normal(size=(50, 3))
+    rows = as_float32(x, FEATURES)
+    assert rows.dtype == np.float32
+    np.testing.assert_array_equal(rows, x.astype(np.float32))
+    steady = np.full((50, 3), 1.0) + 1e-12 * x  # an idle machine: within the calibrated range nothing is refused
+    np.testing.assert_array_equal(as_float32(steady, FEATURES), np.ones((50, 3), np.float32))
+    assert not np.isfinite(as_float32(np.full((2, 3), 1e300), FEATURES)).any()  # a status, no error
+
+
+@pytest.mark.parametrize("spec", [FEATURES, InputSpec((4, 3), "float32", "time_features", -5.0, 5.0, ())])
+def test_float64_that_float32_would_lose_is_refused_with_the_number(spec: InputSpec) -> None:
+    x = np.random.default_rng(0).normal(size=(50, *spec.shape))
+    x[..., 1] += 1.7e9
+    with pytest.raises(InputError, match=r"x\[\.\.\., 1\] - (1700000000|1699999999)"):
+        as_float32(x, spec)
+
+
+@pytest.mark.parametrize("x", [[1.0], GOOD, GOOD.astype(">f8"), np.ma.array(np.ones((2, 3))), None])
+def test_anything_else_is_left_to_the_check(x: object) -> None:
+    assert as_float32(x, FEATURES) is x
+
+
+def test_a_model_of_bytes_takes_no_float64() -> None:
+    x = np.ones((2, 4, 4, 1))
+    assert as_float32(x, InputSpec((4, 4, 1), "uint8", "nhwc", 0.0, 255.0, ())) is x
