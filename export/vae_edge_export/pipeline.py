@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.files import refuse_existing, write_atomic
 from vae_edge_runtime.format.figures import ModelFit
-from vae_edge_runtime.graph_session import ROWS_PER_RUN
 
 from .adapters import Decode, Encode
 from .adapters.scale_form import ScaleForm, declared_form
@@ -123,7 +122,7 @@ def export(
     fp32_graphs = split_and_scan(fp32_models, prefix="fp32", pair=pair)
 
     # Variants: fp32 is held to PyTorch, every reduced one to fp32. A gate that is missed ends the export here.
-    reference = Reference.of(built.modules, built.signatures, built.examples)
+    reference = Reference.of(built.modules, built.signatures, built.examples, built.row_bytes)
     builder = VariantBuilder.of(built, reference, rows, config, pair, timer)
     with in_memory(fp32_graphs.joined) as fp32_backend:
         fp32 = build_fp32(builder, fp32_graphs, fp32_backend)
@@ -154,7 +153,7 @@ def export(
 def _codes(backend: Backend, built: BuiltGraphs, rows: ExportRows) -> Array:
     """What the exported encoder gives for the calibration rows, (n, *latent_shape)."""
     signature = built.signatures["encode"]
-    outputs = run_backend(backend, "encode", signature, rows.calibration, rows=ROWS_PER_RUN)
+    outputs = run_backend(backend, "encode", signature, rows.calibration, rows=built.rows_at_once("encode"))
     return outputs[signature.outputs[0].name]
 
 

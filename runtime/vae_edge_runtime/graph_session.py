@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 Session = TypeVar("Session", bound="GraphSession")
 
 ROWS_PER_RUN = 64
-"""Rows given to the engine at once; larger arrays are cut, so memory does not grow with n."""
+"""Rows given to the engine at once, at most; larger arrays are cut, so memory does not grow with n."""
+BYTES_PER_RUN = 256 << 20
+"""Of the values inside a graph at once: rows of 512 x 512 pixels are given to the engine a few at a time."""
 MAX_THREADS = 1024
 """Of one run: an engine makes that many at once, and a number such as 10**9 would end the process."""
 
@@ -277,17 +279,30 @@ class GraphSession:
         n = len(next(iter(feeds.values())))
         self._enter()
         try:
-            if 0 < n <= ROWS_PER_RUN:
+            most = self._rows_per_run(graph) if n > 1 else 1
+            if 0 < n <= most:
                 return self._backend.run(graph, feeds, names)
             wholes = [np.empty((n, *spec.output(name).shape), dtype=spec.output(name).dtype) for name in names]
-            for start in range(0, n, ROWS_PER_RUN):
-                rows = slice(start, start + ROWS_PER_RUN)
+            for start in range(0, n, most):
+                rows = slice(start, start + most)
                 part = self._backend.run(graph, {name: x[rows] for name, x in feeds.items()}, names)
                 for whole, piece in zip(wholes, part, strict=True):
                     whole[rows] = piece
             return wholes
         finally:
             self._leave()
+
+    def _rows_per_run(self, graph: str) -> int:
+        """Rows given to the engine at once, from what one needs inside the graph; known once the graph is loaded."""
+        key = (self._variant_name, graph)
+        if key not in self._bundle.row_bytes:
+            self._backend.prepare(graph)
+        return rows_within(BYTES_PER_RUN, self._bundle.row_bytes.get(key, 0))
+
+
+def rows_within(budget: int, row_bytes: int, *, most: int = ROWS_PER_RUN) -> int:
+    """How many rows of ``row_bytes`` each fit into ``budget`` bytes: at least 1, at most ``most``."""
+    return most if row_bytes <= 0 else max(1, min(most, budget // row_bytes))
 
 
 def opened(kind: type[Session], bundle: Bundle, **options: Any) -> Session:

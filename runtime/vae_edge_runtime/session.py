@@ -98,8 +98,8 @@ class VAE(GraphSession):
         """Anomaly score of raw rows.
 
         Args:
-            x: (n, *input_shape), the dtype and layout of ``manifest.input``, data units. For float32 also float64, where
-                nothing is lost. TensorRT also takes rows of the GPU (docs/tensorrt.md).
+            x: (n, *input_shape), the dtype and layout of ``manifest.input``, data units. For float32 also float64,
+                where nothing is lost. TensorRT also takes rows of the GPU (docs/tensorrt.md).
             condition: of a conditional model, here and below: (n, *shape) of ``manifest.condition``,
                 or one for all rows.
             heads: of ``VAE.heads``, further ones to score by (``Scores.heads``); ``all`` for all.

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.format.figures import Verdict
 from vae_edge_runtime.format.likelihoods import LIKELIHOODS
-from vae_edge_runtime.graph_session import ROWS_PER_RUN
+from vae_edge_runtime.format.specs import Signature
+from vae_edge_runtime.graph_session import rows_within
 from vae_edge_runtime.scoring.calibrate import Calibrated
 from vae_edge_runtime.scoring.heads import head_scores, posterior_noise
 
 from ..config import ExportConfig
-from ..graphs.build import BuiltGraphs
+from ..graphs.build import BYTES_AT_ONCE, BuiltGraphs
 from ..rows import ExportRows, rows_of
 from .head_choice import head_advice, pasted_rows
 from .parity import Reference, run_backend
@@ -24,15 +25,24 @@ from .verdict import check_verdict
 
 Array = NDArray[Any]
 
+_KINDS = 12
+"""Copies in float64 of the normal rows that are alive while unnatural ones are made of them."""
+_FEWEST = 16
+
 
 def score_outputs(backend: Backend, built: BuiltGraphs, feeds: dict[str, Array]) -> dict[str, Array]:
     """Everything that heads are computed from, by name."""
-    outputs = run_backend(backend, "score", built.signatures["score"], feeds, rows=ROWS_PER_RUN)
+    signature = _without_map(built.signatures["score"])
+    outputs = run_backend(backend, "score", signature, feeds, rows=built.rows_at_once("score"))
     if "sampled" in built.signatures:
-        outputs |= run_backend(
-            backend, "sampled", built.signatures["sampled"], with_noise(built, feeds), rows=ROWS_PER_RUN
-        )
+        rows = built.rows_at_once("sampled")
+        outputs |= run_backend(backend, "sampled", built.signatures["sampled"], with_noise(built, feeds), rows=rows)
     return outputs
+
+
+def _without_map(signature: Signature) -> Signature:
+    """No head is computed from the map outside the graph, and it is as large as the rows."""
+    return signature._replace(outputs=tuple(t for t in signature.outputs if t.name != "map"))
 
 
 def with_noise(built: BuiltGraphs, feeds: dict[str, Array]) -> dict[str, Array]:
@@ -64,7 +74,7 @@ def check_decisions(
 
 def torch_outputs(reference: Reference, built: BuiltGraphs, feeds: dict[str, Array]) -> dict[str, Array]:
     """What ``score_outputs`` gives, from PyTorch in float32."""
-    outputs = reference.run_float32("score", feeds)
+    outputs = reference.run_float32("score", feeds, leave_out=("map",))
     if "sampled" in built.signatures:
         outputs |= reference.run_float32("sampled", with_noise(built, feeds))
     return outputs
@@ -79,7 +89,8 @@ def find_traps(
     backend: Backend, built: BuiltGraphs, calibrated: Calibrated, rows: ExportRows
 ) -> dict[str, dict[str, float]]:
     """What every head makes of rows that are nothing like normal ones."""
-    normal = rows_of(rows.calibration if rows.labels is not None else rows.held_out, slice(ROWS))
+    few = rows_within(BYTES_AT_ONCE, _KINDS * 8 * int(np.prod(rows.row.shape)), most=ROWS)
+    normal = rows_of(rows.calibration if rows.labels is not None else rows.held_out, slice(max(few, _FEWEST)))
 
     def score(x: Array) -> dict[str, Array]:
         outputs = score_outputs(backend, built, normal | {"x": x})

@@ -117,7 +117,13 @@ def _reconstructed(built: BuiltGraphs, feeds: Mapping[str, Array]) -> tuple[Arra
     given = {name: x for name, x in feeds.items() if name != "x"}
 
     def run(graph: str, inputs: Mapping[str, Array]) -> Array:
-        outputs = run_torch(built.modules[graph], signatures[graph], inputs, dtype=torch.float32, rows=_FEWEST_ROWS)
+        outputs = run_torch(
+            built.modules[graph],
+            signatures[graph],
+            inputs,
+            dtype=torch.float32,
+            rows=built.rows_at_once(graph, most=_FEWEST_ROWS),
+        )
         return outputs[signatures[graph].outputs[0].name]
 
     codes = run("encode", feeds)

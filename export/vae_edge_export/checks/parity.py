@@ -74,7 +74,7 @@ def check_parity(
         try:
             runs = [
                 run_backend(backend, graph, signature, rows_of(whole_feeds, slice(4 * size)), rows=size)
-                for size in (*_BATCHES, count)
+                for size in (*_BATCHES, reference.rows_at_once(graph, count))
             ]
         except BackendError as error:
             problems.append(f"{graph} does not run at batch sizes {(*_BATCHES, count)}: {error}")
@@ -128,7 +128,8 @@ def measure_parity(
     figures: dict[str, Parity] = {}
     for graph, feeds in by_graph.items():
         wanted = reference.run(graph, feeds)
-        found = run_backend(backend, graph, reference.signatures[graph], feeds, rows=_MEASURED_ROWS)
+        rows = reference.rows_at_once(graph, _MEASURED_ROWS)
+        found = run_backend(backend, graph, reference.signatures[graph], feeds, rows=rows)
         for name, exact in wanted.items():
             absolute, relative = max_errors(found[name], exact)
             figures[f"{graph}.{name}"] = Parity(absolute, relative, None, reference.precision, len(exact))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -15,11 +16,18 @@ from torch import nn
 from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.errors import AdaptError
 from vae_edge_runtime.format.specs import Signature
+from vae_edge_runtime.graph_session import rows_within
 
+from ..graphs.build import BYTES_AT_ONCE
+from ..graphs.row_bytes import RowBytes
 from ..halves.door import reading
 from ..rows import Feeds, rows_of
 
 Outputs = dict[str, NDArray[Any]]
+
+_MOST_ROWS = 256
+_KEPT = 256 << 20
+"""Bytes of outputs that are kept for the next gate."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +38,16 @@ class Reference:
     exact: Mapping[str, nn.Module]
     signatures: Mapping[str, Signature]
     precision: Literal["float64", "float32"]
+    row_bytes: Mapping[str, RowBytes] = field(default_factory=dict)
+    _kept: dict[bytes, Outputs] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
-        cls, modules: Mapping[str, nn.Module], signatures: Mapping[str, Signature], examples: Mapping[str, Feeds]
+        cls,
+        modules: Mapping[str, nn.Module],
+        signatures: Mapping[str, Signature],
+        examples: Mapping[str, Feeds],
+        row_bytes: Mapping[str, RowBytes] | None = None,
     ) -> Reference:
         """Try float64 on example inputs; a module with float32 written into its code keeps float32."""
         try:
@@ -43,21 +57,49 @@ class Reference:
             for name, module in exact.items():
                 run_torch(module, signatures[name], examples[name], dtype=torch.float64)
         except Exception:  # whatever a foreign module raises; the report says "float32"
-            return cls(modules, modules, signatures, "float32")
-        return cls(modules, exact, signatures, "float64")
+            return cls(modules, modules, signatures, "float32", row_bytes or {})
+        return cls(modules, exact, signatures, "float64", row_bytes or {})
 
     def run(self, graph: str, feeds: Feeds) -> Outputs:
-        """Reference outputs by name."""
+        """Reference outputs by name; those of the same rows are computed once, whatever gate asks."""
         dtype = torch.float64 if self.precision == "float64" else torch.float32
-        return run_torch(self.exact[graph], self.signatures[graph], feeds, dtype=dtype)
+        key = _key(graph, feeds)
+        if key not in self._kept:
+            rows = self._rows(graph, "double" if self.precision == "float64" else "single")
+            outputs = run_torch(self.exact[graph], self.signatures[graph], feeds, dtype=dtype, rows=rows)
+            if (
+                sum(x.nbytes for x in (*outputs.values(), *(y for z in self._kept.values() for y in z.values())))
+                > _KEPT
+            ):
+                return outputs
+            self._kept[key] = outputs
+        return dict(self._kept[key])
 
-    def run_float32(self, graph: str, feeds: Feeds) -> Outputs:
-        """PyTorch's own float32 outputs by name."""
-        return run_torch(self.modules[graph], self.signatures[graph], feeds, dtype=torch.float32)
+    def run_float32(self, graph: str, feeds: Feeds, *, leave_out: tuple[str, ...] = ()) -> Outputs:
+        """PyTorch's own float32 outputs by name, without those of ``leave_out``."""
+        rows, signature = self._rows(graph, "single"), self.signatures[graph]
+        return run_torch(self.modules[graph], signature, feeds, dtype=torch.float32, rows=rows, leave_out=leave_out)
+
+    def rows_at_once(self, graph: str, count: int) -> int:
+        """So many of ``count`` rows an engine is given at once."""
+        return min(count, self._rows(graph, "single"))
+
+    def _rows(self, graph: str, precision: str) -> int:
+        if graph not in self.row_bytes:
+            return _MOST_ROWS
+        return rows_within(BYTES_AT_ONCE, getattr(self.row_bytes[graph], precision), most=_MOST_ROWS)
 
 
-def run_torch(module: nn.Module, signature: Signature, feeds: Feeds, *, dtype: torch.dtype, rows: int = 256) -> Outputs:
-    """Outputs of a torch graph by name, computed ``rows`` at a time."""
+def run_torch(
+    module: nn.Module,
+    signature: Signature,
+    feeds: Feeds,
+    *,
+    dtype: torch.dtype,
+    rows: int = 256,
+    leave_out: tuple[str, ...] = (),
+) -> Outputs:
+    """Outputs of a torch graph by name, computed ``rows`` at a time, without those of ``leave_out``."""
     pieces = []
     count = len(next(iter(feeds.values())))
     with torch.no_grad(), reading("running the model in PyTorch"):
@@ -73,8 +115,18 @@ def run_torch(module: nn.Module, signature: Signature, feeds: Feeds, *, dtype: t
                         f"the model gives {spec.name} of shape {value.shape} for {len(parts[0])} rows this time, and "
                         f"gave {spec.shape} for each row before: it must give one shape, with the batch first"
                     )
-            pieces.append(piece)
-    return {t.name: np.concatenate([p[i] for p in pieces]) for i, t in enumerate(signature.outputs)}
+            pieces.append(dict(zip((t.name for t in signature.outputs), piece, strict=True)))
+            for name in leave_out:
+                pieces[-1].pop(name, None)
+    return {name: np.concatenate([p[name] for p in pieces]) for name in pieces[0]}
+
+
+def _key(graph: str, feeds: Feeds) -> bytes:
+    digest = hashlib.blake2b(graph.encode())
+    for name, rows in sorted(feeds.items()):
+        digest.update(f"{name} {rows.dtype} {rows.shape}".encode())
+        digest.update(np.ascontiguousarray(rows).data)
+    return digest.digest()
 
 
 def run_backend(backend: Backend, graph: str, signature: Signature, feeds: Feeds, *, rows: int) -> Outputs:

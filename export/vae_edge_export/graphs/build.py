@@ -15,6 +15,7 @@ from vae_edge_runtime.errors import InputError, OptionError
 from vae_edge_runtime.format.heads import HEADS
 from vae_edge_runtime.format.likelihoods import LIKELIHOODS
 from vae_edge_runtime.format.specs import LatentSpec, Layout, PriorSpec, ScoreSpec, Signature, TensorSpec, signatures
+from vae_edge_runtime.graph_session import ROWS_PER_RUN, rows_within
 from vae_edge_runtime.scoring.heads import posterior_noise
 from vae_edge_runtime.scoring.inputs import check_condition
 
@@ -26,8 +27,12 @@ from ..halves.vae import AdaptedVae
 from ..rows import ExportRows, check_classes, check_unit_interval, finite_rows_of, model_shape, rows_of
 from .decoded import with_named_family
 from .modules import DataUnits, DecodeGraph, EncodeGraph, SampledGraph, ScoreGraph
+from .row_bytes import RowBytes, measure_row_bytes
 
 Array = NDArray[Any]
+
+BYTES_AT_ONCE = 1 << 30
+"""Of the values inside a model at once, in every check of an export."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +40,7 @@ class BuiltGraphs:
     """The graphs of a model as torch modules, before any of them is traced.
 
     Attributes:
-        modules, signatures, examples: per graph. latent: still without its prior.
+        modules, signatures, examples, row_bytes: per graph. latent: still without its prior.
     """
 
     vae: AdaptedVae
@@ -44,6 +49,11 @@ class BuiltGraphs:
     modules: dict[str, nn.Module]
     signatures: dict[str, Signature]
     examples: dict[str, dict[str, Array]]
+    row_bytes: dict[str, RowBytes]
+
+    def rows_at_once(self, graph: str, *, most: int = ROWS_PER_RUN) -> int:
+        """Rows that an engine is given at once, within ``BYTES_AT_ONCE``."""
+        return rows_within(BYTES_AT_ONCE, self.row_bytes[graph].single, most=most)
 
 
 def build_graphs(
@@ -126,6 +136,7 @@ def build_graphs(
         modules=modules,
         signatures=signed,
         examples=examples,
+        row_bytes={name: measure_row_bytes(modules[name], signed[name], examples[name]) for name in modules},
     )
 
 

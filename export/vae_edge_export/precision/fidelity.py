@@ -18,7 +18,6 @@ from vae_edge_export.rows import Feeds, rows_of
 from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.format.figures import Fidelity
 from vae_edge_runtime.format.specs import InputSpec
-from vae_edge_runtime.graph_session import ROWS_PER_RUN
 
 Array = NDArray[Any]
 
@@ -45,12 +44,14 @@ def observe(backend: Backend, built: BuiltGraphs, feeds: Feeds) -> Observed:
     """Run the graphs ``score``, ``encode`` and ``decode`` of a variant on raw rows."""
     signatures = built.signatures
     to_decode = rows_of(feeds, slice(_PICTURES))
-    score = run_backend(backend, "score", signatures["score"], feeds, rows=ROWS_PER_RUN)["score"]
-    encoded = run_backend(backend, "encode", signatures["encode"], to_decode, rows=ROWS_PER_RUN)
+    score = run_backend(backend, "score", signatures["score"], feeds, rows=built.rows_at_once("score"))["score"]
+    encoded = run_backend(backend, "encode", signatures["encode"], to_decode, rows=built.rows_at_once("encode"))
     latents = encoded[signatures["encode"].outputs[0].name]
     conditions = {name: x for name, x in to_decode.items() if name != "x"}
     decode_feeds = {signatures["decode"].inputs[0].name: latents, **conditions}
-    decoded = run_backend(backend, "decode", signatures["decode"], decode_feeds, rows=ROWS_PER_RUN)["x_hat"]
+    decoded = run_backend(backend, "decode", signatures["decode"], decode_feeds, rows=built.rows_at_once("decode"))[
+        "x_hat"
+    ]
     return Observed(score, latents, decoded)
 
 
@@ -65,7 +66,9 @@ def default_head_traps(
     normal = rows_of(feeds, slice(ROWS))
 
     def score(x: Array) -> dict[str, Array]:
-        outputs = run_backend(backend, "score", built.signatures["score"], normal | {"x": x}, rows=ROWS)
+        outputs = run_backend(
+            backend, "score", built.signatures["score"], normal | {"x": x}, rows=built.rows_at_once("score", most=ROWS)
+        )
         return {"default": outputs["score"]}
 
     return spring_traps(normal["x"], row, score, whole=classes)["default"]

@@ -10,7 +10,6 @@ from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import VerdictFailed
 from vae_edge_runtime.format.figures import Fidelity, Verdict
-from vae_edge_runtime.graph_session import ROWS_PER_RUN
 from vae_edge_runtime.scoring.calibrate import Calibrated
 from vae_edge_runtime.scoring.heads import head_scores
 from vae_edge_runtime.verification import max_errors
@@ -189,5 +188,7 @@ def _tolerances(
 
 
 def _runner(builder: VariantBuilder, backend: Backend) -> RunGraph:
-    signatures = builder.built.signatures
-    return lambda graph, feeds: run_backend(backend, graph, signatures[graph], feeds, rows=ROWS_PER_RUN)
+    built = builder.built
+    return lambda graph, feeds: run_backend(
+        backend, graph, built.signatures[graph], feeds, rows=built.rows_at_once(graph)
+    )

@@ -47,12 +47,14 @@ class Bundle:
         absolute_path: the same, whatever the working directory becomes.
         size_bytes: of the file.
         manifest: what the bundle says about itself.
+        row_bytes: per (variant, graph) that was loaded, the most bytes that one row needs inside it.
         bundle_id: SHA-256 of the manifest's bytes, which name every other byte.
     """
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         self.path, self.size_bytes = archive.path, archive.size_bytes
+        self.row_bytes: dict[tuple[str, str], int] = {}
         self.absolute_path = os.path.abspath(archive.path)  # noqa: PTH100  pathlib costs 7 ms at start
         entry = archive.entries[manifest_module.MEMBER]
         if entry.size_bytes > strict_json.MAX_BYTES:  # before it is read into memory
@@ -229,6 +231,7 @@ class Bundle:
             facts = scan(joined, partial(self._check_facts, spec=self._graph_spec(variant, graph)))
         except GraphRefused as refused:
             raise GraphRefused(f"{self.path} [{variant} {graph}]: {refused}") from None
+        self.row_bytes[variant, graph] = facts.row_bytes
         pair = facts.metadata.get(PAIR_ID)
         if pair != self.manifest.pair_id:
             raise PairMismatch(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import NamedTuple
 
 from ..errors import GraphRefused
@@ -37,8 +38,11 @@ def follow(
     inputs: Mapping[str, tuple[int, tuple[int | str | None, ...]]],
     constants: Mapping[str, Value],
     opset: int,
-) -> None:
+) -> int:
     """Look at every node for one row and for many.
+
+    Returns:
+        The most bytes of values that one row needs at the same time, inputs and outputs among them.
 
     Args:
         inputs: name to (element type, dimensions); a name as a dimension is the number of rows.
@@ -51,10 +55,11 @@ def follow(
     for _, dims in inputs.values():
         if len(dims) > MAX_RANK or 0 in dims:
             raise GraphRefused(f"an input has the shape {list(dims[: MAX_RANK + 1])}, which is not one of rows")
-    sizes = _look(nodes, inputs, constants, opset, 1)
+    sizes, values = _look(nodes, inputs, constants, opset, 1)
     _look(nodes, inputs, constants, opset, SOME_ROWS)
     if SOME_ROWS in sizes:  # of a constant, which may fit that number of rows by chance
         _look(nodes, inputs, constants, opset, MOST_ROWS)
+    return _most_bytes(nodes, {name: value for name, value in values.items() if name not in constants})
 
 
 def _look(
@@ -63,8 +68,8 @@ def _look(
     constants: Mapping[str, Value],
     opset: int,
     rows: int,
-) -> set[int]:
-    """Look at every node for one number of rows; the sizes of all axes."""
+) -> tuple[set[int], dict[str, Value | None]]:
+    """Look at every node for one number of rows; the sizes of all axes, and every value by name."""
     sizes: set[int] = set()
     values: dict[str, Value | None] = dict(constants)
     for name, (element, dims) in inputs.items():
@@ -98,4 +103,26 @@ def _look(
             if name:
                 values[name] = value
             sizes.update(value.shape or ())
-    return sizes
+    return sizes, values
+
+
+def _most_bytes(nodes: Sequence[GraphNode], values: Mapping[str, Value | None]) -> int:
+    """The most bytes alive at one node: a value lives from the node that makes it to the last one that takes it."""
+    last = {name: at for at, node in enumerate(nodes) for name in node.inputs}
+    made_here = {name for node in nodes for name in node.outputs}
+    alive = {name: _bytes(value) for name, value in values.items() if name and name not in made_here}
+    most = total = sum(alive.values())
+    for at, node in enumerate(nodes):
+        made = {name: _bytes(values.get(name)) for name in node.outputs if name}
+        alive |= made
+        total += sum(made.values())
+        most = max(most, total)
+        for name in {*node.inputs}:
+            if last.get(name) == at:
+                total -= alive.pop(name, 0)
+    return most
+
+
+def _bytes(value: Value | None) -> int:
+    """Of a value of four bytes an element; 0 where its shape is not known."""
+    return 0 if value is None or value.shape is None else 4 * prod(value.shape)

@@ -8,6 +8,7 @@ time or memory; see SECURITY.md.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -62,7 +63,11 @@ class ValueFacts:
 
 @record(frozen=True)
 class GraphFacts:
-    """What ``scan`` saw in a graph it did not refuse."""
+    """What ``scan`` saw in a graph it did not refuse.
+
+    Attributes:
+        row_bytes: of the values that one row needs at the same time, the most; an engine needs this much a row.
+    """
 
     ir_version: int
     opset: int
@@ -73,6 +78,7 @@ class GraphFacts:
     initializers: int
     initializer_bytes: int
     metadata: dict[str, str]
+    row_bytes: int = 0
 
 
 def scan(raw: bytes | memoryview, check: Callable[[GraphFacts], None] | None = None) -> GraphFacts:
@@ -128,8 +134,7 @@ class _Scanner:
         if check:
             check(facts)
         inputs = {value.name: (_NUMBER_OF_TYPE[value.dtype], value.dims) for value in self.inputs}
-        follow(self.nodes, inputs, self.constants, opset)
-        return facts
+        return replace(facts, row_bytes=follow(self.nodes, inputs, self.constants, opset))
 
     def _opset(self, model: Message) -> int:
         versions = []

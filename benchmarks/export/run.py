@@ -1,0 +1,112 @@
+"""Peak memory and time of exports and scores of large rows: ``python benchmarks/export/run.py``.
+
+Each case runs in a process of its own, whose peak resident memory the system counts. Weights are random: sizes and
+times do not depend on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+CASES = ("export-256", "score-512-1", "score-512-8", "score-512-64")
+
+
+def _model(channels: int, steps: int) -> object:
+    import torch
+    from torch import nn
+
+    class Convolutional(nn.Module):
+        """Two convolutions at full size, then ``steps`` halvings; every layer has ``channels``."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            down: list[nn.Module] = [nn.Conv2d(3, channels, 3, 1, 1), nn.SiLU()]
+            up: list[nn.Module] = []
+            for _ in range(steps):
+                down += [nn.Conv2d(channels, channels, 4, 2, 1), nn.SiLU()]
+                up += [nn.ConvTranspose2d(channels, channels, 4, 2, 1), nn.SiLU()]
+            self.inner, self.head = nn.Sequential(*down), nn.Conv2d(channels, 8, 1)
+            self.outer = nn.Sequential(nn.Conv2d(4, channels, 1), *up, nn.Conv2d(channels, 3, 3, 1, 1), nn.Sigmoid())
+
+        def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return self.head(self.inner(x)).chunk(2, 1)
+
+        def decode(self, z: torch.Tensor) -> torch.Tensor:
+            return self.outer(z)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mean, logvar = self.encode(x)
+            return self.decode(mean + torch.exp(0.5 * logvar) * torch.randn_like(mean))
+
+    torch.manual_seed(0)
+    return Convolutional().eval()
+
+
+def _export(path: Path, size: int, rows: int, channels: int, steps: int) -> dict[str, float]:
+    import numpy as np
+
+    from vae_edge_export import ExportConfig, export
+
+    frames = np.random.default_rng(0).integers(0, 256, (rows, size, size, 3), dtype=np.uint8)
+    config = ExportConfig(layout="nhwc", scale=(255.0,), false_positive_rate=0.05, allow_poor_fit=True)
+    return dict(export(_model(channels, steps), path, calibration=frames, config=config, force=True).seconds)
+
+
+def _score(path: Path, rows: int) -> dict[str, float]:
+    import numpy as np
+
+    from vae_edge_runtime import load
+
+    frames = np.random.default_rng(0).integers(0, 256, (rows, 512, 512, 3), dtype=np.uint8)
+    with load(path, device="cpu", threads=1) as vae:
+        vae.score(frames[:1])
+        start = time.perf_counter()
+        vae.score(frames)
+        return {"score": time.perf_counter() - start}
+
+
+def _case(name: str, folder: Path) -> dict[str, object]:
+    """Run one case in this process."""
+    large = folder / "large.vaeb"
+    runs: dict[str, Callable[[], dict[str, float]]] = {
+        "export-256": lambda: _export(folder / "export.vaeb", 256, 64, 32, 4),
+        "bundle-512": lambda: _export(large, 512, 26, 8, 5),
+        **{f"score-512-{n}": (lambda n=n: _score(large, n)) for n in (1, 8, 64)},
+    }
+    start = time.perf_counter()
+    seconds = runs[name]()
+    return {
+        "case": name,
+        "seconds": round(time.perf_counter() - start, 1),
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "stages": {stage: round(value, 2) for stage, value in seconds.items()},
+    }
+
+
+def main() -> int:
+    """Run every case asked for, one process each, and print a line of JSON per case."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cases", nargs="*", default=CASES)
+    parser.add_argument("--inside", default="", help="folder of the bundle; runs one case in this process")
+    given = parser.parse_args()
+    if given.inside:
+        print(json.dumps(_case(given.cases[0], Path(given.inside))), flush=True)
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        needs_bundle = any(case.startswith("score") for case in given.cases)
+        for case in [*(["bundle-512"] if needs_bundle else []), *given.cases]:
+            done = subprocess.run([sys.executable, __file__, case, "--inside", folder], capture_output=True, text=True)
+            print(done.stdout.strip() or f"{case}: ended with {done.returncode} {done.stderr[-300:]}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
