@@ -1,6 +1,7 @@
 """Run the conformance cases by one language, keep what came out, and write ``docs/conformance.md`` from what is kept.
 
     python tests/conformance/results.py python
+    python tests/conformance/results.py c
 
 A language whose runner is a program of its own writes ``results/LANGUAGE.json`` itself, in the form of the others.
 """
@@ -68,14 +69,27 @@ def outcome(language: str, engine: str, runtime: Runtime) -> dict[str, Any]:
     return {"language": language, "engine": engine, "kinds": kinds, "failed": failed}
 
 
+def _c() -> Runtime:
+    from building import BUILD, compiler, onnxruntime_library, shared_library
+    from c_runtime import CRuntime
+
+    cxx = compiler()
+    if cxx is None:
+        raise SystemExit("no C++ compiler is installed: apt-get install g++")
+    return CRuntime(shared_library(BUILD / "test", cxx, "-O1", "-Wall", "-Wextra", "-Werror"), onnxruntime_library())
+
+
 def main(name: str) -> None:
     """Run a language that has a runner in Python, and write the page."""
     import onnxruntime
 
+    engine = f"onnxruntime {onnxruntime.__version__}"
     if name == "python":
-        result = outcome("Python", f"onnxruntime {onnxruntime.__version__}", python())
+        result = outcome("Python", engine, python())
+    elif name == "c":
+        result = outcome("C and C++", engine, _c())
     else:
-        raise SystemExit(f"{name}: no runner is known; valid is python")
+        raise SystemExit(f"{name}: no runner is known; valid are python and c")
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     PAGE.write_text(page(stored()), "utf-8")
