@@ -47,7 +47,7 @@ function dropRows(error) {
 
 function showModel(ms) {
   const { manifest: m, heads, info } = state.vae;
-  const calibration = m.variants[info.variant].calibration;
+  const calibration = calibrationOf(heads[0]);
   $("name").textContent = `${m.model.name} ${m.model.version}`;
   const known = [m.model.licence, m.model.source].filter((text) => text && text !== "unspecified");
   $("description").textContent = m.model.description || known.join(" · ");
@@ -167,7 +167,7 @@ async function threshold(head) {
 
 function calibrationOf(head) {
   const variant = state.vae.manifest.variants[state.vae.info.variant];
-  return head === state.vae.heads[0] ? variant.calibration : variant.channels[head];
+  return head === state.vae.manifest.score.heads[0] ? variant.calibration : variant.channels[head];
 }
 
 const percent = (rate) => `${shortNumber(Number((100 * rate).toPrecision(2)))} %`;
@@ -193,7 +193,7 @@ async function showResults() {
 
 function badge(i, { above }) {
   const status = state.scores.status[i];
-  if (status) return make("span", { class: "badge status" }, ["", "input not finite", "output not finite"][status]);
+  if (status) return make("span", { class: "badge status" }, ["", "input not finite", "output not finite", "unknown code"][status]);
   return make("span", { class: above[i] ? "badge anomaly" : "badge" }, above[i] ? "anomaly" : "normal");
 }
 

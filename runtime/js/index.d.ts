@@ -37,8 +37,8 @@ export class Tensor<T extends TypedArray = TypedArray> {
   row(index: number): T;
 }
 
-export const Status: { readonly OK: 0; readonly NON_FINITE_INPUT: 1; readonly NON_FINITE_OUTPUT: 2 };
-/** By number: ok, non_finite_input, non_finite_output. */
+export const Status: { readonly OK: 0; readonly NON_FINITE_INPUT: 1; readonly NON_FINITE_OUTPUT: 2; readonly UNKNOWN_CODE: 3 };
+/** By number: ok, non_finite_input, non_finite_output, unknown_code. */
 export const STATUS_NAMES: readonly string[];
 export const VERSION: string;
 

@@ -227,9 +227,9 @@ export class VAE {
   }
 
   #rows(x, condition) {
-    const { shape, dtype } = this.manifest.input;
+    const { shape, dtype, codes } = this.manifest.input;
     const rows = checkRows(x, { shape, dtype });
-    const status = replaceBadRows(rows);
+    const status = replaceBadRows(rows, codes);
     return [{ x: rows, ...checkCondition(condition, this.manifest.condition, rows.length) }, status];
   }
 
