@@ -1,5 +1,7 @@
 // Files to rows, by the rules of docs/data.md: pictures to pixels, CSV to sensor rows or windows.
 
+const RULES = { exact: "", stretch: "", pad: ", padded", crop: ", cut to its middle" };
+
 /** Whether a model's rows are pictures. */
 export function isPicture({ layout }) {
   return layout === "nchw" || layout === "nhwc";
@@ -10,7 +12,14 @@ export function pictureSize({ layout, shape }) {
   return layout === "nchw" ? [shape[1], shape[2], shape[0]] : shape;
 }
 
-/** One picture as a row: {row, note}. A picture of another size is resized, and `note` says so. */
+/** Where a picture of another size lies on the model's: stretched, padded with black, or cut to its middle. */
+function placed(fit, [width, height], [w, h]) {
+  if (fit !== "pad" && fit !== "crop") return [0, 0, width, height];
+  const scale = fit === "pad" ? Math.min(width / w, height / h) : Math.max(width / w, height / h);
+  return [(width - w * scale) / 2, (height - h * scale) / 2, w * scale, h * scale];
+}
+
+/** One picture as a row: {row, note}. A picture of another size is resized by the rule of the bundle, and `note` says so. */
 export async function pictureRow(file, input) {
   const [height, width, channels] = pictureSize(input);
   let bitmap;
@@ -19,11 +28,15 @@ export async function pictureRow(file, input) {
   } catch {
     throw new Error(`${file.name} is no picture that this browser reads`);
   }
-  const note = bitmap.width === width && bitmap.height === height ? "" : `resized from ${bitmap.width} × ${bitmap.height}`;
+  const note = bitmap.width === width && bitmap.height === height ? "" : `resized from ${bitmap.width} × ${bitmap.height}${RULES[input.fit]}`;
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.imageSmoothingQuality = "high";
-  context.drawImage(bitmap, 0, 0, width, height);
+  if (input.fit === "pad") {
+    context.fillStyle = "#000";
+    context.fillRect(0, 0, width, height);
+  }
+  context.drawImage(bitmap, ...placed(input.fit, [width, height], [bitmap.width, bitmap.height]));
   const { data } = context.getImageData(0, 0, width, height);
   if (channels !== 1 && channels !== 3) throw new Error(`the model's pictures have ${channels} channels; this page draws 1 or 3`);
   const row = new (input.dtype === "uint8" ? Uint8Array : Float32Array)(height * width * channels);

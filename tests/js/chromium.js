@@ -4,7 +4,7 @@
 //
 // Prints one JSON document: outcomes of the conformance cases, golden checks, and what the page showed.
 
-import { mkdirSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BUNDLES, bundle, CORPUS, flipped, installed } from "./support.js";
 
@@ -21,7 +21,7 @@ async function opened(path, width = 1280) {
   const page = await browser.newPage({ viewport: { width, height: 900 } });
   page.on("pageerror", (error) => problems.push(error.message));
   page.on("console", (message) => {
-    const isMissing = path !== "/" && message.text().includes("404"); // cases that a checkout does not have
+    const isMissing = path !== "/" && message.text().includes("404"); // the icon of a list of files
     if (message.type() === "error" && !isMissing) problems.push(message.text());
   });
   await page.goto(`${address}${path}`);
@@ -48,14 +48,12 @@ async function golden() {
   );
 }
 
-/** The conformance cases, where the checkout has them. */
+/** The conformance cases. */
 async function conformance() {
   const page = await opened("/tests/js/");
   return page.evaluate(async () => {
     const root = "/tests/conformance/";
-    const fetched = await fetch(`${root}cases.json`);
-    if (!fetched.ok) return null;
-    const { cases } = await fetched.json();
+    const { cases } = await (await fetch(`${root}cases.json`)).json();
     const ort = await import("/node_modules/onnxruntime-web/dist/ort.wasm.min.mjs");
     const { Conformance, outcomes } = await import("/tests/js/conformance.js");
     ort.env.wasm.numThreads = 1;
@@ -64,12 +62,21 @@ async function conformance() {
       if (!kept.has(path)) kept.set(path, new Uint8Array(await (await fetch(root + path)).arrayBuffer()));
       return kept.get(path);
     };
-    return outcomes(new Conformance(ort, read), cases);
+    const outcome = await outcomes(new Conformance(ort, read), cases);
+    return { language: "JavaScript, Chromium", engine: `onnxruntime-web ${ort.env.versions.web}`, ...outcome };
   });
 }
 
+/** Wait until `holds` is true on the page; the driver's own way to wait is refused by the page's security policy. */
+async function until(page, holds, given) {
+  for (const end = Date.now() + 60_000; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 50))) {
+    if (await page.evaluate(holds, given)) return;
+  }
+  throw new Error(`the page never came to ${holds}; it says: ${await page.textContent("main")}`);
+}
+
 const text = (page, id) => page.textContent(`#${id}`);
-const shown = (page, id) => page.waitForFunction((name) => !document.getElementById(name).hidden, id, { timeout: 60_000 });
+const shown = (page, id) => until(page, (name) => !document.getElementById(name).hidden, id);
 const pixels = (page) => page.evaluate(() => [...document.querySelectorAll("#sampled canvas")].map((c) => c.toDataURL()).join());
 
 async function slide(page, id, value) {
@@ -79,8 +86,10 @@ async function slide(page, id, value) {
     slider.value = to;
     slider.dispatchEvent(new Event("input"));
   }, [id, value]);
-  await page.waitForFunction(
-    (old) => [...document.querySelectorAll("#sampled canvas")].map((c) => c.toDataURL()).join() !== old, before,
+  await until(
+    page,
+    (old) => [...document.querySelectorAll("#sampled canvas")].map((c) => c.toDataURL()).join() !== old,
+    before,
   );
 }
 
@@ -89,7 +98,7 @@ async function demo(width) {
   const page = await opened("/", width);
   await page.setInputFiles("#files", join(CORPUS, "v1-picture.vaeb"));
   await shown(page, "model");
-  await page.waitForFunction(() => document.querySelectorAll("#sampled canvas").length === 8);
+  await until(page, () => document.querySelectorAll("#sampled canvas").length === 8);
   const pictures = await page.evaluate(() =>
     Promise.all([0, 1, 2].map(async (n) => {
       const canvas = new OffscreenCanvas(n === 2 ? 30 : 12, 12);
@@ -103,7 +112,7 @@ async function demo(width) {
   );
   await page.setInputFiles("#files", pictures.map((bytes, n) => ({ name: `p${n}.png`, mimeType: "image/png", buffer: Buffer.from(bytes) })));
   await shown(page, "results");
-  await page.waitForFunction(() => document.querySelectorAll(".tile").length === 3);
+  await until(page, () => document.querySelectorAll(".tile").length === 3);
   const tiles = await page.$$eval(".tile", (all) => all.map((tile) => tile.innerText));
   const first = await pixels(page);
   await slide(page, "seed", "8");
@@ -123,7 +132,7 @@ async function demo(width) {
     { name: "v1-window.vaeb", mimeType: "", buffer: Buffer.from(bundle("v1-window.vaeb")) },
     { name: "rows.csv", mimeType: "text/csv", buffer: Buffer.from(sensorRows()) },
   ]);
-  await page.waitForFunction(() => document.querySelectorAll(".chart .anomaly").length > 0);
+  await until(page, () => document.querySelectorAll(".chart .anomaly").length > 0);
   seen.windows = await text(page, "summary");
   seen.table = await page.$$eval("tbody tr", (all) => all.map((row) => row.innerText));
   await page.screenshot({ path: join(folder, `windows-${width}.png`), fullPage: true });
@@ -145,7 +154,8 @@ function sensorRows() {
 const seen = { golden: await golden() };
 if (engine === "wasm") {
   seen.conformance = await conformance();
-  seen.version = browser.version();
+  // In the form of tests/conformance/results, to be kept there.
+  writeFileSync(join(folder, "javascript-chromium.json"), `${JSON.stringify(seen.conformance, null, 1)}\n`);
   seen.problems = problems.splice(0); // of the package; a damaged bundle on the page is none
   seen.pages = { 1280: await demo(1280), 390: await demo(390) };
 }

@@ -249,3 +249,37 @@ test("the head that decides comes first, with its own threshold", options, async
   assert.deepEqual(own.isAnomaly, [true, true, true]);
   assert.equal(await decided.thresholdFor(0.1), await plain.thresholdFor(0.1, { head: "fisher" }));
 });
+
+test("a stream decides row by row, names faults, and needs a source, rules and no condition", options, async () => {
+  const vae = await table();
+  const all = async (source, given) => {
+    const events = [];
+    for await (const event of vae.stream(source, given)) events.push(event);
+    return events;
+  };
+  const x = rows(5);
+  const { score } = await vae.score(x);
+  const bad = x.slice();
+  bad[2 * 6] = NaN;
+  const whole = await all([bad]);
+  const one = await all(Array.from({ length: 5 }, (_, i) => ({ row: bad.subarray(i * 6, i * 6 + 6) })));
+  assert.deepEqual(one.map(({ score, ...rest }) => rest), whole.map(({ score, ...rest }) => rest));
+  assert.deepEqual(whole.map(({ status }) => status), ["ok", "ok", "invalid_input", "ok", "ok"]);
+  assert.deepEqual([whole[2].faults, whole[2].faultFeatures, whole[2].score], [["non_finite"], ["0"], null]);
+  assert.ok(Math.abs(whole[4].score - score[4]) <= 1e-5 * Math.abs(score[4]));
+  for (const source of [null, 5, {}]) await assert.rejects(all(source), InputError);
+  for (const item of [null, 5, new Float64Array(6), new Float32Array(5), { row: x.subarray(0, 6), time: "noon" }]) {
+    await assert.rejects(all([item]), InputError);
+  }
+  for (const given of [{ stride: 2 }, { stride: 0 }, { rate: 1 }]) await assert.rejects(all([x], given), OptionError);
+  const label = await open(bundle("v1-label.vaeb"), { ort: await engine("node") });
+  await assert.rejects(label.stream([x]).next(), OptionError);
+  const windows = await open(bundle("v1-window.vaeb"), { ort: await engine("node") });
+  const steps = Float32Array.from({ length: 50 * 5 }, (_, i) => 5 + Math.sin(i));
+  const counts = async (stride) => {
+    let n = 0;
+    for await (const { index } of windows.stream([steps.subarray(0, 35), steps.subarray(35)], { stride })) n += index >= 19;
+    return n;
+  };
+  assert.deepEqual([await counts(20), await counts(1), await counts(30)], [2, 31, 2]);
+});

@@ -84,10 +84,9 @@ def test_golden_vectors_of_every_bundle_are_right_in_chromium(seen: Any) -> None
 
 
 def test_chromium_passes_the_conformance_cases(seen: Any) -> None:
-    if not (ROOT / "tests" / "conformance" / "cases.json").is_file():
-        pytest.skip("the conformance cases are not in this checkout")
     assert seen["conformance"]["failed"] == {}
-    assert seen["conformance"]["kinds"]["score"][0] > 20
+    stored = json.loads((ROOT / "tests/conformance/results/javascript-chromium.json").read_text("utf-8"))
+    assert seen["conformance"]["kinds"] == stored["kinds"]
 
 
 @pytest.mark.parametrize("width", ["1280", "390"])

@@ -86,6 +86,7 @@ const RULES = {
     check(x.low <= x.high, `low ${x.low} is above high ${x.high}`);
     const named = x.names.length === 0 || x.names.length === x.shape[x.shape.length - 1];
     check(named, `${x.names.length} names for the last axis`);
+    check(x.fit === "exact" || x.layout === "nchw" || x.layout === "nhwc", "a fit is for pictures");
     const columns = x.codes.map(({ column }) => column);
     check(new Set(columns).size === columns.length, "two ranges of codes for one column");
     const places = columns.every((column) => 0 <= (column ?? 0) && (column ?? 0) < x.shape[x.shape.length - 1]);
