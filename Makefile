@@ -4,6 +4,7 @@
 #   make zoo    real classes of diffusers, pythae and PyOD, and an older onnxruntime
 #   make rtx    TensorRT RTX parses and builds every graph at every precision, on a CPU
 #   make gpu-stubs   TensorRT's own Python bindings, three versions, over a C stub built on the spot, and cuda.h; x86-64 with gcc
+#   make test-js   the JavaScript package in Node and in Chromium, and the demo page; needs node, npm and chromium
 #   make ort-gpu   what the real wheel onnxruntime-gpu, 256 MB, says on a machine without a GPU; opt-in
 #   make test-arm64   the runtime's tests and a bundle on aarch64, emulated; on a Debian machine
 #   make compatibility   the same, into docs/compatibility.md
@@ -21,10 +22,11 @@ STAMP := $(VENV)/.installed
 ZOO_STAMP := $(VENV)/.zoo-installed
 GPU_STUBS := $(VENV)/gpu-stubs
 OLDER_ORT := $(VENV)/onnxruntime-1.23.2
+JS := $(VENV)/js
 # OpenMP threads that spin while they wait make a busy machine ten times slower (measured); results are the same.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo day test slow zoo rtx gpu-stubs ort-gpu test-arm64 compatibility bench fuzz soak lint clean
+.PHONY: demo day test slow zoo rtx gpu-stubs ort-gpu test-js test-arm64 compatibility bench fuzz soak lint clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo/run.py --output build/demo
@@ -58,6 +60,16 @@ gpu-stubs: $(STAMP)
 ort-gpu: $(STAMP)
 	$(PIP) --upgrade --no-deps --target $(VENV)/onnxruntime-gpu onnxruntime-gpu==1.31.1
 	VAE_EDGE_ORT_GPU=$(abspath $(VENV)/onnxruntime-gpu) $(BIN)/python -m pytest -rs -m gpu_stubs tests/gpu_stubs/test_ort_gpu_wheel.py
+
+test-js: $(STAMP) $(JS)/.installed
+	VAE_EDGE_JS=$(abspath $(JS)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/js
+
+# Without the scripts of the packages: that of onnxruntime-node downloads CUDA on Linux x64. Its CPU libraries are inside.
+$(JS)/.installed: tests/js/package.json
+	mkdir -p $(JS)
+	cp tests/js/package.json $(JS)
+	npm install --prefix $(JS) --ignore-scripts --no-audit --no-fund --no-package-lock --silent
+	touch $@
 
 test-arm64: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/arm64/lane.py

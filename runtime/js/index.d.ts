@@ -37,8 +37,8 @@ export class Tensor<T extends TypedArray = TypedArray> {
   row(index: number): T;
 }
 
-export const Status: { readonly OK: 0; readonly NON_FINITE_INPUT: 1; readonly NON_FINITE_OUTPUT: 2 };
-/** By number: ok, non_finite_input, non_finite_output. */
+export const Status: { readonly OK: 0; readonly NON_FINITE_INPUT: 1; readonly NON_FINITE_OUTPUT: 2; readonly UNKNOWN_CODE: 3 };
+/** By number: ok, non_finite_input, non_finite_output, unknown_code. */
 export const STATUS_NAMES: readonly string[];
 export const VERSION: string;
 
@@ -153,6 +153,57 @@ export interface ScoreOptions extends Conditioned {
   threshold?: number | null;
 }
 
+/** One item of a stream: rows one after the other, or one with its time, or rows with their times, in seconds. */
+export type StreamItem =
+  | TypedArray
+  | { row: TypedArray; time?: number }
+  | { data: TypedArray; shape: readonly number[]; times?: ArrayLike<number> };
+
+export interface StreamEvent {
+  readonly kind: "decision";
+  /** Of the last row it is about, from 0. */
+  readonly index: number;
+  readonly time: number | null;
+  readonly status: "ok" | "invalid_input" | "unknown_code" | "non_finite_output";
+  readonly score: number | null;
+  readonly pValue: number | null;
+  readonly isAnomaly: boolean | null;
+  readonly faults: readonly string[];
+  readonly faultFeatures: readonly string[];
+  readonly alarm: "off" | "raised" | "on" | "cleared";
+}
+
+export interface GuardRules {
+  low: readonly number[];
+  high: readonly number[];
+  margin: number;
+  stuck_rows: number;
+  saturated_rows: number;
+  period_s: number | null;
+  constant: readonly boolean[];
+}
+
+export interface AlarmRules {
+  raise_after: number;
+  of: number;
+  clear_after: number;
+  clear_rate: number;
+  cool_down: number;
+}
+
+export const Fault: { NON_FINITE: 1; OUT_OF_RANGE: 2; STUCK: 4; SATURATED: 8; GAP: 16 };
+/** Faults of sensors, row by row; a sum of `Fault` per feature. */
+export class Guard {
+  constructor(rules: GuardRules, input: Manifest["input"]);
+  readonly late: number;
+  check(row: TypedArray, time?: number | null): { flags: Uint8Array; step: boolean };
+}
+/** From decisions to alarms: k of n, hysteresis, cool-down. */
+export class Alarm {
+  constructor(rules: AlarmRules);
+  step(isAnomaly: boolean | null, pValue: number | null): StreamEvent["alarm"];
+}
+
 export class VAE implements Session {
   readonly manifest: Manifest;
   readonly info: SessionInfo;
@@ -164,6 +215,11 @@ export class VAE implements Session {
   sample(n: number, options: { seed: number | bigint; temperature?: number } & Conditioned): Promise<Tensor>;
   latents(n: number, options: { seed: number | bigint; temperature?: number }): Promise<Tensor>;
   thresholdFor(falsePositiveRate: number, options?: { head?: string; method?: "conformal" | "tail" }): Promise<number>;
+  /** Decisions about the rows of a source, by the rules of the bundle: guard, windows, alarm. */
+  stream(
+    source: Iterable<StreamItem> | AsyncIterable<StreamItem>,
+    options?: { stride?: number; guard?: GuardRules; alarm?: AlarmRules },
+  ): AsyncGenerator<StreamEvent, void>;
   runGraph(graph: string, feeds: Record<string, Rows>, outputs: readonly string[]): Promise<Tensor[]>;
   readMember(name: string): Promise<Uint8Array>;
   close(): Promise<void>;

@@ -1,4 +1,4 @@
-import type { Conditioned, HeadScores, OpenOptions, OrtModule, Posterior, Rows, ScoreOptions, Scores, Session, Source, Tensor } from "./index.js";
+import type { Conditioned, HeadScores, OpenOptions, OrtModule, Posterior, Rows, ScoreOptions, Scores, Session, Source, Tensor, Verification } from "./index.js";
 
 /** In the worker: answer the calls of `connect`. `port` is `parentPort` in Node. */
 export function serve(ort: OrtModule, port?: unknown): void;
@@ -18,6 +18,8 @@ export interface WorkerSession extends Omit<Session, "decode"> {
   score(x: Rows, options?: ScoreOptions): Promise<PlainScores>;
   encode(x: Rows, options?: Conditioned): Promise<Partial<Fields<Posterior>>>;
   decode(z: Rows, options?: Conditioned): Promise<Tensor>;
+  /** Every hash, every graph, and the golden vectors of every variant, here. */
+  verify(): Promise<Verification>;
 }
 
 /** On the page: open a bundle in a worker whose script calls `serve`. */

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from tiny_bundle import GRAPHS, SCORES, TinyBundle, model, weights
 
 from vae_edge_runtime.format import archive, strict_json
+from vae_edge_runtime.format.manifest import SCHEMA_VERSION
 
 Plain = dict[str, Any]
 
@@ -175,13 +176,13 @@ _MANIFESTS: tuple[tuple[str, str, Callable[[Plain], Any]], ...] = (
     ("raw-newline-in-a-text", "BundleInvalid", _text('"tiny"', '"ti\nny"')),
     ("empty-name", "BundleInvalid", _set("model", "name", " ")),
     ("other-format", "BundleInvalid", _set("format", "zip")),
-    ("schema-version-2", "BundleTooNew", _set("schema_version", 2)),
+    ("newer-schema-version", "BundleTooNew", _set("schema_version", SCHEMA_VERSION + 1)),
     ("schema-version-0", "BundleInvalid", _set("schema_version", 0)),
-    ("runtime-schema-2", "BundleTooNew", _set("requires", "runtime_schema", 2)),
+    ("newer-runtime-schema", "BundleTooNew", _set("requires", "runtime_schema", SCHEMA_VERSION + 1)),
     ("opset-19", "BundleTooNew", _set("requires", "opset", 19)),
     ("ir-version-11", "BundleTooNew", _set("requires", "ir_version", 11)),
     ("onnxruntime-no-version", "BundleInvalid", _set("requires", "onnxruntime", "newest")),
-    ("too-new-with-unknown-keys", "BundleTooNew", lambda plain: plain.update(schema_version=3, surprise=1)),
+    ("too-new-with-unknown-keys", "BundleTooNew", lambda plain: plain.update(schema_version=99, surprise=1)),
     ("release-0", "BundleInvalid", _set("release", 0)),
     ("pair-id-in-upper-case", "BundleInvalid", _set("pair_id", "A" * 32)),
     ("writer-unknown", "BundleInvalid", _set("made_with", {})),

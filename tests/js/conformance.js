@@ -1,14 +1,11 @@
 // Runs the cases of tests/conformance against the package, in Node and in browsers alike.
 
-import { Bundle, open, standardNormal, VaeEdgeError, verify } from "../../runtime/js/src/index.js";
+import { Alarm, Bundle, Guard, open, standardNormal, VaeEdgeError, verify } from "../../runtime/js/src/index.js";
 import { philoxWords } from "../../runtime/js/src/noise.js";
 
 const ARRAYS = {
   float32: Float32Array, float64: Float64Array, uint8: Uint8Array, int64: BigInt64Array, uint64: BigUint64Array,
 };
-
-/** Kinds of case that the package has nothing for. */
-export const NOT_OFFERED = ["alarm", "guard", "stream"];
 
 export class Conformance {
   /**
@@ -68,6 +65,14 @@ export class Conformance {
     return runs;
   }
 
+  async guarded({ stream, input }, given) {
+    const { data, shape } = await this.array(given.rows);
+    const guard = new Guard(stream.guard, input);
+    const size = data.length / shape[0];
+    const rows = given.times.map((time, i) => guard.check(data.subarray(i * size, (i + 1) * size), time));
+    return { flags: Uint8Array.from(rows.flatMap(({ flags }) => [...flags])), steps: rows.map(({ step }) => step) };
+  }
+
   async asked(given) {
     const { seed, stream, count, n, temperature } = given;
     if (given.do === "words") {
@@ -77,7 +82,12 @@ export class Conformance {
       return { words };
     }
     if (given.do === "noise") return { noise: standardNormal(count, { seed: BigInt(seed), stream: BigInt(stream) }) };
+    if (given.do === "alarm") {
+      const alarm = new Alarm(given.rules);
+      return { states: given.decisions.map((decision) => alarm.step(...decision)) };
+    }
     const bytes = await this.bundleBytes(given.bundle);
+    if (given.do === "guard") return this.guarded((await Bundle.open(bytes)).manifest, given);
     if (given.do === "open") return this.opened(bytes);
     if (given.do === "verify") return verify(bytes, { ort: this.ort });
     const vae = await open(bytes, { ort: this.ort, variant: given.variant ?? "auto" });
@@ -103,6 +113,12 @@ export class Conformance {
           const scores = (await this.array(given.scores)).data;
           const { threshold } = vae.scorer.calibrations[given.head];
           return { p_value: sketch.pValues(scores), is_anomaly: Array.from(scores, (score) => score > threshold) };
+        }
+        case "stream": {
+          const { data, shape } = await this.array(given.rows);
+          const events = [];
+          for await (const event of vae.stream([{ data, shape, times: given.times }])) events.push(event);
+          return { events };
         }
         case "threshold_for": {
           const thresholds = [];
@@ -204,7 +220,19 @@ function compareThresholds({ expect }, { thresholds }) {
   });
 }
 
-const COMPARED = { score: compareScores, decide: compareDecisions, threshold_for: compareThresholds };
+function compareEvents({ expect, tolerance_relative: tolerance }, { events }) {
+  equal(events.length, expect.events.length, "number of events");
+  const scale = Math.max(0, ...expect.events.map(({ score }) => Math.abs(score ?? 0)));
+  expect.events.forEach(({ score, ...wanted }, i) => {
+    const { isAnomaly: is_anomaly, faultFeatures: fault_features, ...event } = events[i];
+    const got = { ...event, is_anomaly, fault_features };
+    for (const [name, value] of Object.entries(wanted)) equal(got[name], value, `${name} of row ${wanted.index}`);
+    const isNear = score === null ? got.score === null : Math.abs(got.score - score) <= tolerance * scale;
+    if (!isNear) throw new Error(`score ${got.score} instead of ${score} of row ${wanted.index}`);
+  });
+}
+
+const COMPARED = { stream: compareEvents, score: compareScores, decide: compareDecisions, threshold_for: compareThresholds };
 
 /** Run all cases: counts by kind and what failed, in the form of tests/conformance/results. */
 export async function outcomes(suite, cases, { skip = [] } = {}) {
@@ -212,7 +240,6 @@ export async function outcomes(suite, cases, { skip = [] } = {}) {
   const failed = {};
   for (const given of cases) {
     kinds[given.do] ??= [0, 0];
-    if (NOT_OFFERED.includes(given.do)) continue;
     kinds[given.do][1]++;
     if (skip.includes(given.id)) continue;
     try {

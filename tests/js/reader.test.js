@@ -3,45 +3,13 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
-import { crc32, sha256, sha256InScript } from "../../runtime/js/src/checksums.js";
+import { sha256, sha256InScript } from "../../runtime/js/src/checksums.js";
 import {
   Bundle, BundleCorrupt, BundleError, BundleInvalid, BundleTooNew, GraphRefused, OptionError, VaeEdgeError,
 } from "../../runtime/js/src/index.js";
 import { build, parse } from "../../runtime/js/src/strict-json.js";
 import { scan } from "../../runtime/js/src/onnx-scan.js";
-import { bundle, BUNDLES, flipped } from "./support.js";
-
-const text = (value) => new TextEncoder().encode(value);
-
-/** The same archive with another manifest, packed as vae-edge packs. */
-async function withManifest(bytes, change) {
-  const opened = await Bundle.open(bytes);
-  const plain = JSON.parse(new TextDecoder().decode(await opened.read("manifest.json")));
-  change(plain);
-  const members = new Map([["manifest.json", text(JSON.stringify(plain))]]);
-  for (const name of Object.keys(opened.manifest.members).sort()) members.set(name, await opened.read(name));
-  return packed(members);
-}
-
-/** A ZIP in the one encoding of the format. */
-function packed(members) {
-  const [pieces, directory] = [[], []];
-  let position = 0;
-  const number = (value, size) => Uint8Array.from({ length: size }, (_, i) => Math.floor(value / 256 ** i) % 256);
-  for (const [name, data] of members) {
-    const padding = (64 - ((position + 34 + name.length) % 64)) % 64;
-    const sizes = [number(crc32(data), 4), number(data.length, 4), number(data.length, 4)];
-    const common = [number(20, 2), number(0, 6), number(33, 2), ...sizes, number(name.length, 2)];
-    pieces.push(number(0x04034b50, 4), ...common, number(4 + padding, 2), text(name));
-    pieces.push(number(0x5645, 2), number(padding, 2), new Uint8Array(padding), data);
-    directory.push(number(0x02014b50, 4), number(20, 2), ...common, new Uint8Array(12), number(position, 4), text(name));
-    position += 34 + name.length + padding + data.length;
-  }
-  const size = directory.reduce((sum, part) => sum + part.length, 0);
-  const count = number(members.size, 2);
-  const end = [number(0x06054b50, 4), number(0, 4), count, count, number(size, 4), number(position, 4), number(0, 2)];
-  return new Uint8Array(Buffer.concat([...pieces, ...directory, ...end]));
-}
+import { bundle, BUNDLES, flipped, text, withManifest } from "./support.js";
 
 for (const name of BUNDLES) {
   test(`${name} opens, and every member and graph of it is accepted`, async () => {
@@ -103,7 +71,7 @@ test("the test's own packer makes what the reader takes", async () => {
 
 const REFUSED = [
   ["a newer schema", BundleTooNew, (m) => (m.schema_version = 99)],
-  ["a newer reader asked for", BundleTooNew, (m) => (m.requires.runtime_schema = 2)],
+  ["a newer reader asked for", BundleTooNew, (m) => (m.requires.runtime_schema = 99)],
   ["a newer opset", BundleTooNew, (m) => (m.requires.opset = 99)],
   ["schema version 0", BundleInvalid, (m) => (m.schema_version = 0)],
   ["an unknown key", BundleInvalid, (m) => (m.surprise = 1)],
@@ -124,7 +92,7 @@ for (const [what, kind, change] of REFUSED) {
 
 test("an error names the bundle that is newer and what to update", async () => {
   const newer = await withManifest(bundle("v1-gaussian.vaeb"), (m) => {
-    m.schema_version = 2;
+    m.schema_version = 98;
     m.made_with.vae_edge = "7.1.0";
   });
   await assert.rejects(Bundle.open(newer), /manifest\.json.*update vae-edge .* to 7\.1\.0/);
@@ -197,4 +165,39 @@ test("what is no bundle at all is refused with a name, and every error is a VaeE
   }
   await assert.rejects(Bundle.open("http://127.0.0.1:9/none.vaeb"), VaeEdgeError);
   await assert.rejects(Bundle.open("data:text/plain,hello"), /data:text\/plain,hello: does not end like a bundle/);
+});
+
+test("a bundle of schema version 1 is brought up to date, and one with tables to compress rows is read", async () => {
+  const opened = await Bundle.open(bundle("v1-gaussian.vaeb"));
+  assert.equal(opened.manifest.compression, null);
+  assert.ok(opened.manifest.schema_version > 1);
+  assert.deepEqual([opened.manifest.input.codes, opened.manifest.score.decides_by], [[], null]);
+  const mode = {
+    name: "latents", kind: "latents", predictor: "vae", bound: [], member: "golden/input.bin", rows: 1, row_bytes: 3,
+    latent_bytes: 3, largest_error: 0, flipped: null,
+  };
+  const compression = (change) => (m) => {
+    mode.member = m.golden.input;
+    m.schema_version = 2;
+    m.compression = { spread: [1], margin: [1], modes: [{ ...mode, ...change }] };
+  };
+  await Bundle.open(await withManifest(bundle("v1-gaussian.vaeb"), compression({})));
+  for (const change of [{ bound: [1] }, { kind: "exact" }, { rows: 0 }, { predictor: "near" }, { flipped: -1 }]) {
+    await assert.rejects(withManifest(bundle("v1-gaussian.vaeb"), compression(change)).then(Bundle.open), BundleInvalid);
+  }
+});
+
+test("codes and the head that decides are checked against the model", async () => {
+  const good = bundle("v1-table.vaeb");
+  const codes = (list) => (m) => (m.input.codes = list);
+  await Bundle.open(await withManifest(good, codes([{ column: 0, low: 0, high: 9 }, { column: 5, low: -1, high: 1 }])));
+  const wrong = [
+    [{ column: 6, low: 0, high: 1 }], [{ column: -1, low: 0, high: 1 }], [{ column: 0, low: 2, high: 1 }],
+    [{ column: null, low: 0, high: 1 }, { column: 0, low: 0, high: 1 }], [{ column: 0, low: 0, high: 1.5 }],
+  ];
+  for (const list of wrong) await assert.rejects(withManifest(good, codes(list)).then(Bundle.open), BundleInvalid);
+  await Bundle.open(await withManifest(good, (m) => (m.score.decides_by = "mahalanobis")));
+  for (const head of ["kl", "elbo", "ssim", "psychic"]) {
+    await assert.rejects(withManifest(good, (m) => (m.score.decides_by = head)).then(Bundle.open), BundleInvalid, head);
+  }
 });

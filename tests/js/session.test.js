@@ -8,7 +8,7 @@ import {
   BackendError, CalibrationError, InputError, open, OptionError, PairMismatch, ProviderUnavailable, SessionClosed,
   standardNormal, Status, verify,
 } from "../../runtime/js/src/index.js";
-import { bundle, BUNDLES, CORPUS, engine, noEngine } from "./support.js";
+import { bundle, BUNDLES, CORPUS, engine, noEngine, withManifest } from "./support.js";
 
 const FIGURES = JSON.parse(readFileSync(join(CORPUS, "figures.json"), "utf8"));
 const options = { skip: noEngine };
@@ -220,4 +220,66 @@ test("an engine that is too old, that refuses a graph, or whose provider is abse
   const failing = (message) => ({ ...old, env: ort.env, InferenceSession: { create: async () => Promise.reject(new Error(message)) } });
   await assert.rejects((await table({ ort: failing("no available backend found. ERR: ...") })).score(rows(1)), ProviderUnavailable);
   await assert.rejects((await table({ ort: failing("Protobuf parsing failed") })).score(rows(1)), BackendError);
+});
+
+test("a row with a code outside its range gets a status of its own, and the rows beside it their scores", options, async () => {
+  const coded = await withManifest(bundle("v1-gaussian.vaeb"), (m) => (m.input.codes = [{ column: 2, low: 1, high: 4 }]));
+  const vae = await open(coded, { ort: await engine("node") });
+  const x = Float32Array.from({ length: 4 * 6 }, (_, i) => (i % 6 === 2 ? 2 : 0.5));
+  const good = await vae.score(x);
+  x[1 * 6 + 2] = 9;
+  x[2 * 6 + 2] = 0.5;
+  x[3 * 6 + 2] = NaN;
+  const scores = await vae.score(x);
+  assert.deepEqual([...scores.status], [Status.OK, Status.UNKNOWN_CODE, Status.UNKNOWN_CODE, Status.NON_FINITE_INPUT]);
+  assert.equal(scores.score[0], good.score[0]);
+  assert.deepEqual(scores.toRows().map(({ status }) => status), ["ok", "unknown_code", "unknown_code", "non_finite_input"]);
+});
+
+test("the head that decides comes first, with its own threshold", options, async () => {
+  const ort = await engine("node");
+  const plain = await open(bundle("v1-table.vaeb"), { ort });
+  const decided = await open(await withManifest(bundle("v1-table.vaeb"), (m) => (m.score.decides_by = "fisher")), { ort });
+  assert.deepEqual(decided.heads, ["fisher", ...plain.heads.filter((head) => head !== "fisher")]);
+  const [a, b] = [await plain.score(rows(3), { heads: "all" }), await decided.score(rows(3), { heads: ["elbo"] })];
+  assert.deepEqual([b.score, b.threshold, b.head], [a.heads.fisher.score, a.heads.fisher.threshold, "fisher"]);
+  assert.deepEqual(b.heads.elbo.score, a.score);
+  assert.deepEqual(Object.keys(b.heads), ["fisher", "elbo"]);
+  const own = await decided.score(rows(3), { threshold: -1 });
+  assert.deepEqual(own.isAnomaly, [true, true, true]);
+  assert.equal(await decided.thresholdFor(0.1), await plain.thresholdFor(0.1, { head: "fisher" }));
+});
+
+test("a stream decides row by row, names faults, and needs a source, rules and no condition", options, async () => {
+  const vae = await table();
+  const all = async (source, given) => {
+    const events = [];
+    for await (const event of vae.stream(source, given)) events.push(event);
+    return events;
+  };
+  const x = rows(5);
+  const { score } = await vae.score(x);
+  const bad = x.slice();
+  bad[2 * 6] = NaN;
+  const whole = await all([bad]);
+  const one = await all(Array.from({ length: 5 }, (_, i) => ({ row: bad.subarray(i * 6, i * 6 + 6) })));
+  assert.deepEqual(one.map(({ score, ...rest }) => rest), whole.map(({ score, ...rest }) => rest));
+  assert.deepEqual(whole.map(({ status }) => status), ["ok", "ok", "invalid_input", "ok", "ok"]);
+  assert.deepEqual([whole[2].faults, whole[2].faultFeatures, whole[2].score], [["non_finite"], ["0"], null]);
+  assert.ok(Math.abs(whole[4].score - score[4]) <= 1e-5 * Math.abs(score[4]));
+  for (const source of [null, 5, {}]) await assert.rejects(all(source), InputError);
+  for (const item of [null, 5, new Float64Array(6), new Float32Array(5), { row: x.subarray(0, 6), time: "noon" }]) {
+    await assert.rejects(all([item]), InputError);
+  }
+  for (const given of [{ stride: 2 }, { stride: 0 }, { rate: 1 }]) await assert.rejects(all([x], given), OptionError);
+  const label = await open(bundle("v1-label.vaeb"), { ort: await engine("node") });
+  await assert.rejects(label.stream([x]).next(), OptionError);
+  const windows = await open(bundle("v1-window.vaeb"), { ort: await engine("node") });
+  const steps = Float32Array.from({ length: 50 * 5 }, (_, i) => 5 + Math.sin(i));
+  const counts = async (stride) => {
+    let n = 0;
+    for await (const { index } of windows.stream([steps.subarray(0, 35), steps.subarray(35)], { stride })) n += index >= 19;
+    return n;
+  };
+  assert.deepEqual([await counts(20), await counts(1), await counts(30)], [2, 31, 2]);
 });

@@ -8,6 +8,7 @@ graph scanner come from the modules of the runtime. ``test_tables.py`` compares 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,16 @@ from typing import Any
 from vae_edge_runtime import __version__
 from vae_edge_runtime.format import limits, onnx_flow, onnx_ops, onnx_ranges, onnx_scan, onnx_shapes, onnx_wire
 from vae_edge_runtime.format.heads import HEADS
+from vae_edge_runtime.format.manifest import Manifest
 from vae_edge_runtime.format.specs import ELEMENT_SIZE_BYTES
+from vae_edge_runtime.format.strict_json import field_types, is_optional
+from vae_edge_runtime.format.upgrade import UPGRADES
 
 ROOT = Path(__file__).parents[2]
 SCHEMA, TARGET = ROOT / "docs" / "manifest.schema.json", ROOT / "runtime" / "js" / "src" / "tables.js"
 HEAD_FIELDS = (
     "computed", "in_nats", "is_term", "needs_kl", "reads_codes", "statistic", "may_be_default",
+    "may_decide",
 )  # fmt: skip
 
 
@@ -31,8 +36,9 @@ def text() -> str:
     tables: dict[str, Any] = {
         "VERSION": __version__,
         "SCHEMA_VERSION": schema["properties"]["schema_version"]["const"],
+        "UPGRADES": {version: step.__name__ for version, step in UPGRADES.items()},
         "OBJECTS": {name: _fields(definition) for name, definition in objects.items()},
-        "DEFAULTS": {name: made for name, definition in objects.items() if (made := _defaults(definition))},
+        "DEFAULTS": {cls.__name__: made for cls in sorted(classes(), key=str) if (made := _defaults(cls))},
         "HEADS": {name: {field: getattr(head, field) for field in HEAD_FIELDS} for name, head in HEADS.items()},
         "ELEMENT_SIZE_BYTES": ELEMENT_SIZE_BYTES,
         "LIMITS": {name: value for name, value in vars(limits).items() if name.isupper()},
@@ -74,10 +80,17 @@ def _fields(definition: dict[str, Any]) -> dict[str, Any]:
     return {name: _type(kind) for name, kind in definition["properties"].items()}
 
 
-def _defaults(definition: dict[str, Any]) -> dict[str, Any]:
+def classes(kind: Any = Manifest) -> set[type]:
+    """The classes of the manifest."""
+    below = {found for part in getattr(kind, "__args__", ()) for found in classes(part)}
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+        return below
+    return {kind}.union(*(classes(part) for part in field_types(kind).values()))
+
+
+def _defaults(cls: type) -> dict[str, Any]:
     """Of the fields that may be left out."""
-    required = set(definition["required"])
-    return {name: kind.get("default") for name, kind in definition["properties"].items() if name not in required}
+    return {field.name: field.default for field in dataclasses.fields(cls) if is_optional(field)}
 
 
 def _type(kind: dict[str, Any]) -> Any:

@@ -45,6 +45,15 @@ def test_the_javascript_tests_pass(path: Path) -> None:
         assert counts["skipped"] == "0"
 
 
+@needs_engines
+@pytest.mark.parametrize("kind", ["node", "wasm"])
+def test_the_conformance_cases_pass(kind: str) -> None:
+    outcome = json.loads(node(HERE / "run_conformance.js", kind))
+    assert outcome["failed"] == {}
+    stored = json.loads((ROOT / "tests" / "conformance" / "results" / f"javascript-{kind}.json").read_text("utf-8"))
+    assert outcome["kinds"] == stored["kinds"]
+
+
 @needs_npm
 def test_the_package_holds_its_sources_and_types_and_nothing_else(tmp_path: Path) -> None:
     assert NPM is not None, "npm is not installed: apt-get install npm"
@@ -92,11 +101,12 @@ def test_the_types_take_what_the_examples_do_and_refuse_what_they_must(tmp_path:
 
 
 @needs_node
-def test_lines_of_the_readme_run_as_they_are_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("document", "most"), [(PACKAGE / "README.md", 5), (ROOT / "docs" / "javascript.md", 2)])
+def test_lines_of_a_document_run_as_they_are_written(document: Path, most: int, tmp_path: Path) -> None:
     """Each snippet is a module; those without an engine's import run where no engine is installed, too."""
-    text = (PACKAGE / "README.md").read_text(encoding="utf-8")
+    text = document.read_text(encoding="utf-8")
     snippets = [part.split("```")[0] for part in text.split("```js\n")[1:]]
-    assert len(snippets) >= 4
+    assert len(snippets) == most
     modules = tmp_path / "node_modules"
     modules.mkdir()
     (modules / "vae-edge").symlink_to(PACKAGE)
@@ -117,4 +127,4 @@ def test_lines_of_the_readme_run_as_they_are_written(tmp_path: Path) -> None:
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, f"{snippet}\n{done.stderr}"
         ran += 1
-    assert ran >= (len(snippets) if PACKAGES else 1)
+    assert ran == len(snippets) or not PACKAGES

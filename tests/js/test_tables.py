@@ -22,20 +22,17 @@ def test_the_tables_of_the_reader_are_those_of_the_schema_and_the_runtime() -> N
 
 def test_every_class_of_the_manifest_with_rules_has_them_in_javascript() -> None:
     """A class of the runtime with a ``__post_init__`` has a row in RULES."""
-    import dataclasses
-
-    from vae_edge_runtime.format.manifest import Manifest
-    from vae_edge_runtime.format.strict_json import field_types
-
-    def classes(kind: object) -> set[type]:
-        below = {found for part in getattr(kind, "__args__", ()) for found in classes(part)}
-        if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
-            return below
-        return {kind}.union(*(classes(part) for part in field_types(kind).values()))
-
-    ruled = {kind.__name__ for kind in classes(Manifest) if "__post_init__" in vars(kind)}
+    ruled = {kind.__name__ for kind in tables.classes() if "__post_init__" in vars(kind)}
     text = (tables.TARGET.parent / "manifest.js").read_text(encoding="utf-8")
     assert ruled == set(re.findall(r"^  ([A-Z]\w+)(?:\(|: check)", text, flags=re.MULTILINE))
+
+
+def test_every_upgrade_of_an_older_manifest_has_its_step_in_javascript() -> None:
+    text = (tables.TARGET.parent / "manifest.js").read_text(encoding="utf-8")
+    steps = text.split("const STEPS = {")[1].split("};")[0]
+    assert set(re.findall(r"^  (\w+):", steps, flags=re.MULTILINE)) == {
+        step.__name__ for step in tables.UPGRADES.values()
+    }
 
 
 def test_errors_have_the_names_of_the_python_runtime_and_the_same_parents() -> None:

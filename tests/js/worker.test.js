@@ -26,6 +26,8 @@ test("scores, posteriors, rows and thresholds come out of a worker as out of a s
     assert.deepEqual((await there.decode(posterior)).data, (await here.reconstruct(x)).data);
     assert.deepEqual((await there.sample(3, { seed: 7n })).data, (await here.sample(3, { seed: 7 })).data);
     assert.equal(await there.thresholdFor(0.1), await here.thresholdFor(0.1));
+    const { ok, checks } = await there.verify();
+    assert.ok(ok && checks.length === 7 && checks.every((check) => check.passed));
     const together = await Promise.all(Array.from({ length: 20 }, () => there.score(x)));
     assert.ok(together.every(({ score }) => score[0] === a.score[0]));
   } finally {

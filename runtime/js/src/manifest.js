@@ -2,8 +2,8 @@
 
 import { isMemberName, MANIFEST_MEMBER } from "./archive.js";
 import { BundleInvalid, BundleTooNew, CalibrationError, shown } from "./errors.js";
-import { build, parse } from "./strict-json.js";
-import { ELEMENT_SIZE_BYTES, HEADS, LIMITS, SCHEMA_VERSION, VERSION } from "./tables.js";
+import { build, Numeral, parse } from "./strict-json.js";
+import { ELEMENT_SIZE_BYTES, HEADS, LIMITS, SCHEMA_VERSION, UPGRADES, VERSION } from "./tables.js";
 
 const HEX32 = /^[0-9a-f]{32}$/;
 const HEX64 = /^[0-9a-f]{64}$/;
@@ -12,6 +12,7 @@ const WRITER = /^\d{1,6}(\.\d{1,6}){0,3}([a-z.+-][a-z0-9.+-]{0,30})?$/;
 const MAX_SHAPE_ELEMENTS = 2 ** 31;
 const MAX_LENGTHS = 2 ** 32;
 const WILDEST_SHAPE = 0.5;
+const MAX_MODES = 16; // a packet of compressed rows names its mode in four bits
 
 function check(good, problem) {
   if (!good) throw new BundleInvalid(problem);
@@ -85,6 +86,14 @@ const RULES = {
     check(x.low <= x.high, `low ${x.low} is above high ${x.high}`);
     const named = x.names.length === 0 || x.names.length === x.shape[x.shape.length - 1];
     check(named, `${x.names.length} names for the last axis`);
+    check(x.fit === "exact" || x.layout === "nchw" || x.layout === "nhwc", "a fit is for pictures");
+    const columns = x.codes.map(({ column }) => column);
+    check(new Set(columns).size === columns.length, "two ranges of codes for one column");
+    const places = columns.every((column) => 0 <= (column ?? 0) && (column ?? 0) < x.shape[x.shape.length - 1]);
+    check(places && (!columns.includes(null) || columns.length === 1), `codes are in the columns ${columns.join(", ")}`);
+  },
+  CodeRange(c) {
+    check(c.low <= c.high, `low ${c.low} is above high ${c.high}`);
   },
   ConditionSpec(c) {
     checkShape(c.shape, "shape");
@@ -131,6 +140,9 @@ const RULES = {
     check(ensembles.length > 0 === s.parts.length > 1, "an ensemble lacks its parts");
     const parts = s.parts.every((part) => s.heads.includes(part) && !ensembles.includes(part));
     check(parts, "an ensemble combines what is no head");
+    const decides = s.decides_by;
+    check(decides === null || s.heads.indexOf(decides) > 0, `decides_by is ${decides}, which is none of the further heads`);
+    check(decides === null || HEADS[decides].may_decide, `the head ${decides} must not decide`);
   },
   TensorSpec(t) {
     checkShape(t.shape, `${shown(t.name)}: shape`);
@@ -161,6 +173,24 @@ const RULES = {
     check(f.fed_low <= f.fed_high, "fit: fed_low is above fed_high");
     check(0 <= f.latents_in_use && f.latents_in_use <= f.latents, "fit: latents_in_use is out of range");
   },
+  CompressionMode(c) {
+    check(c.name.trim() !== "", "a mode has no name");
+    check(c.rows >= 1, "a mode: rows is below 1");
+    check(c.row_bytes > 0 && c.latent_bytes >= 0, "a mode: sizes are out of range");
+    check((c.kind === "bounded") === c.bound.length > 0, "a mode: kind and bound disagree");
+    check(c.bound.every((bound) => bound > 0), "a mode: a bound is not positive");
+    check(c.kind !== "latents" || c.predictor === "vae", "latents need the network");
+    check(c.flipped === null || c.flipped >= 0, "a mode: flipped is negative");
+  },
+  Compression(c) {
+    const names = new Set(c.modes.map(({ name }) => name));
+    const counts = 1 <= names.size && names.size === c.modes.length && names.size <= MAX_MODES;
+    check(counts, "modes are missing, repeated or too many");
+    check(c.modes[0].kind === "latents", "the first mode is not latents");
+    check(c.spread.length === c.margin.length && c.spread.length >= 1, "spread and margin differ in length");
+    check([...c.spread, ...c.margin].every((value) => value > 0), "a spread or a margin is not positive");
+    check(c.modes.every(({ bound }) => [0, c.spread.length].includes(bound.length)), "a bound does not fit the features");
+  },
   Manifest: checkManifest,
 };
 
@@ -178,6 +208,7 @@ function referenced(m) {
     if (variant.latent_statistics) names.push(variant.latent_statistics);
   }
   for (const member of [m.latent.prior.member, m.golden.condition]) if (member !== null) names.push(member);
+  if (m.compression) names.push(...m.compression.modes.map(({ member }) => member));
   for (const members of Object.values(m.golden.expected)) names.push(...Object.values(members));
   return new Set(names);
 }
@@ -199,6 +230,7 @@ function checkManifest(m) {
   if (m.latent.prior.member !== null) checkSize(m, m.latent.prior.member, priorBytes(m.latent));
   for (const name of names) checkVariant(m, name);
   checkGolden(m);
+  check(m.compression === null || "fp32" in m.variants, "compression needs the variant fp32");
 }
 
 function checkSize(m, member, wanted) {
@@ -322,6 +354,19 @@ function wholeOf(value) {
   return typeof value?.whole === "bigint" ? value.whole : null;
 }
 
+/** By name in the tables, what makes a parsed manifest of one version one of the next. */
+const STEPS = {
+  _without_compression: (parsed) => parsed.set("compression", null), // no bundle of version 1 has tables for it
+};
+
+/** Change a parsed manifest of an older version to the current one. */
+function bringUpToDate(parsed, version, member) {
+  const isKnown = version === BigInt(SCHEMA_VERSION) || Object.hasOwn(UPGRADES, String(version));
+  if (!isKnown) throw new BundleInvalid(`schema version ${version} never existed`, { member });
+  for (let step = Number(version); step < SCHEMA_VERSION; step++) STEPS[UPGRADES[step]](parsed);
+  parsed.set("schema_version", new Numeral(String(SCHEMA_VERSION)));
+}
+
 /** Parse and check the bytes of a manifest; raises BundleInvalid or BundleTooNew. */
 export function readManifest(bytes) {
   const member = MANIFEST_MEMBER;
@@ -337,7 +382,7 @@ export function readManifest(bytes) {
         throw new BundleTooNew(problem, { member });
       }
     }
-    if (version !== BigInt(SCHEMA_VERSION)) throw new BundleInvalid(`schema version ${version} never existed`, { member });
+    bringUpToDate(parsed, version, member);
   }
   return build("Manifest", parsed, { member, check: (name, value) => RULES[name]?.(value) });
 }

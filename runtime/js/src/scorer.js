@@ -22,9 +22,13 @@ export class Scorer {
   constructor(manifest, variant, read) {
     this.manifest = manifest;
     this.variant = variant;
-    this.heads = manifest.score.heads;
-    const [first] = this.heads;
-    this.calibrations = { ...(variant.calibration ? { [first]: variant.calibration } : {}), ...variant.channels };
+    const { heads, decides_by } = manifest.score;
+    this.graphHead = heads[0]; // the output `score` of the graph
+    /** The head that decides comes first. */
+    this.heads = Object.freeze([...new Set([decides_by ?? heads[0], ...heads])]);
+    this.calibrations = {
+      ...(variant.calibration ? { [this.graphHead]: variant.calibration } : {}), ...variant.channels,
+    };
     this.#read = read;
   }
 
@@ -50,7 +54,7 @@ export class Scorer {
     }
     const isCombined = heads.some((head) => HEADS[head].computed === "p_values");
     const parts = isCombined ? this.manifest.score.parts : [];
-    return this.heads.filter((head) => heads.includes(head) || parts.includes(head));
+    return this.manifest.score.heads.filter((head) => heads.includes(head) || parts.includes(head));
   }
 
   /** Heads to score by: `all` is every one of the bundle. */
@@ -74,7 +78,7 @@ export class Scorer {
     const spec = this.manifest.score;
     const [first] = this.heads;
     const computed = this.#withParts([first, ...heads]);
-    const own = computed.filter((head) => HEADS[head].computed === "score" && head !== first);
+    const own = computed.filter((head) => HEADS[head].computed === "score" && head !== this.graphHead);
     const codes = computed.some((head) => HEADS[head].reads_codes) ? ["mean"] : [];
     const terms = ["reconstruction", ...(spec.kl_weight === null ? [] : ["kl"]), ...(maps ? ["map"] : [])];
     const names = [...new Set(["score", ...own, ...codes, ...terms])];
@@ -87,7 +91,7 @@ export class Scorer {
     blankBadRows(Object.values(outputs), status);
     const scores = await this.#headScores(computed, outputs);
     const results = {};
-    for (const head of computed) {
+    for (const head of this.heads) {
       if (head !== first && !heads.includes(head)) continue;
       const own = head === first && threshold !== null ? threshold : (this.calibrations[head]?.threshold ?? null);
       results[head] = new HeadScores(scores[head], own, await this.sketch(head));
@@ -101,7 +105,7 @@ export class Scorer {
     const scores = {};
     const isLate = (head) => HEADS[head].computed === "p_values";
     for (const head of [...computed.filter((head) => !isLate(head)), ...computed.filter(isLate)]) {
-      if (head === this.heads[0]) scores[head] = outputs.score.data;
+      if (head === this.graphHead) scores[head] = outputs.score.data;
       else if (head === "mahalanobis") scores[head] = (await this.#latentStatistics()).distances(outputs.mean);
       else if (head === "typicality") {
         const typical = Math.fround(this.variant.typical_score);

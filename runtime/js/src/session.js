@@ -7,6 +7,7 @@ import { elementCount } from "./manifest.js";
 import { draw, readPrior } from "./prior.js";
 import { Posterior } from "./results.js";
 import { Scorer } from "./scorer.js";
+import { decisions } from "./stream.js";
 import { allFinite, blankBadRows, checkCondition, checkRows, empty, replaceBadRows, Status, Tensor } from "./tensors.js";
 
 /** Rows given to the engine at once; larger arrays are cut, so memory does not grow with n. */
@@ -14,7 +15,7 @@ const ROWS_PER_RUN = 64;
 const OPEN_OPTIONS = ["ort", "variant", "session"];
 const CALL_OPTIONS = {
   score: ["condition", "heads", "maps", "threshold"], encode: ["condition"], decode: ["condition"],
-  reconstruct: ["condition"], sample: ["seed", "temperature", "condition"], thresholdFor: ["head", "method"],
+  reconstruct: ["condition"], sample: ["seed", "temperature", "condition"], thresholdFor: ["head", "method"], stream: ["stride", "guard", "alarm"],
 };
 
 /** Refuse options that do not exist: a typing error would otherwise be silence. */
@@ -180,6 +181,12 @@ export class VAE {
     return this.#call("thresholdFor", options, (given) => this.scorer.thresholdFor(falsePositiveRate, given));
   }
 
+  /** Decisions about the rows of a source, as they come: an async iterator of events. */
+  stream(source, options = {}) {
+    checkOptions("stream", options, CALL_OPTIONS.stream);
+    return decisions(this, source, options);
+  }
+
   /** Run one graph of the bundle as it is: inputs are checked, rows get no status. */
   async runGraph(graph, feeds, outputs) {
     return this.#gate.enter(async () => {
@@ -227,9 +234,9 @@ export class VAE {
   }
 
   #rows(x, condition) {
-    const { shape, dtype } = this.manifest.input;
+    const { shape, dtype, codes } = this.manifest.input;
     const rows = checkRows(x, { shape, dtype });
-    const status = replaceBadRows(rows);
+    const status = replaceBadRows(rows, codes);
     return [{ x: rows, ...checkCondition(condition, this.manifest.condition, rows.length) }, status];
   }
 

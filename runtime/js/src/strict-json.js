@@ -11,7 +11,7 @@ const ESCAPES = { '"': '"', "\\": "\\", "/": "/", b: "\b", f: "\f", n: "\n", r: 
 const NOT_TEXT = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]/u;
 
 /** A number as it was written: `whole` is a BigInt where there is neither fraction nor exponent. */
-class Numeral {
+export class Numeral {
   constructor(text) {
     this.whole = /^-?[0-9]+$/.test(text) ? BigInt(text) : null;
     this.value = Number(text);

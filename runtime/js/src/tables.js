@@ -3,18 +3,25 @@
 
 export const VERSION = "0.1.0";
 
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
+
+export const UPGRADES = {
+  "1": "_without_compression",
+};
 
 export const OBJECTS = {
-  "Manifest": {"format": ["enum", ["vae-edge-bundle"]], "schema_version": ["enum", [1]], "model": ["object", "ModelCard"], "release": "integer", "pair_id": "string", "made_with": ["map", "string"], "input": ["object", "InputSpec"], "condition": ["nullable", ["object", "ConditionSpec"]], "preprocessing": ["object", "Preprocessing"], "latent": ["object", "LatentSpec"], "output": ["object", "TensorSpec"], "score": ["object", "ScoreSpec"], "stream": ["nullable", ["object", "StreamSpec"]], "fit": ["nullable", ["object", "ModelFit"]], "variants": ["map", ["object", "Variant"]], "golden": ["object", "Golden"], "requires": ["object", "Requirements"], "members": ["map", ["object", "MemberSpec"]]},
+  "Manifest": {"format": ["enum", ["vae-edge-bundle"]], "schema_version": ["enum", [2]], "model": ["object", "ModelCard"], "release": "integer", "pair_id": "string", "made_with": ["map", "string"], "input": ["object", "InputSpec"], "condition": ["nullable", ["object", "ConditionSpec"]], "preprocessing": ["object", "Preprocessing"], "latent": ["object", "LatentSpec"], "output": ["object", "TensorSpec"], "score": ["object", "ScoreSpec"], "stream": ["nullable", ["object", "StreamSpec"]], "fit": ["nullable", ["object", "ModelFit"]], "compression": ["nullable", ["object", "Compression"]], "variants": ["map", ["object", "Variant"]], "golden": ["object", "Golden"], "requires": ["object", "Requirements"], "members": ["map", ["object", "MemberSpec"]]},
   "AlarmSpec": {"raise_after": "integer", "of": "integer", "clear_after": "integer", "clear_rate": "number", "cool_down": "integer"},
   "Calibration": {"n": "integer", "false_positive_rate": "number", "threshold": "number", "points": "integer", "member": "string", "source": ["enum", ["conformal", "tail", "model"]], "tail": ["nullable", ["object", "TailFit"]], "correlation_rows": "number"},
+  "CodeRange": {"column": ["nullable", "integer"], "low": "integer", "high": "integer"},
+  "Compression": {"spread": ["array", "number"], "margin": ["array", "number"], "modes": ["array", ["object", "CompressionMode"]]},
+  "CompressionMode": {"name": "string", "kind": ["enum", ["latents", "bounded", "exact"]], "predictor": ["enum", ["vae", "near"]], "bound": ["array", "number"], "member": "string", "rows": "integer", "row_bytes": "number", "latent_bytes": "number", "largest_error": "number", "flipped": ["nullable", "integer"]},
   "ConditionSpec": {"shape": ["array", "integer"], "dtype": ["enum", ["int64", "float32"]], "low": "number", "high": "number"},
   "Fidelity": {"rows": "integer", "rank_correlation": "number", "decision_agreement": "number", "auroc_change": "number", "auroc_on": ["enum", ["labelled", "synthetic"]], "reconstruction_psnr_db": "number", "reconstruction_ssim": ["nullable", "number"], "latent_error": "number"},
   "Golden": {"rows": "integer", "input": "string", "condition": ["nullable", "string"], "expected": ["map", ["map", "string"]], "tolerance_relative": ["map", ["map", "number"]]},
   "GraphSpec": {"parts": ["array", "string"], "size_bytes": "integer", "sha256": "string", "inputs": ["array", ["object", "TensorSpec"]], "outputs": ["array", ["object", "TensorSpec"]]},
   "GuardSpec": {"low": ["array", "number"], "high": ["array", "number"], "margin": "number", "stuck_rows": "integer", "saturated_rows": "integer", "period_s": ["nullable", "number"], "constant": ["array", "boolean"]},
-  "InputSpec": {"shape": ["array", "integer"], "dtype": ["enum", ["uint8", "float32"]], "layout": ["enum", ["nchw", "nhwc", "features", "time_features", "any"]], "low": "number", "high": "number", "names": ["array", "string"]},
+  "InputSpec": {"shape": ["array", "integer"], "dtype": ["enum", ["uint8", "float32"]], "layout": ["enum", ["nchw", "nhwc", "features", "time_features", "any"]], "low": "number", "high": "number", "names": ["array", "string"], "codes": ["array", ["object", "CodeRange"]], "fit": ["enum", ["exact", "stretch", "pad", "crop"]]},
   "LatentSpec": {"shape": ["array", "integer"], "kind": ["enum", ["gaussian", "deterministic", "codes"]], "prior": ["object", "PriorSpec"], "groups": ["array", ["array", "integer"]], "offset": "number", "scale": "number", "codebook": "integer", "embedding_shape": ["array", "integer"]},
   "MemberSpec": {"size_bytes": "integer", "sha256": "string"},
   "ModelCard": {"name": "string", "version": "string", "licence": "string", "source": "string", "description": "string", "metrics": ["map", "number"]},
@@ -24,7 +31,7 @@ export const OBJECTS = {
   "PriorSpec": {"kind": ["enum", ["standard_normal", "gaussian_mixture", "categorical", "none"]], "source": "string", "components": "integer", "member": ["nullable", "string"]},
   "Reduction": {"scheme": "string", "activations": ["enum", ["none", "int8", "uint8"]], "ranges": ["enum", ["none", "minmax", "entropy", "percentile"]], "layers": "integer", "layers_total": "integer", "kept": ["map", "string"], "weight_bytes": "integer", "weight_bytes_fp32": "integer"},
   "Requirements": {"runtime_schema": "integer", "opset": "integer", "ir_version": "integer", "onnxruntime": "string"},
-  "ScoreSpec": {"likelihood": ["enum", ["mse", "bernoulli", "gaussian", "laplace", "beta", "categorical"]], "variance": ["nullable", "number"], "reconstruction_weight": "number", "kl_weight": ["nullable", "number"], "transform": ["enum", ["identity", "sqrt"]], "heads": ["array", ["enum", ["elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient", "reconstruction_probability", "iwae", "mahalanobis", "typicality", "fisher", "harmonic", "ranks"]]], "top_share": "number", "draws": "integer", "map_sigma": "number", "parts": ["array", ["enum", ["elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient", "reconstruction_probability", "iwae", "mahalanobis", "typicality", "fisher", "harmonic", "ranks"]]]},
+  "ScoreSpec": {"likelihood": ["enum", ["mse", "bernoulli", "gaussian", "laplace", "beta", "categorical"]], "variance": ["nullable", "number"], "reconstruction_weight": "number", "kl_weight": ["nullable", "number"], "transform": ["enum", ["identity", "sqrt"]], "heads": ["array", ["enum", ["elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient", "reconstruction_probability", "iwae", "mahalanobis", "typicality", "fisher", "harmonic", "ranks"]]], "top_share": "number", "draws": "integer", "map_sigma": "number", "parts": ["array", ["enum", ["elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient", "reconstruction_probability", "iwae", "mahalanobis", "typicality", "fisher", "harmonic", "ranks"]]], "decides_by": ["nullable", ["enum", ["elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient", "reconstruction_probability", "iwae", "mahalanobis", "typicality", "fisher", "harmonic", "ranks"]]]},
   "StreamSpec": {"guard": ["object", "GuardSpec"], "alarm": ["object", "AlarmSpec"]},
   "TailFit": {"level": "number", "shape": "number", "scale": "number", "excesses": "integer", "n": "integer"},
   "TensorSpec": {"name": "string", "dtype": ["enum", ["float32", "uint8", "int64"]], "shape": ["array", "integer"]},
@@ -32,23 +39,26 @@ export const OBJECTS = {
   "Verdict": {"rows": "integer", "score_error_max": "number", "score_error_p99": "number", "rank_correlation": "number", "flipped": "integer", "auroc": ["nullable", "number"], "auroc_torch": ["nullable", "number"]},
 };
 
-export const DEFAULTS = {};
+export const DEFAULTS = {
+  "InputSpec": {"codes": [], "fit": "exact"},
+  "ScoreSpec": {"decides_by": null},
+};
 
 export const HEADS = {
-  "elbo": {"computed": "score", "in_nats": true, "is_term": false, "needs_kl": true, "reads_codes": false, "statistic": null, "may_be_default": true},
-  "reconstruction": {"computed": "score", "in_nats": true, "is_term": true, "needs_kl": false, "reads_codes": false, "statistic": null, "may_be_default": true},
-  "kl": {"computed": "score", "in_nats": true, "is_term": true, "needs_kl": true, "reads_codes": false, "statistic": null, "may_be_default": false},
-  "top": {"computed": "score", "in_nats": true, "is_term": false, "needs_kl": false, "reads_codes": false, "statistic": null, "may_be_default": true},
-  "peak": {"computed": "score", "in_nats": true, "is_term": false, "needs_kl": false, "reads_codes": false, "statistic": null, "may_be_default": true},
-  "ssim": {"computed": "score", "in_nats": false, "is_term": false, "needs_kl": false, "reads_codes": false, "statistic": null, "may_be_default": true},
-  "gradient": {"computed": "score", "in_nats": false, "is_term": false, "needs_kl": false, "reads_codes": false, "statistic": null, "may_be_default": true},
-  "reconstruction_probability": {"computed": "sampled", "in_nats": true, "is_term": false, "needs_kl": true, "reads_codes": false, "statistic": null, "may_be_default": false},
-  "iwae": {"computed": "sampled", "in_nats": true, "is_term": false, "needs_kl": true, "reads_codes": false, "statistic": null, "may_be_default": false},
-  "mahalanobis": {"computed": "statistics", "in_nats": false, "is_term": false, "needs_kl": false, "reads_codes": true, "statistic": "latent_statistics", "may_be_default": false},
-  "typicality": {"computed": "statistics", "in_nats": true, "is_term": false, "needs_kl": false, "reads_codes": false, "statistic": "typical_score", "may_be_default": false},
-  "fisher": {"computed": "p_values", "in_nats": false, "is_term": false, "needs_kl": false, "reads_codes": false, "statistic": null, "may_be_default": false},
-  "harmonic": {"computed": "p_values", "in_nats": false, "is_term": false, "needs_kl": false, "reads_codes": false, "statistic": null, "may_be_default": false},
-  "ranks": {"computed": "p_values", "in_nats": false, "is_term": false, "needs_kl": false, "reads_codes": false, "statistic": null, "may_be_default": false},
+  "elbo": {"computed": "score", "in_nats": true, "is_term": false, "needs_kl": true, "reads_codes": false, "statistic": null, "may_be_default": true, "may_decide": true},
+  "reconstruction": {"computed": "score", "in_nats": true, "is_term": true, "needs_kl": false, "reads_codes": false, "statistic": null, "may_be_default": true, "may_decide": true},
+  "kl": {"computed": "score", "in_nats": true, "is_term": true, "needs_kl": true, "reads_codes": false, "statistic": null, "may_be_default": false, "may_decide": false},
+  "top": {"computed": "score", "in_nats": true, "is_term": false, "needs_kl": false, "reads_codes": false, "statistic": null, "may_be_default": true, "may_decide": true},
+  "peak": {"computed": "score", "in_nats": true, "is_term": false, "needs_kl": false, "reads_codes": false, "statistic": null, "may_be_default": true, "may_decide": true},
+  "ssim": {"computed": "score", "in_nats": false, "is_term": false, "needs_kl": false, "reads_codes": false, "statistic": null, "may_be_default": true, "may_decide": true},
+  "gradient": {"computed": "score", "in_nats": false, "is_term": false, "needs_kl": false, "reads_codes": false, "statistic": null, "may_be_default": true, "may_decide": true},
+  "reconstruction_probability": {"computed": "sampled", "in_nats": true, "is_term": false, "needs_kl": true, "reads_codes": false, "statistic": null, "may_be_default": false, "may_decide": true},
+  "iwae": {"computed": "sampled", "in_nats": true, "is_term": false, "needs_kl": true, "reads_codes": false, "statistic": null, "may_be_default": false, "may_decide": true},
+  "mahalanobis": {"computed": "statistics", "in_nats": false, "is_term": false, "needs_kl": false, "reads_codes": true, "statistic": "latent_statistics", "may_be_default": false, "may_decide": true},
+  "typicality": {"computed": "statistics", "in_nats": true, "is_term": false, "needs_kl": false, "reads_codes": false, "statistic": "typical_score", "may_be_default": false, "may_decide": true},
+  "fisher": {"computed": "p_values", "in_nats": false, "is_term": false, "needs_kl": false, "reads_codes": false, "statistic": null, "may_be_default": false, "may_decide": true},
+  "harmonic": {"computed": "p_values", "in_nats": false, "is_term": false, "needs_kl": false, "reads_codes": false, "statistic": null, "may_be_default": false, "may_decide": true},
+  "ranks": {"computed": "p_values", "in_nats": false, "is_term": false, "needs_kl": false, "reads_codes": false, "statistic": null, "may_be_default": false, "may_decide": true},
 };
 
 export const ELEMENT_SIZE_BYTES = {

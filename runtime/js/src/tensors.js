@@ -6,10 +6,10 @@ import { elementCount } from "./manifest.js";
 const ARRAYS = { float32: Float32Array, uint8: Uint8Array, int64: BigInt64Array, uint32: Uint32Array };
 
 /** What became of one row. */
-export const Status = Object.freeze({ OK: 0, NON_FINITE_INPUT: 1, NON_FINITE_OUTPUT: 2 });
+export const Status = Object.freeze({ OK: 0, NON_FINITE_INPUT: 1, NON_FINITE_OUTPUT: 2, UNKNOWN_CODE: 3 });
 
 /** Names of `Status` by number, as the Python runtime writes them. */
-export const STATUS_NAMES = Object.freeze(["ok", "non_finite_input", "non_finite_output"]);
+export const STATUS_NAMES = Object.freeze(["ok", "non_finite_input", "non_finite_output", "unknown_code"]);
 
 /** A typed array and its shape; rows lie one after the other, in C order. */
 export class Tensor {
@@ -90,15 +90,32 @@ export function allFinite({ data, dtype }) {
   return true;
 }
 
-/** Status of rows (n,): which hold something that is not finite; such rows of `x` are set to 0. */
-export function replaceBadRows(x) {
+/**
+ * Status of rows (n,): which hold something that is not finite, or a code outside its range. Such rows of `x` are set
+ * to 0, and take the code nearest to 0 where the model looks something up.
+ *
+ * @param {{column: number | null, low: number, high: number}[]} codes of the manifest's input.
+ */
+export function replaceBadRows(x, codes = []) {
   const status = new Uint8Array(x.length);
-  if (allFinite(x)) return status;
+  if (!codes.length && allFinite(x)) return status;
+  const width = x.shape[x.shape.length - 1];
+  const isOf = (column, place) => column === null || place % width === column;
   for (let i = 0; i < x.length; i++) {
     const row = x.row(i);
-    if (row.every(Number.isFinite)) continue;
-    status[i] = Status.NON_FINITE_INPUT;
+    const isKnown = codes.every(({ column, low, high }) =>
+      row.every((value, place) => !isOf(column, place) || (value >= low && value <= high)),
+    );
+    if (!isKnown) status[i] = Status.UNKNOWN_CODE;
+    if (x.dtype === "float32" && !row.every(Number.isFinite)) status[i] = Status.NON_FINITE_INPUT;
+    if (status[i] === Status.OK) continue;
     row.fill(0);
+    for (const { column, low, high } of codes) {
+      const code = Math.min(Math.max(0, Number(low)), Number(high));
+      row.forEach((_, place) => {
+        if (isOf(column, place)) row[place] = code;
+      });
+    }
   }
   return status;
 }

@@ -35,7 +35,7 @@ export async function verify(source, options = {}) {
   await bundle.verifyMembers();
   const checks = [];
   for (const variant of Object.keys(bundle.manifest.variants).sort()) {
-    const vae = await open(bundle, { ...options, variant });
+    const vae = await open(bundle, { ort: options.ort, session: options.session ?? {}, variant });
     try {
       checks.push(...(await goldenChecks(vae, variant)));
       if (bundle.manifest.latent.prior.member !== null) await vae.latents(0, { seed: 0 });

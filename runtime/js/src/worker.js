@@ -6,8 +6,10 @@
 //     import { serve } from "vae-edge/worker";
 //     serve(ort);
 
+import { Bundle } from "./bundle.js";
 import { BackendError, ERRORS, OptionError, SessionClosed, VaeEdgeError } from "./errors.js";
 import { open } from "./session.js";
+import { verify } from "./verification.js";
 
 const METHODS = ["score", "encode", "decode", "reconstruct", "sample", "latents", "thresholdFor"];
 
@@ -20,13 +22,16 @@ function listen(port, heard) {
 
 /** In the worker: answer the calls of `connect`. */
 export function serve(ort, port = globalThis) {
-  let vae = null;
+  let [vae, bundle, session] = [null, null, undefined];
   const answer = {
     open: async (source, options) => {
       if (vae) throw new OptionError("this worker has a session already: start one worker for each");
-      vae = await open(source, { ...options, ort });
+      bundle = await Bundle.open(source);
+      vae = await open(bundle, { ...options, ort });
+      ({ session } = options);
       return { manifest: structuredClone(plain(vae.manifest)), heads: [...vae.heads], info: plain(vae.info) };
     },
+    verify: async () => verify(bundle, { ort, session }),
     close: async () => vae?.close(),
   };
   for (const name of METHODS) answer[name] = async (...given) => plain(await vae[name](...given));
@@ -105,7 +110,7 @@ export async function connect(worker, source, options = {}) {
     await worker.terminate?.();
     throw error;
   }
-  const session = { ...facts };
+  const session = { ...facts, verify: () => ask("verify") };
   for (const name of METHODS) session[name] = (...given) => ask(name, ...given);
   session.close = async () => {
     if (ended instanceof SessionClosed) return;
