@@ -97,7 +97,8 @@ class VAE(GraphSession):
         """Anomaly score of raw rows.
 
         Args:
-            x: (n, *input_shape), the dtype and layout of ``manifest.input``, data units.
+            x: (n, *input_shape), the dtype and layout of ``manifest.input``, data units; of a bundle of tiles
+                (``manifest.input.overlap``) pictures of any larger size, also memory-mapped.
             condition: of a conditional model, here and below: (n, *shape) of ``manifest.condition``,
                 or one for all rows.
             heads: of ``VAE.heads``, further ones to score by (``Scores.heads``); ``all`` for all.
@@ -119,6 +120,10 @@ class VAE(GraphSession):
         arguments.flag("maps", maps)
         if threshold is not None:
             threshold = arguments.number("threshold", threshold, note=", in the unit of the score")
+        if self.manifest.input.overlap is not None:
+            from .scoring.tiling import picture_scores  # not at the top: few bundles are of tiles
+
+            return picture_scores(self._scorer, self._run, x, condition, wanted, maps, threshold)
         feeds, status = self._rows(x, condition)
         return self._scorer.scores(self._run, feeds, status, heads=wanted, maps=maps, threshold=threshold)
 
@@ -140,7 +145,8 @@ class VAE(GraphSession):
         from .scoring.anatomy import anatomy  # not at the top: who only scores does not pay for it
 
         scores = self.score(x, condition=condition, heads="all", maps=True)
-        posterior = None if self.manifest.score.kl_weight is None else self.encode(x, condition=condition)
+        without = self.manifest.score.kl_weight is None or self.manifest.input.overlap is not None
+        posterior = None if without else self.encode(x, condition=condition)
         return anatomy(self.manifest, scores, posterior)
 
     @property

@@ -82,6 +82,8 @@ class InputSpec:
         names: of the features (last axis) where they have any, else empty.
         fit: how a picture of another size is brought to this one before it is a row: ``exact``: not at all;
             ``stretch``; ``pad`` with black; ``crop`` to the middle. An app that passes arrays does it itself.
+        overlap: in pixels: rows are tiles of pictures that may be larger, and that are scored and calibrated as a
+            whole; None: rows are whole pictures, or no pictures.
     """
 
     shape: tuple[int, ...]
@@ -91,8 +93,14 @@ class InputSpec:
     high: float
     names: tuple[str, ...]
     fit: Fit = "exact"
+    overlap: int | None = None
 
     def __post_init__(self) -> None:
+        if self.overlap is not None:
+            check(self.layout in ("nchw", "nhwc"), "tiles are of pictures")
+            sides = self.shape[1:] if self.layout == "nchw" else self.shape[:2]
+            check(0 <= self.overlap <= min(sides) // 2, "overlap is not between 0 and half of a tile")
+            check(self.fit == "exact", "tiles and a fit exclude each other")
         check(self.fit == "exact" or self.layout in ("nchw", "nhwc"), "a fit is for pictures")
         _check_shape(self.shape, "shape")
         axes = {"nchw": 3, "nhwc": 3, "features": 1, "time_features": 2}.get(self.layout, len(self.shape))
