@@ -97,7 +97,7 @@ def measure_baselines(split: Split, seed: int) -> dict[str, Figures]:
     normal = patch_neighbours(split.training, split.calibration, seed=seed)
     maps = patch_neighbours(split.training, split.test, seed=seed)
     made["patch neighbours"] = figures(_top(maps), _top(normal), split, maps)
-    for name in ("VAE", "KNN", "PCA", "IForest"):
+    for name in ("KNN", "PCA", "IForest"):
         start = time.perf_counter()
         both = pyod_scores(name, split.training, np.concatenate([split.calibration, split.test]), seed=seed)
         cut = len(split.calibration)

@@ -57,6 +57,8 @@ class ExportConfig:
         layout: of raw rows; images in ``nhwc`` are turned to NCHW inside the graph.
         names: of the features, for tables and windows.
         fit: how pictures of another size were brought to this one; readers of the bundle do the same.
+        tile, overlap: pictures are larger than the model's rows, which are squares of ``tile`` pixels that overlap by
+            ``overlap``; scores, maps and thresholds are of whole pictures.
         output_dtype: of ``decode``: ``uint8`` rounds and saturates at 0 and 255.
         false_positive_rate: what the calibrated threshold stands for.
         threshold_method: ``conformal``, a quantile; or ``tail``, peaks over threshold, for rates that a
@@ -99,6 +101,8 @@ class ExportConfig:
     layout: Layout = "any"
     names: tuple[str, ...] = ()
     fit: Fit = "exact"
+    tile: int | None = None
+    overlap: int = 0
     output_dtype: Literal["float32", "uint8"] = "float32"
     false_positive_rate: float = 0.01
     threshold_method: Method = "conformal"
@@ -118,6 +122,7 @@ class ExportConfig:
     allow_poor_fit: bool = False
 
     def __post_init__(self) -> None:
+        self._check_tiles()
         for name, valid in _CHOICES.items():
             if getattr(self, name) not in valid:
                 raise OptionError(f"{name} is {getattr(self, name)!r}; valid are {', '.join(valid)}")
@@ -152,6 +157,21 @@ class ExportConfig:
     def gate(self, variant: str) -> Gate:
         """What a reduced variant is held to."""
         return self.gates.get(variant, DEFAULT_GATES[variant])
+
+    def _check_tiles(self) -> None:
+        if self.tile is None:
+            if self.overlap:
+                raise OptionError("overlap is of tiles: say how large a tile is, too")
+            return
+        if self.layout not in ("nchw", "nhwc") or self.fit != "exact":
+            raise OptionError("tiles are of pictures, in layout 'nchw' or 'nhwc', that are not brought to a size")
+        if not 0 <= self.overlap <= self.tile // 2:
+            raise OptionError(f"overlap is {self.overlap}; it is from 0 to half of a tile, {self.tile // 2}")
+        if self.precisions != ("fp32",):
+            raise OptionError("a bundle of tiles has the variant fp32 alone")
+        if wrong := [head for head in self.heads if head in HEADS and HEADS[head].over_tiles is None]:
+            known = ", ".join(head for head, row in HEADS.items() if row.over_tiles)
+            raise OptionError(f"head '{wrong[0]}' has no rule for tiles; those that have: {known}")
 
     def _check_heads(self) -> None:
         if wrong := [head for head in self.heads if head not in HEADS]:

@@ -15,12 +15,15 @@ from vae_edge_runtime.errors import CalibrationError, InputError
 from vae_edge_runtime.format.specs import ConditionSpec, InputSpec, Layout
 from vae_edge_runtime.sampling.noise import philox_words
 from vae_edge_runtime.scoring.inputs import check_condition, check_rows, finite_rows
+from vae_edge_runtime.scoring.tiling import check_pictures, cut_tiles
 from vae_edge_runtime.statistics.conformal import samples_needed
 
 from .config import ExportConfig
 
 Feeds = Mapping[str, NDArray[Any]]
 
+MOST_TILES = 512
+"""Of the calibration pictures, that graphs are compared on; thresholds come from every tile of every picture."""
 HELD_OUT_EVERY = 5
 """Without evaluation rows one of five calibration rows is held out for the verdict gate: a
 threshold is a calibration score, so its own row would flip at the last bit."""
@@ -34,10 +37,32 @@ class ExportRows:
         row, condition: what one of each is.
         calibration, held_out: (n, *row_shape) each.
         labels: (n,) bool of the held-out rows, True for anomalies; None without evaluation rows.
+        pictures: of a bundle of tiles, the whole pictures that scores are calibrated and judged on; the rows above
+            are tiles of them.
     """
 
     row: InputSpec
     condition: ConditionSpec | None
+    calibration: dict[str, NDArray[Any]]
+    held_out: dict[str, NDArray[Any]]
+    labels: NDArray[np.bool_] | None
+    pictures: WholePictures | None = None
+
+    @property
+    def calibrating(self) -> dict[str, NDArray[Any]]:
+        """What thresholds are taken from: rows, or whole pictures."""
+        return self.calibration if self.pictures is None else self.pictures.calibration
+
+    @property
+    def judged(self) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_] | None]:
+        """What decisions are compared on, and its labels."""
+        return (self.held_out, self.labels) if self.pictures is None else (self.pictures.held_out, self.pictures.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class WholePictures:
+    """Pictures (n, ...) by input name, and labels of the held-out ones."""
+
     calibration: dict[str, NDArray[Any]]
     held_out: dict[str, NDArray[Any]]
     labels: NDArray[np.bool_] | None
@@ -76,8 +101,26 @@ def split_rows(
             needed=max(total, 2),
         )
     low, high = float(rows["x"].min()), float(rows["x"].max())
+    if config.tile is not None:
+        if beside is not None:
+            raise InputError("a conditional model cannot have tiles")
+        return _tiled(WholePictures(rows, held_out, labels), config, (dtype, low, high))
     row = InputSpec(shape, dtype, config.layout, low, high, config.names, config.fit)  # type: ignore[arg-type]
     return ExportRows(row, beside, rows, held_out, labels)
+
+
+def _tiled(pictures: WholePictures, config: ExportConfig, values: tuple[str, float, float]) -> ExportRows:
+    """Tiles of the pictures as rows: what graphs are compared on.
+
+    Raises:
+        InputError: a picture is smaller than a tile.
+    """
+    x, tile = pictures.calibration["x"], config.tile or 0
+    shape = (x.shape[1], tile, tile) if config.layout == "nchw" else (tile, tile, x.shape[3])
+    row = InputSpec(shape, values[0], config.layout, *values[1:], config.names, config.fit, config.overlap)  # type: ignore[arg-type]
+    cut = [cut_tiles(check_pictures(part["x"], row, "calibration"), row, MOST_TILES)
+           for part in (pictures.calibration, pictures.held_out)]  # fmt: skip
+    return ExportRows(row, None, {"x": cut[0]}, {"x": cut[1]}, None, pictures)
 
 
 def drawn_to_hold_out(n: int) -> NDArray[np.bool_]:

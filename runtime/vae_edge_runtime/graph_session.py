@@ -22,7 +22,7 @@ from .format.bundle import Bundle, reopened
 from .format.manifest import Variant
 from .record import one_line
 from .sampling.prior import check_prior
-from .scoring.inputs import check_rows
+from .scoring.inputs import check_condition, check_rows, checked_rows
 from .scoring.results import SessionInfo
 from .scoring.scorer import Scorer
 
@@ -237,6 +237,15 @@ class GraphSession:
             if member is not None:
                 check_prior(self.manifest.latent, self._prior)
         return self._prior
+
+    def _rows(
+        self, x: Any, condition: NDArray[Any] | int | None, *, gpu: bool = False
+    ) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8]]:
+        """Feeds of raw rows and their condition, and the status of each row."""
+        spec = self.manifest.input
+        rows = self._gpu_rows(x) if gpu and not isinstance(x, np.ndarray) else None
+        x, status = rows or checked_rows(x, spec)
+        return {"x": x, **check_condition(condition, self.manifest.condition, len(x))}, status
 
     def _gpu_rows(self, x: Any) -> tuple[Any, NDArray[np.uint8]] | None:
         """Rows of ``manifest.input`` that lie on a GPU, each with status 0; None where ``x`` says nothing of a GPU.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,6 +27,7 @@ from .scoring.calibrate import Method, calibrate
 from .scoring.heads import head_scores, outputs_for, posterior_noise, with_parts
 from .scoring.inputs import check_condition, check_rows
 from .scoring.scorer import Scorer
+from .scoring.tiling import check_pictures, picture_outputs
 from .session import VAE, Condition, load
 
 Array = NDArray[Any]
@@ -216,10 +217,22 @@ def _outputs(vae: VAE, rows: Array, condition: Condition, progress: Callable[[in
     pieces: dict[str, list[Array]] = {name: [] for name in (*names, *spec.sampled)}
     if not isinstance(rows, np.ndarray) or not len(rows):
         raise InputError("rows is no array of rows, or holds none: pass (n, *input_shape) new normal rows")
+    row, tiled = vae.manifest.input, vae.manifest.input.overlap is not None
+
+    def of_tiles(tiles: Array, wanted: Sequence[str]) -> list[Array]:
+        return vae.run_graph("score", {"x": tiles}, list(wanted))
+
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         part = slice(start, start + _ROWS_AT_ONCE)
         per_row = isinstance(condition, np.ndarray) and condition.ndim and len(condition) == len(rows)
-        x = check_rows(rows[part], shape=vae.manifest.input.shape, dtype=vae.manifest.input.dtype, what="rows")
+        if tiled:
+            whole = picture_outputs(check_pictures(rows[part], row, "rows"), row, spec, names, of_tiles)
+            for name in names:
+                pieces[name].append(whole[name])
+            if progress:
+                progress(len(rows[part]))
+            continue
+        x = check_rows(rows[part], shape=row.shape, dtype=row.dtype, what="rows")
         own = condition[part] if per_row else condition  # type: ignore[index]
         feeds = {"x": x, **check_condition(own, vae.manifest.condition, len(x))}
         for graph, wanted in (("score", names), ("sampled", spec.sampled)):

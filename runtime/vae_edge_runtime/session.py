@@ -16,7 +16,7 @@ from .format.manifest import Calibration
 from .format.specs import element_count
 from .graph_session import GraphSession, opened
 from .sampling.prior import draw
-from .scoring.inputs import all_finite, check_condition, check_rows, checked_rows
+from .scoring.inputs import all_finite, check_condition, check_rows
 from .scoring.results import Posterior, Scores
 from .scoring.scorer import blank_bad_rows
 
@@ -98,8 +98,9 @@ class VAE(GraphSession):
         """Anomaly score of raw rows.
 
         Args:
-            x: (n, *input_shape), the dtype and layout of ``manifest.input``, data units. For float32 also float64,
-                where nothing is lost. TensorRT also takes rows of the GPU (docs/tensorrt.md).
+            x: (n, *input_shape), the dtype and layout of ``manifest.input``, data units; float64 where nothing is lost.
+                TensorRT also takes rows of the GPU. Of a bundle of tiles (``manifest.input.overlap``) pictures of any
+                larger size, also memory-mapped.
             condition: of a conditional model, here and below: (n, *shape) of ``manifest.condition``,
                 or one for all rows.
             heads: of ``VAE.heads``, further ones to score by (``Scores.heads``); ``all`` for all.
@@ -122,6 +123,10 @@ class VAE(GraphSession):
         arguments.flag("maps", maps)
         if threshold is not None:
             threshold = arguments.number("threshold", threshold, note=", in the unit of the score")
+        if self.manifest.input.overlap is not None:
+            from .scoring.tiling import picture_scores  # not at the top: few bundles are of tiles
+
+            return picture_scores(self._scorer, self._run, x, condition, wanted, maps, threshold)
         feeds, status = self._rows(x, condition, gpu=True)
         return self._scorer.scores(self._run, feeds, status, heads=wanted, maps=maps, threshold=threshold)
 
@@ -143,7 +148,8 @@ class VAE(GraphSession):
         from .scoring.anatomy import anatomy  # not at the top: who only scores does not pay for it
 
         scores = self.score(x, condition=condition, heads="all", maps=True)
-        posterior = None if self.manifest.score.kl_weight is None else self.encode(x, condition=condition)
+        without = self.manifest.score.kl_weight is None or self.manifest.input.overlap is not None
+        posterior = None if without else self.encode(x, condition=condition)
         return anatomy(self.manifest, scores, posterior)
 
     @property
@@ -390,11 +396,3 @@ class VAE(GraphSession):
     def _bytes_per_row(self) -> int:
         """Of a latent and of the row decoded from it, whichever is larger; 8 bytes an element at most."""
         return 8 * max(element_count(self.manifest.latent.shape), element_count(self.manifest.output.shape))
-
-    def _rows(
-        self, x: Any, condition: Condition, *, gpu: bool = False
-    ) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8]]:
-        spec = self.manifest.input
-        rows = self._gpu_rows(x) if gpu and not isinstance(x, np.ndarray) else None
-        x, status = rows or checked_rows(x, spec)
-        return {"x": x, **check_condition(condition, self.manifest.condition, len(x))}, status

@@ -68,3 +68,12 @@ def picture_bundle(path: Path, *heads: str, **options: object) -> Path:
         encode=lambda model, x: model.encode(x), decode=lambda model, z: model.decode(z), scale_form="logvar",
     )  # fmt: skip
     return path
+
+
+def large_pictures(n: int, height: int, width: int, *, seed: int) -> NDArray[np.uint8]:
+    """Normal pictures (n, height, width, 3) whose every tile of SIDE pixels is one of ``pictures``."""
+    rng = np.random.default_rng(seed)
+    angle = (np.arange(height)[:, None] + np.arange(width)[None, :]) / SIDE
+    waves = np.sin(2 * np.pi * (angle[None, :, :, None] + rng.random((n, 1, 1, 1))))
+    noisy = 120 + np.array([60.0, 40.0, 20.0]) * waves + 4 * rng.normal(size=(n, height, width, 3))
+    return np.clip(np.round(noisy), 0, 255).astype(np.uint8)

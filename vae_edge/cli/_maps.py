@@ -50,7 +50,7 @@ class MapFiles:
         ok = np.flatnonzero(scores.ok)
         places = places_of(scores.map, self._spec)
         rebuilt: NDArray[Any] | None = None
-        if self._folder is not None and is_picture(self._spec) and len(ok):
+        if self._folder is not None and is_picture(self._spec) and self._spec.overlap is None and len(ok):
             rebuilt = self._vae.reconstruct(x[ok], condition=None if condition is None else condition[ok])
         for k, i in enumerate(ok):
             threshold = self._scale.threshold
@@ -60,15 +60,16 @@ class MapFiles:
                     self.regions[name].extend(values)
             if self._folder is None:
                 continue
-            if rebuilt is None:
+            if not is_picture(self._spec):
                 png = _pictures.to_png(strip(scores.map[i], self._spec, self._scale.top))
             else:
                 picture = as_pixels(x[i], self._spec)
                 factor = factor_for(*picture.shape[:2])
-                decoded = as_pixels(rebuilt[k], _pictures.decoded_spec(self._vae.manifest))
-                panels = [
-                    ("input", enlarged(picture, factor)),
-                    ("reconstruction", enlarged(decoded, factor)),
+                panels = [("input", enlarged(picture, factor))]
+                if rebuilt is not None:
+                    decoded = as_pixels(rebuilt[k], _pictures.decoded_spec(self._vae.manifest))
+                    panels.append(("reconstruction", enlarged(decoded, factor)))
+                panels += [
                     ("map", marked(picture, places[i], self._scale, found, factor)),
                 ]
                 png = side_by_side(panels, caption(ids[i], scores, int(i), head, len(found)))

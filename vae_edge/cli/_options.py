@@ -87,6 +87,10 @@ Fit = Annotated[
     str | None,
     typer.Option(help="With --image-size: stretch, pad (black) or crop; kept in the bundle.", show_default=False),
 ]
+Tile = Annotated[
+    int | None, typer.Option(min=8, help="Side of square tiles that larger pictures are cut into.", show_default=False)
+]
+Overlap = Annotated[int, typer.Option(min=0, help="Pixels that neighbouring tiles share.")]
 ThresholdMethod = Annotated[
     str, typer.Option(help="conformal (a quantile), or tail (peaks over threshold, for rates below 1 in n).")
 ]

@@ -174,6 +174,10 @@ def read_for(
     x = dataset.x if dataset.x.dtype != np.float64 else round_to_float32(dataset.x)
     if dataset.layout == "nhwc":
         x = _pictures_for(spec, x, path)
+    if spec.overlap is not None:
+        from vae_edge_runtime.scoring.tiling import check_pictures
+
+        return replace(dataset, x=check_pictures(x, spec, str(path)), layout=spec.layout)
     if x.shape[1:] != spec.shape or str(x.dtype) != spec.dtype:
         # No row is passed on, so that the check costs nothing; its message is about shape and dtype.
         check_rows(np.broadcast_to(np.zeros((), x.dtype), x.shape), shape=spec.shape, dtype=spec.dtype, what=str(path))
@@ -200,7 +204,7 @@ def _pictures_for(spec: InputSpec, x: NDArray[Any], path: Path) -> NDArray[Any]:
         )
     wanted_channels = spec.shape[0] if spec.layout == "nchw" else spec.shape[2]
     wanted = spec.shape[1:] if spec.layout == "nchw" else spec.shape[:2]
-    if (height, width) != wanted:
+    if (height, width) != wanted and spec.overlap is None:
         raise DataError(
             f"{have}. The model takes {wanted[1]}x{wanted[0]}: resize them with --image-size {wanted[0]}x{wanted[1]} "
             "(height x width), if that is how it was trained"

@@ -176,6 +176,8 @@ def _masks(
     path: Path, rows: Dataset, labels: NDArray[np.bool_], spec: InputSpec, size: str | None
 ) -> NDArray[np.bool_]:
     shape = map_shape(spec)
+    if spec.overlap is not None:
+        shape = rows.x.shape[2:] if spec.layout == "nchw" else rows.x.shape[1:3]
     if path.is_dir():
         return read_mask_folder(path, rows.row_ids, labels, shape, size_for(spec, _rows.image_size(size))[1])
     return check_masks(files.read_values(path, None), (len(rows), *shape))

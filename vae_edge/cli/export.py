@@ -35,7 +35,10 @@ PANELS: _help.Panels = {
         "weights_key", "trust_pickle", "encode", "decode", "scale_form", "codebook", "prior", "likelihood", "variance",
         "logits", "allow_poor_fit",
     ),
-    "Rows": ("offset", "scale", "layout", "label_column", "columns", "window", "stride", "image_size", "fit"),
+    "Rows": (
+        "offset", "scale", "layout", "label_column", "columns", "window", "stride", "image_size", "fit", "tile",
+        "overlap",
+    ),
     "How a table is read": tuple(_options.TABLE),
     "Scoring": ("heads", "top_share", "draws", "map_sigma", "false_positive_rate", "threshold_method"),
     "Alarms": ("alarm", "clear_after", "clear_rate", "cool_down", "stuck_rows", "period_s"),
@@ -132,6 +135,8 @@ def run(
     columns: _options.Columns = None,
     image_size: _options.ImageSize = None,
     fit: _options.Fit = None,
+    tile: _options.Tile = None,
+    overlap: _options.Overlap = 0,
     allow_poor_fit: Annotated[
         bool, typer.Option("--allow-poor-fit", help="Export a model that rebuilds rows worse than their mean does.")
     ] = False,
@@ -182,6 +187,8 @@ def run(
         gates=parse_gates(tuple(gate or ())),
         output_dtype=output_dtype,  # type: ignore[arg-type]
         fit=fit or "exact",  # type: ignore[arg-type]
+        tile=tile,
+        overlap=overlap,
         least_r2=_LEAST_R2,
         allow_poor_fit=allow_poor_fit,
         **options,

@@ -94,10 +94,11 @@ def run(
         with _console.progress("scoring", sum(len(rows) for _, rows in sources)) as step:
             for path, rows in sources:
                 prefix = f"{printable(path)}:" if len(paths) > 1 else ""
-                for start in range(0, len(rows), _ROWS_AT_ONCE):
-                    part = slice(start, start + _ROWS_AT_ONCE)
+                at_once = _ROWS_AT_ONCE if spec.overlap is None else 1  # a picture of many tiles may fill the memory
+                for start in range(0, len(rows), at_once):
+                    part = slice(start, start + at_once)
                     condition = None if rows.condition is None else rows.condition[part]
-                    x = np.ascontiguousarray(rows.x[part])
+                    x = np.ascontiguousarray(rows.x[part]) if spec.overlap is None else rows.x[part]
                     scores = vae.score(x, condition=condition, heads=further, maps=files is not None)
                     scores = scores.decided_by(decides, threshold)
                     ids = [prefix + row_id for row_id in rows.row_ids[part]]

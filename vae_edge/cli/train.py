@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from vae_edge.data import Dataset
 from vae_edge.data.fitting import check_fit
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.format.specs import Layout
+from vae_edge_runtime.format.specs import InputSpec, Layout
 
 from . import _console, _options, _rows
 
@@ -64,6 +65,8 @@ def run(
     columns: _options.Columns = None,
     image_size: _options.ImageSize = None,
     fit: _options.Fit = None,
+    tile: _options.Tile = None,
+    overlap: _options.Overlap = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's checkpoint.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Start over in a folder that holds a run.")] = False,
     json: _options.Json = False,
@@ -90,7 +93,7 @@ def run(
         fit=check_fit(fit, _rows.image_size(image_size)),
     )
     axes = _layout(kind, rows, layout)
-    x = np.ascontiguousarray(rows.x)
+    x = np.ascontiguousarray(rows.x if tile is None else _tiles(rows.x, axes, tile, overlap))
     likelihood = dict(_LOSSES[loss])
     if loss == "gaussian":
         likelihood["variance"] = 1.0 if variance is None else variance
@@ -141,6 +144,23 @@ def run(
             "epochs": [dataclasses.asdict(epoch) for epoch in result.epochs],
         }
         _console.print_json(NAME, document)
+
+
+def _tiles(x: NDArray[Any], axes: Layout, tile: int, overlap: int) -> NDArray[Any]:
+    """Every tile of every picture, (m, ...).
+
+    Raises:
+        OptionError: rows are no pictures. InputError: a picture is smaller than a tile.
+    """
+    if axes not in ("nchw", "nhwc"):
+        raise OptionError(f"--tile cuts pictures; these rows have the layout '{axes}'")
+    if overlap > tile // 2:
+        raise OptionError(f"overlap is {overlap}; it is at most half of a tile, {tile // 2}")
+    from vae_edge_runtime.scoring.tiling import check_pictures, cut_tiles
+
+    shape = (x.shape[1], tile, tile) if axes == "nchw" else (tile, tile, x.shape[3])
+    spec = InputSpec(shape, str(x.dtype), axes, 0.0, 1.0, (), "exact", overlap)  # type: ignore[arg-type]
+    return cut_tiles(check_pictures(x, spec, "training data"), spec, x.shape[0] * x.shape[1] * x.shape[2] * x.shape[3])
 
 
 def _layout(kind: str, rows: Dataset, wish: str | None) -> Layout:

@@ -100,8 +100,9 @@ def score_rows(
     thresholds: dict[str, float | None] = {}
     statuses: list[NDArray[np.uint8]] = []
     pictures: list[NDArray[Any]] = []
-    for start in range(0, max(len(x), 1), ROWS_AT_ONCE):
-        part = slice(start, start + ROWS_AT_ONCE)
+    at_once = ROWS_AT_ONCE if spec.overlap is None else 1  # a picture of many tiles may fill the memory
+    for start in range(0, max(len(x), 1), at_once):
+        part = slice(start, start + at_once)
         own_condition = None if condition is None else condition[part]
         scores = vae.score(np.ascontiguousarray(x[part]), condition=own_condition, maps=maps, heads=names)
         for name in names:

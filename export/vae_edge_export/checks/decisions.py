@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ from numpy.typing import NDArray
 from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.format.figures import Verdict
 from vae_edge_runtime.format.likelihoods import LIKELIHOODS
-from vae_edge_runtime.format.specs import Signature
+from vae_edge_runtime.format.specs import InputSpec, Signature
 from vae_edge_runtime.graph_session import rows_within
 from vae_edge_runtime.scoring.calibrate import Calibrated
-from vae_edge_runtime.scoring.heads import head_scores, posterior_noise
+from vae_edge_runtime.scoring.heads import head_scores, outputs_for, posterior_noise
+from vae_edge_runtime.scoring.tiling import is_whole, picture_outputs
 
 from ..config import ExportConfig
 from ..graphs.build import BYTES_AT_ONCE, BuiltGraphs
@@ -30,10 +32,19 @@ _KINDS = 12
 _FEWEST = 16
 
 
-def score_outputs(backend: Backend, built: BuiltGraphs, feeds: dict[str, Array]) -> dict[str, Array]:
-    """Everything that heads are computed from, by name."""
-    signature = _without_map(built.signatures["score"])
-    outputs = run_backend(backend, "score", signature, feeds, rows=built.rows_at_once("score"))
+def score_outputs(
+    backend: Backend, built: BuiltGraphs, feeds: dict[str, Array], row: InputSpec | None = None
+) -> dict[str, Array]:
+    """Everything that heads are computed from, by name; of whole pictures where ``row`` is a tile of theirs."""
+    rows = built.rows_at_once("score")
+    if row is not None and is_whole(feeds["x"], row):
+
+        def of_tiles(tiles: Array, wanted: Sequence[str]) -> list[Array]:
+            outputs = run_backend(backend, "score", built.signatures["score"], {"x": tiles}, rows=rows)
+            return [outputs[name] for name in wanted]
+
+        return picture_outputs(feeds["x"], row, built.score, outputs_for(built.score, built.score.simple), of_tiles)
+    outputs = run_backend(backend, "score", _without_map(built.signatures["score"]), feeds, rows=rows)
     if "sampled" in built.signatures:
         rows = built.rows_at_once("sampled")
         outputs |= run_backend(backend, "sampled", built.signatures["sampled"], with_noise(built, feeds), rows=rows)
@@ -60,11 +71,17 @@ def check_decisions(
 ) -> Verdict:
     """The gate on every head but ensembles, whose parts pass it; the verdict of the default one."""
     heads = simple_heads(built)
-    torch_scores = head_scores(built.score, heads, torch_outputs(reference, built, rows.held_out), calibrated.fitted)
-    scores = head_scores(built.score, heads, score_outputs(backend, built, rows.held_out), calibrated.fitted)
+    feeds, labels = rows.judged
+    by_torch, by_artefact = (
+        torch_outputs(reference, built, feeds, rows.row),
+        score_outputs(backend, built, feeds, rows.row),
+    )
+    torch_scores, scores = (
+        head_scores(built.score, heads, outputs, calibrated.fitted) for outputs in (by_torch, by_artefact)
+    )
     verdicts = [
         check_verdict(
-            scores[head], torch_scores[head], calibrated.by_head[head].threshold, rows.labels, config,
+            scores[head], torch_scores[head], calibrated.by_head[head].threshold, labels, config,
             what="the artefact" if head == heads[0] else f"head '{head}' of the artefact",
         )
         for head in heads
@@ -72,8 +89,17 @@ def check_decisions(
     return verdicts[0]
 
 
-def torch_outputs(reference: Reference, built: BuiltGraphs, feeds: dict[str, Array]) -> dict[str, Array]:
+def torch_outputs(
+    reference: Reference, built: BuiltGraphs, feeds: dict[str, Array], row: InputSpec | None = None
+) -> dict[str, Array]:
     """What ``score_outputs`` gives, from PyTorch in float32."""
+    if row is not None and is_whole(feeds["x"], row):
+
+        def of_tiles(tiles: Array, wanted: Sequence[str]) -> list[Array]:
+            outputs = reference.run_float32("score", {"x": tiles})
+            return [outputs[name] for name in wanted]
+
+        return picture_outputs(feeds["x"], row, built.score, outputs_for(built.score, built.score.simple), of_tiles)
     outputs = reference.run_float32("score", feeds, leave_out=("map",))
     if "sampled" in built.signatures:
         outputs |= reference.run_float32("sampled", with_noise(built, feeds))
@@ -107,13 +133,13 @@ def advise_head(
     traps: dict[str, dict[str, float]],
 ) -> tuple[str, ...]:
     """Which head to decide by: from labelled rows, else for pictures from pasted defects; else nothing."""
-    feeds = rows.held_out
-    if rows.labels is None:
+    feeds, labels = rows.judged
+    if labels is None:
         if rows.row.layout not in ("nchw", "nhwc"):
             return ()
         normal = rows_of(rows.held_out, slice(ROWS))
         spoilt = normal | {"x": pasted_rows(normal["x"], rows.row)}
         feeds = {name: np.concatenate([normal[name], spoilt[name]]) for name in normal}
-    outputs = score_outputs(backend, built, feeds)
+    outputs = score_outputs(backend, built, feeds, rows.row)
     scores = head_scores(built.score, built.score.heads, outputs, calibrated.fitted)
-    return head_advice(built.score.default_head, scores, rows.labels, traps)
+    return head_advice(built.score.default_head, scores, labels, traps)

@@ -97,7 +97,7 @@ class VariantBuilder:
         """Thresholds of every head, from what the graphs of a variant make of the calibration rows."""
         return calibrate(
             self.built.score,
-            score_outputs(backend, self.built, self.rows.calibration),
+            score_outputs(backend, self.built, self.rows.calibrating, self.rows.row),
             prefix=name,
             false_positive_rate=self.config.false_positive_rate,
             method=self.config.threshold_method,

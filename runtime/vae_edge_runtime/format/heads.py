@@ -33,6 +33,8 @@ class Head:
         may_be_default: whether it may come first, as the output ``score``.
         may_decide: whether a bundle may decide by it, wherever it is computed (``ScoreSpec.decides_by``).
         may_be_part: whether ensembles combine it.
+        over_tiles: how scores of tiles make that of a picture: ``sum`` or ``mean`` of what each has of its own,
+            ``top`` and ``peak`` of the blended map; None: a bundle of tiles cannot have it.
         trap_advice: its place among the heads that an export names where the default one falls for a likelihood
             trap; None where it is not named.
     """
@@ -51,35 +53,38 @@ class Head:
     may_be_default: bool = False
     may_decide: bool = True
     may_be_part: bool = True
+    over_tiles: Literal["sum", "mean", "top", "peak"] | None = None
     trap_advice: int | None = None
 
 
 _TABLE = (
     Head(
         "elbo", "score", "w_r · reconstruction + w_k · kl: the negative ELBO at the posterior mean",
-        "Kingma & Welling 2013", in_nats=True, is_sum=True, needs_kl=True, may_be_default=True,
+        "Kingma & Welling 2013", in_nats=True, is_sum=True, needs_kl=True, may_be_default=True, over_tiles="sum",
     ),
     Head(
         "reconstruction", "score", "w_r · reconstruction", "",
-        in_nats=True, is_sum=True, is_term=True, may_be_default=True,
+        in_nats=True, is_sum=True, is_term=True, may_be_default=True, over_tiles="sum",
     ),
     # Measured on shifted data: KL alone ranks anomalies as more normal (AUROC 0.28). It is neither default nor part.
     Head(
         "kl", "score", "kl; a channel, never the default", "",
-        in_nats=True, is_term=True, needs_kl=True, may_decide=False, may_be_part=False,
+        in_nats=True, is_term=True, needs_kl=True, may_decide=False, may_be_part=False, over_tiles="sum",
     ),
     Head(
         "top", "score", "mean of the largest share (1 %) of the map's places", "",
-        in_nats=True, may_be_default=True, trap_advice=2,
+        in_nats=True, may_be_default=True, over_tiles="top", trap_advice=2,
     ),
-    Head("peak", "score", "the largest place of the map", "", in_nats=True, may_be_default=True),
+    Head(
+        "peak", "score", "the largest place of the map", "", in_nats=True, may_be_default=True, over_tiles="peak",
+    ),
     Head(
         "ssim", "score", "1 − mean SSIM(x, x̂), images", "Wang et al. 2004; Bergmann et al. 2018",
-        images_only=True, may_be_default=True, trap_advice=3,
+        images_only=True, may_be_default=True, over_tiles="mean", trap_advice=3,
     ),
     Head(
         "gradient", "score", "Σ (∇(x − x̂))², images: edges in the residual, not light", "Mathieu et al. 2016",
-        images_only=True, may_be_default=True,
+        images_only=True, may_be_default=True, over_tiles="sum",
     ),
     Head(
         "reconstruction_probability", "sampled", "−mean over K draws z ~ q(z|x) of log p(x|z)", "An & Cho 2015",
@@ -96,13 +101,14 @@ _TABLE = (
     ),
     Head(
         "typicality", "statistics", "|score − mean calibration score|, of the default head", "Nalisnick et al. 2019",
-        in_nats=True, statistic="typical_score", trap_advice=4,
+        in_nats=True, statistic="typical_score", over_tiles="sum", trap_advice=4,
     ),
     Head(
         "fisher", "p_values", "−2 Σ ln p over the p-values of the other heads", "Fisher 1925", may_be_part=False,
+        over_tiles="sum",
     ),
-    Head("harmonic", "p_values", "mean of 1 / p over them", "Wilson 2019", may_be_part=False),
-    Head("ranks", "p_values", "mean of 1 − p over them", "", may_be_part=False),
+    Head("harmonic", "p_values", "mean of 1 / p over them", "Wilson 2019", may_be_part=False, over_tiles="sum"),
+    Head("ranks", "p_values", "mean of 1 − p over them", "", may_be_part=False, over_tiles="sum"),
 )  # fmt: skip
 
 HEADS: dict[str, Head] = {head.name: head for head in _TABLE}

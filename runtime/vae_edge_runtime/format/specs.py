@@ -93,14 +93,15 @@ class InputSpec:
     Attributes:
         shape: of one row, without the batch axis, in ``layout``.
         dtype: of the array passed in; ``uint8`` or ``float32``.
-        layout: ``nchw`` or ``nhwc`` for images (then 3 axes), ``features`` for one vector
-            (1 axis), ``time_features`` for a window of rows (2 axes: time, feature).
+        layout: ``nchw``, ``nhwc`` (images, 3 axes), ``features`` (1), ``time_features`` (windows: time, feature).
         low, high: smallest and largest value seen at calibration, in data units.
         names: of the features (last axis) where they have any, else empty.
         codes: columns that the model uses as indices. A row with another code gets a status on every engine:
             ONNX Runtime would fail the whole batch, others read a row of zeros or the last entry.
         fit: how a picture of another size is brought to this one before it is a row: ``exact``: not at all;
             ``stretch``; ``pad`` with black; ``crop`` to the middle. An app that passes arrays does it itself.
+        overlap: in pixels: rows are tiles of pictures that may be larger, and that are scored and calibrated as a
+            whole; None: rows are whole pictures, or no pictures.
     """
 
     shape: tuple[int, ...]
@@ -111,8 +112,14 @@ class InputSpec:
     names: tuple[str, ...]
     codes: tuple[CodeRange, ...] = ()
     fit: Fit = "exact"
+    overlap: int | None = None
 
     def __post_init__(self) -> None:
+        if self.overlap is not None:
+            check(self.layout in ("nchw", "nhwc"), "tiles are of pictures")
+            sides = self.shape[1:] if self.layout == "nchw" else self.shape[:2]
+            check(0 <= self.overlap <= min(sides) // 2, "overlap is not between 0 and half of a tile")
+            check(self.fit == "exact", "tiles and a fit exclude each other")
         check(self.fit == "exact" or self.layout in ("nchw", "nhwc"), "a fit is for pictures")
         _check_shape(self.shape, "shape")
         axes = {"nchw": 3, "nhwc": 3, "features": 1, "time_features": 2}.get(self.layout, len(self.shape))

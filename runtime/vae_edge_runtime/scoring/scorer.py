@@ -48,7 +48,7 @@ class Scorer:
         """``read`` gives the verified bytes of a member of the bundle."""
         spec = manifest.score
         self.heads: tuple[str, ...] = tuple(dict.fromkeys((spec.default_head, *spec.heads)))
-        self._manifest, self._variant, self._read = manifest, variant, read
+        self.manifest, self._variant, self._read = manifest, variant, read
         of_graph: dict[str, Calibration] = {spec.heads[0]: variant.calibration} if variant.calibration else {}
         calibrations: dict[str, Calibration] = of_graph | variant.channels
         self.calibrations = {head: calibrations[head] for head in self.heads if head in calibrations}
@@ -92,12 +92,12 @@ class Scorer:
         plan = self._plan(tuple(heads), maps)
         outputs = dict(zip(plan.outputs, run("score", feeds, plan.outputs), strict=True))
         if plan.drawn:
-            noise = {"noise": posterior_noise(self._manifest.score, self._manifest.latent, len(status))}
+            noise = {"noise": posterior_noise(self.manifest.score, self.manifest.latent, len(status))}
             outputs |= zip(plan.drawn, run("sampled", {**feeds, **noise}, plan.drawn), strict=True)
         blank_bad_rows(list(outputs.values()), status)
         # The default head alone needs nothing that was fitted, if a graph computes it.
         fitted = self._nothing_fitted if plan.computed in self._by_graph else self.fitted
-        by_head = head_scores(self._manifest.score, plan.computed, outputs, fitted)
+        by_head = head_scores(self.manifest.score, plan.computed, outputs, fitted)
         results = {
             head: self._result(head, by_head[head], fitted, threshold if head == self.heads[0] else None)
             for head in plan.wanted
@@ -125,7 +125,7 @@ class Scorer:
         if plan is None:
             if len(self._plans) >= MAX_PLANS:
                 self._plans.clear()
-            spec = self._manifest.score
+            spec = self.manifest.score
             computed = with_parts(spec, (self.heads[0], *heads))
             parts = ("reconstruction", *(() if spec.kl_weight is None else ("kl",)), *(("map",) if maps else ()))
             plan = self._plans[heads, maps] = _Plan(
@@ -144,7 +144,7 @@ class Scorer:
             OptionError: the bundle does not have the head, or ``method`` is none.
         """
         head = self.heads[0] if head is None else head
-        with_parts(self._manifest.score, (head,))
+        with_parts(self.manifest.score, (head,))
         if head not in self.calibrations:
             raise CalibrationError("this bundle carries no calibration: pass score(x, threshold=...)")
         if method == "conformal":

@@ -1,0 +1,155 @@
+"""A bundle of tiles: pictures larger than the model's rows, scored and calibrated as a whole by every command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from plain_pictures import SIDE, Waves, large_pictures
+from shell import Cli
+
+from vae_edge_export import ExportConfig, export
+from vae_edge_runtime import CalibrationError, InputError, OptionError, load, recalibrate, verify
+
+pytest.importorskip("PIL")
+OPTIONS: dict[str, object] = {
+    "layout": "nhwc", "scale": (255.0,), "parity_rtol": 1e-3, "tile": SIDE, "overlap": 8, "false_positive_rate": 0.05,
+}  # fmt: skip
+
+
+def _export(path: Path, **options: object) -> Path:
+    export(
+        Waves(), path, calibration=large_pictures(40, 61, 50, seed=0),
+        config=ExportConfig(**(OPTIONS | options)),  # type: ignore[arg-type]
+        encode=lambda model, x: model.encode(x), decode=lambda model, z: model.decode(z), scale_form="logvar",
+    )  # fmt: skip
+    return path
+
+
+def _spoilt(x: np.ndarray) -> np.ndarray:
+    x = x.copy()
+    x[:, 30:33, 20:23] = 255
+    return x
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _export(tmp_path_factory.mktemp("tiles") / "tiles.vaeb")
+
+
+def test_thresholds_are_of_whole_pictures_and_defects_are_found_on_seams(bundle: Path) -> None:
+    assert verify(bundle).ok
+    with load(bundle, device="cpu") as vae:
+        assert vae.manifest.input.shape == (SIDE, SIDE, 3)
+        assert vae.calibrations["top"].n == 32
+        normal = large_pictures(60, 61, 50, seed=1)
+        scores = vae.score(normal, heads="all", maps=True)
+        assert scores.map.shape == normal.shape
+        for head in vae.heads:
+            assert scores.heads[head].is_anomaly.mean() <= 0.2, head
+        np.testing.assert_allclose(scores.map.sum((1, 2, 3)), scores.reconstruction, rtol=1e-4)
+        bad = vae.score(_spoilt(normal), heads="all", maps=True)
+        assert bad.heads["top"].is_anomaly.all()
+        assert bad.heads["peak"].is_anomaly.all()
+        row, column = np.unravel_index(bad.map[0].sum(2).argmax(), (61, 50))
+        assert 30 <= row <= 32
+        assert 20 <= column <= 22
+        np.testing.assert_allclose(
+            vae.score(normal[:1]).score, [vae.score(normal[i : i + 1]).score[0] for i in range(1)], rtol=1e-6
+        )
+        with pytest.raises(InputError):
+            vae.score(normal[:, : SIDE - 1])
+        assert vae.explain(_spoilt(normal[:1])).regions is not None
+
+
+def test_a_mapped_array_is_scored_as_its_copy_is(bundle: Path, tmp_path: Path) -> None:
+    x = _spoilt(large_pictures(2, 100, 90, seed=2))
+    np.save(tmp_path / "x.npy", x)
+    with load(bundle, device="cpu") as vae:
+        mapped = vae.score(np.load(tmp_path / "x.npy", mmap_mode="r"), heads="all")
+        loaded = vae.score(x, heads="all")
+        for head in vae.heads:
+            np.testing.assert_array_equal(mapped.heads[head].score, loaded.heads[head].score)
+
+
+def test_commands_take_pictures_of_any_larger_size(bundle: Path, cli: Cli, tmp_path: Path) -> None:
+    from PIL import Image
+
+    x = large_pictures(6, 61, 50, seed=3)
+    x[3:] = _spoilt(x[3:])
+    for i, row in enumerate(x):
+        folder = tmp_path / "test" / ("good" if i < 3 else "square")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(row).save(folder / f"{i}.png")
+        if i >= 3:
+            mask = np.zeros((61, 50), np.uint8)
+            mask[30:33, 20:23] = 255
+            (tmp_path / "masks" / "square").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(mask).save(tmp_path / "masks" / "square" / f"{i}_mask.png")
+    done = cli("score", bundle, tmp_path / "test", "--head", "top", "--maps", tmp_path / "maps", "--regions",
+               tmp_path / "r.csv", "--json")  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.json()["anomalies"] >= 3
+    assert len(list((tmp_path / "maps").iterdir())) == 6
+    assert (tmp_path / "r.csv").read_text().count("square/") >= 3
+    judged = cli("evaluate", bundle, tmp_path / "test", "--normal", "good", "--masks", tmp_path / "masks",
+                 "--bootstrap", 0, "--json")  # fmt: skip
+    assert judged.code == 0, judged.err
+    assert judged.json()["pixels"]["auroc"] > 0.99
+    again = cli("recalibrate", bundle, tmp_path / "test" / "good", "--false-positive-rate", "0.5", "-o",
+                tmp_path / "again.vaeb", "--json")  # fmt: skip
+    assert again.code == 0, again.err
+    page = cli("report", bundle, tmp_path / "test", "--normal", "good", "-o", tmp_path / "r.html")
+    assert page.code == 0, page.err
+
+
+def test_recalibrated_on_its_calibration_pictures_a_bundle_keeps_its_scores(bundle: Path, tmp_path: Path) -> None:
+    rows = large_pictures(30, 61, 50, seed=4)
+    recalibrate(bundle, tmp_path / "again.vaeb", rows=rows)
+    with load(bundle, device="cpu") as before, load(tmp_path / "again.vaeb", device="cpu") as after:
+        np.testing.assert_array_equal(before.score(rows).score, after.score(rows).score)
+        assert after.calibrations["elbo"].n == 30
+        assert after.score(rows).is_anomaly.mean() <= 0.05
+
+
+def test_training_on_tiles_takes_every_tile(cli: Cli, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", large_pictures(4, 61, 50, seed=5))
+    options = [
+        "--layout",
+        "nhwc",
+        "--tile",
+        16,
+        "--overlap",
+        4,
+        "--epochs",
+        1,
+        "--width",
+        4,
+        "--depth",
+        1,
+        "--latent",
+        2,
+    ]
+    done = cli("train", "conv", "--data", tmp_path / "x.npy", *options, "-o", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert "80 rows of [16, 16, 3]" in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "said"),
+    [
+        ({"overlap": 13}, OptionError, "half of a tile"),
+        ({"tile": None}, OptionError, "how large a tile is"),
+        ({"precisions": ("fp32", "fp16")}, OptionError, "fp32 alone"),
+        ({"heads": ("elbo", "mahalanobis")}, OptionError, "no rule for tiles"),
+        ({"tile": 64}, InputError, "no shorter"),
+        ({"false_positive_rate": 0.01}, CalibrationError, "at least 99"),
+    ],
+)
+def test_what_tiles_cannot_do_is_refused_by_name(
+    tmp_path: Path, options: dict[str, object], kind: type[Exception], said: str
+) -> None:
+    with pytest.raises(kind, match=said):
+        _export(tmp_path / "x.vaeb", **options)
+    assert not (tmp_path / "x.vaeb").exists()
