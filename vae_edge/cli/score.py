@@ -12,13 +12,14 @@ import typer
 from numpy.typing import NDArray
 
 from vae_edge.data.report import printable
+from vae_edge.lakes import is_folder_of_tables
 from vae_edge_runtime import VAE, Scores, Status, load
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError, StorageError
 from vae_edge_runtime.files import refuse_existing, write_atomic
 from vae_edge_runtime.scoring.score_table import score_columns, to_csv, to_rows
 
-from . import _console, _options, _pictures, _rows, _tables
+from . import _console, _folder, _options, _pictures, _rows, _tables
 
 NAME = "score"
 EXAMPLE = "vae-edge score pump.vaeb today.csv --output scores.csv --maps maps/"
@@ -30,10 +31,15 @@ def run(
     bundle: _options.Bundle,
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", help="Folders of images, .npy, .npz, .csv or .parquet.", show_default=False),
+        typer.Argument(
+            metavar="PATH...",
+            help="Pictures, .npy, .npz, .csv or .parquet; or one folder of tables.",
+            show_default=False,
+        ),
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help=".csv, .jsonl or .parquet; default: CSV on stdout.")
+        Path | None,
+        typer.Option("--output", "-o", help=".csv, .jsonl, .parquet or a folder; default: CSV on stdout."),
     ] = None,
     maps: Annotated[Path | None, typer.Option(help="Folder for a PNG per row: its map over it.")] = None,
     heads: _options.Heads = None,
@@ -53,7 +59,8 @@ def run(
 
     A row that cannot be scored (NaN, infinity) keeps its line, with an empty score and its status.
     """
-    if output is not None:
+    folders = _folder.check(paths, output, {"maps": maps}) if any(map(is_folder_of_tables, paths)) else None
+    if output is not None and folders is None:
         _tables.check_suffix(output, _tables.SUFFIXES)
         refuse_existing(output, force=force)
     if maps is not None:
@@ -62,6 +69,13 @@ def run(
         _console.header(vae.info)
         spec = vae.manifest.input
         options: dict[str, Any] = {"window": window, "stride": stride, "columns": columns, "size": image_size}
+        if folders is not None:
+            further = vae.heads if heads == "all" else _options.split_names(heads)
+            _folder.run(
+                vae, *folders, heads=further, threshold=threshold, empty=lambda: _no_scores(vae, further),
+                reading=options, force=force, json=json,
+            )  # fmt: skip
+            return
         sources = [(path, _rows.read_for(spec, path, **options)) for path in paths]
         further = vae.heads if heads == "all" else _options.split_names(heads)
         table: dict[str, list[Any]] = {}
