@@ -21,6 +21,7 @@ RUNTIME_NAMES |= {
     "GoldenCheck",
     "HeadScores",
     "Recalibration",
+    "Scorer",
     "ScoreSketch",
     "Stream",
     "ThresholdChange",

@@ -11,7 +11,7 @@ from vae_edge_runtime import __version__, load
 
 if TYPE_CHECKING:
     from vae_edge_export import ExportConfig, ExportReport, Inspection, Prior, export, inspect_model
-    from vae_edge_runtime import recalibrate, verify
+    from vae_edge_runtime import Scorer, recalibrate, verify
 
     from .unpacking import unpack
 
@@ -20,6 +20,7 @@ __all__ = [
     "ExportReport",
     "Inspection",
     "Prior",
+    "Scorer",
     "__version__",
     "export",
     "inspect_model",
@@ -29,7 +30,7 @@ __all__ = [
     "verify",
 ]
 
-_FROM_RUNTIME = {"recalibrate", "verify"}
+_FROM_RUNTIME = {"Scorer", "recalibrate", "verify"}
 _FROM_EXPORT = {"ExportConfig", "ExportReport", "Inspection", "Prior", "export", "inspect_model"}
 
 

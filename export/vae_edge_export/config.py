@@ -16,6 +16,7 @@ from vae_edge_runtime.format.manifest import Calibration, Variant
 from vae_edge_runtime.format.specs import Fit, Layout
 from vae_edge_runtime.format.stream_rules import AlarmSpec
 from vae_edge_runtime.scoring.calibrate import Method
+from vae_edge_runtime.scoring.plain import plain
 
 from .gates import DEFAULT_GATES, Gate
 
@@ -267,9 +268,17 @@ class ExportReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; the figures of the default variant stand at the top, too."""
-        plain = asdict(self)
-        for figures in plain["variants"].values():
+        values = asdict(self)
+        for figures in values["variants"].values():
             del figures["graphs"]
-        first = plain["variants"][self.default_variant]
+        first = values["variants"][self.default_variant]
         shown = ("parity", "verdict", "calibration", "channels", "traps")
-        return plain | {name: first[name] for name in shown} | {"path": str(self.path)}
+        return {name: plain(value) for name, value in (values | {name: first[name] for name in shown}).items()}
+
+    def _repr_html_(self) -> str:
+        """A table for a notebook."""
+        from .report_page import report_page  # not at the top: few exports run in a notebook
+
+        return report_page(
+            str(self.path), self.size_bytes, self.bundle_id, self.fit, self.variants, self.graph_bytes, self.warnings
+        )

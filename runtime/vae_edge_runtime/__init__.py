@@ -47,6 +47,7 @@ if _TYPE_CHECKING:
     from .recalibration import Recalibration, ThresholdChange, recalibrate
     from .scoring.anatomy import Anatomy
     from .stream import Event, Stream
+    from .table_scorer import Scorer
     from .verification import GoldenCheck, Verification, verify
 
 __all__ = [
@@ -79,6 +80,7 @@ __all__ = [
     "ProviderUnavailable",
     "Recalibration",
     "ScoreSketch",
+    "Scorer",
     "Scores",
     "SessionClosed",
     "SessionInfo",
@@ -103,6 +105,7 @@ _LAZY = {
     "Event": "stream",
     "GoldenCheck": "verification",
     "Recalibration": "recalibration",
+    "Scorer": "table_scorer",
     "Stream": "stream",
     "ThresholdChange": "recalibration",
     "Verification": "verification",

@@ -14,7 +14,18 @@ from fake_session import FakeSession, quiet
 from tiny_bundle import FEATURES, TinyBundle
 
 import vae_edge_runtime
-from vae_edge_runtime import VAE, Bundle, Event, ScoreSketch, SessionInfo, load, recalibrate, standard_normal, verify
+from vae_edge_runtime import (
+    VAE,
+    Bundle,
+    Event,
+    Scorer,
+    ScoreSketch,
+    SessionInfo,
+    load,
+    recalibrate,
+    standard_normal,
+    verify,
+)
 from vae_edge_runtime.stream import open_stream
 
 ROWS = np.random.default_rng(0).normal(size=(400, FEATURES)).astype(np.float32)
@@ -42,6 +53,7 @@ MADE: dict[str, Callable[[VAE, Path], Any]] = {
     "Posterior": lambda vae, path: vae.encode(ROWS),
     "Recalibration": lambda vae, path: _recalibrated(path),
     "ScoreSketch": lambda vae, path: ScoreSketch.fit(standard_normal(5000, seed=1)),
+    "Scorer": lambda vae, path: Scorer(path),
     "SessionInfo": lambda vae, path: vae.info,
     "Stream": lambda vae, path: open_stream(FakeSession(), quiet(30)),
     "ThresholdChange": lambda vae, path: _recalibrated(path).changes[0],

@@ -10,13 +10,14 @@ import numpy as np
 import typer
 
 from vae_edge.data.report import printable
+from vae_edge.lakes import is_folder_of_tables
 from vae_edge_runtime import VAE, Scores, load
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.files import refuse_existing
 from vae_edge_runtime.format.specs import unit_of
 from vae_edge_runtime.scoring.score_table import score_columns, to_csv, to_rows
 
-from . import _console, _maps, _options, _rows, _tables
+from . import _console, _folder, _maps, _options, _rows, _tables
 
 NAME = "score"
 EXAMPLE = "vae-edge score pump.vaeb today.csv --output scores.csv --maps maps/"
@@ -28,10 +29,15 @@ def run(
     bundle: _options.Bundle,
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", help="Folders of images, .npy, .npz, .csv or .parquet.", show_default=False),
+        typer.Argument(
+            metavar="PATH...",
+            help="Pictures, .npy, .npz, .csv or .parquet; or one folder of tables.",
+            show_default=False,
+        ),
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help=".csv, .jsonl or .parquet; default: CSV on stdout.")
+        Path | None,
+        typer.Option("--output", "-o", help=".csv, .jsonl, .parquet or a folder; default: CSV on stdout."),
     ] = None,
     maps: Annotated[
         Path | None, typer.Option(help="Folder for a PNG per row: input, reconstruction and map.", show_default=False)
@@ -68,7 +74,9 @@ def run(
 
     A row that cannot be scored (NaN, infinity) keeps its line, with an empty score and its status.
     """
-    if output is not None:
+    refused = {"maps": maps, "regions": regions, "head": head, "false-positive-rate": false_positive_rate}
+    folders = _folder.check(paths, output, refused) if any(map(is_folder_of_tables, paths)) else None
+    if output is not None and folders is None:
         _tables.check_suffix(output, _tables.SUFFIXES)
         refuse_existing(output, force=force)
     if regions is not None:
@@ -82,6 +90,13 @@ def run(
         _console.header(vae.info)
         spec = vae.manifest.input
         options: dict[str, Any] = {"window": window, "stride": stride, "columns": columns, "size": image_size}
+        if folders is not None:
+            further = vae.heads if heads == "all" else _options.split_names(heads)
+            _folder.run(
+                vae, *folders, heads=further, threshold=threshold, empty=lambda: _no_scores(vae, further),
+                reading=options, force=force, json=json,
+            )  # fmt: skip
+            return
         sources = [(path, _rows.read_for(spec, path, **options)) for path in paths]
         decides = vae.heads[0] if head is None else head
         further = vae.heads if heads == "all" else (decides, *_options.split_names(heads))

@@ -43,6 +43,10 @@ _KINDS = (
 )
 
 
+class NoRows(DataError):
+    """A table with columns and without a row: a partition that happens to be empty."""
+
+
 def check_regular(path: Path) -> os.stat_result:
     """The status of a regular file; a pipe or a device would block, or never end.
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vae_edge_runtime.errors import OptionError
+from vae_edge_runtime.scoring.columns import lessened as lessened
+from vae_edge_runtime.scoring.columns import split_lessened as split_lessened
 
 DELIMITERS = {"tab": "\t", "space": " ", "\\t": "\t"}
 """Words for delimiters that are hard to write on a command line."""
-
-_LESS = re.compile(r"(.+) \(minus ([^()]+)\)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,20 +67,6 @@ def joined(names: Sequence[str]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(names)
     return text.getvalue()
-
-
-def lessened(name: str, value: float) -> str:
-    """The name of a feature that is a column minus a number; ``split_lessened`` undoes it."""
-    return f"{name} (minus {value!r})"
-
-
-def split_lessened(name: str) -> tuple[str, float] | None:
-    """``t (minus 1700000000.0)`` to (t, 1700000000.0); None where the name has no such form."""
-    match = _LESS.fullmatch(name)
-    try:
-        return (match[1], float(match[2])) if match else None
-    except ValueError:
-        return None
 
 
 def in_model_order(columns: Sequence[str] | None, names: Sequence[str]) -> tuple[str, ...] | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vae_edge_runtime.errors import DataError
 
 from .cells import Cells
+from .files import NoRows
 from .header import count_unit_lines, find_delimiter, is_header, reader
 from .limits import check_limit
 from .options import TableOptions
@@ -70,7 +71,7 @@ class CsvTable:
         elif self.has_header:
             self.names, self.header, self._first_row = [cell.strip() for cell in first], "names from the first line", 1
             if not rest:
-                raise DataError(f"{self.path} holds a header and no rows")
+                raise NoRows(f"{self.path} holds a header and no rows")
             self._fit_names(rest[0])
             units = count_unit_lines(rest, self._cells)
             self._first_row += units

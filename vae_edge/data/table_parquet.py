@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError
 
-from .files import check_regular, first_bytes, refuse_other_kind
+from .files import NoRows, check_regular, first_bytes, refuse_other_kind
 from .limits import check_limit
 from .options import TableOptions
 from .table import Loaded, Trouble
@@ -48,7 +48,7 @@ class ParquetTable:
         check_limit("rows", self._rows, path)
         check_limit("columns", len(self.names), path)
         if self._rows == 0:
-            raise DataError(f"{path} holds no rows")
+            raise NoRows(f"{path} holds no rows")
         self._schema = schema
         self.index_columns = _index_of_pandas(schema.metadata, self.names)
 

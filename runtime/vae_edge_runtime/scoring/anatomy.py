@@ -53,11 +53,13 @@ class Anatomy:
         return top_shares(self.features[row], self.names, count)
 
     def to_dict(self, row: int, count: int = 3) -> dict[str, Any]:
-        """One row in plain values, for JSON."""
+        """One row in plain values, for JSON; None instead of NaN."""
+        from .plain import plain  # not at the top: a screen needs none of it
+
         latents = None if self.latents is None else self.latents[row].reshape(-1)
         strongest = [] if latents is None else np.argsort(-latents, kind="stable")[:count].tolist()
-        return {
-            "status": Status(int(self.scores.status[row])).name.lower(),
+        values = {
+            "status": Status(int(self.scores.status[row])),
             "score": float(self.scores.score[row]),
             "reconstruction": float(self.scores.reconstruction[row]),
             "kl": None if self.scores.kl is None else float(self.scores.kl[row]),
@@ -67,6 +69,13 @@ class Anatomy:
             "latents": [{"index": i, "kl": float(latents[i])} for i in strongest if latents is not None],
             "draws": self.draws,
         }
+        return {name: plain(value) for name, value in values.items()}
+
+    def _repr_html_(self) -> str:
+        """Scores, strongest elements and maps for a notebook."""
+        from .html import anatomy_page
+
+        return anatomy_page(self)
 
 
 def anatomy(manifest: Manifest, scores: Scores, posterior: Posterior | None) -> Anatomy:

@@ -119,6 +119,12 @@ class HeadScores:
 
         return benjamini_hochberg(self.p_value, false_discovery_rate)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Columns of plain values, for JSON; None where a row was not scored, or the bundle has no calibration."""
+        from .plain import head_columns  # not at the top: a device that writes no JSON does not pay for it
+
+        return head_columns(self, np.isfinite(self.score))
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Scores(HeadScores):
@@ -182,6 +188,28 @@ class Scores(HeadScores):
         if self._map is None:
             raise OptionError("maps were not asked for: call score(x, maps=True)")
         return self._map
+
+    def to_dict(self, *, maps: bool = False) -> dict[str, Any]:
+        """Columns of plain values, for JSON: a list of n values each, statuses by name, None instead of NaN.
+
+        Args:
+            maps: also the map, n nested lists.
+
+        Raises:
+            OptionError: maps were not asked for when the rows were scored.
+
+        Example:
+            >>> json.dumps(vae.score(x).to_dict(), allow_nan=False)  # doctest: +SKIP
+        """
+        from .plain import scores_columns
+
+        return scores_columns(self, maps=maps)
+
+    def _repr_html_(self) -> str:
+        """A table for a notebook."""
+        from .html import scores_page
+
+        return scores_page(self)
 
 
 @record(frozen=True, eq=False)

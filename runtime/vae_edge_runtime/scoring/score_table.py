@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CalibrationError
 from .inputs import Status
+from .plain import plain
 from .results import Scores
 
 Columns = Mapping[str, Sequence[Any] | NDArray[Any]]
@@ -59,12 +58,5 @@ def to_csv(columns: Columns) -> str:
 
 def to_rows(columns: Columns) -> list[dict[str, Any]]:
     """Rows as plain dicts for JSON; NaN and infinity become None."""
-    plain = {name: [_plain(value) for value in values] for name, values in columns.items()}
-    return [dict(zip(plain, row, strict=True)) for row in zip(*plain.values(), strict=True)]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.float32):
-        value = float(str(value))  # the shortest decimals that give the same float32 back
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    values = {name: [plain(value) for value in column] for name, column in columns.items()}
+    return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]

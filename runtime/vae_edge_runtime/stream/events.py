@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..record import one_line
+from ..scoring.plain import plain
 from .alarm import AlarmState
 
 EventStatus = Literal["ok", "invalid_input", "unknown_code", "non_finite_output"]
@@ -61,11 +62,14 @@ class Event:
         return one_line(f"Event({', '.join(shown)})")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON; without arrays, and without what the kind of event does not have."""
+        """Plain values, for JSON; without arrays, without what the kind of event does not have, None instead of NaN."""
+        return {name: plain(value) for name, value in self._values().items()}
+
+    def _values(self) -> dict[str, Any]:
         common = {"kind": self.kind, "index": self.index, "time": self.time}
         if self.kind != "decision":
             return common | {"figures": dict(self.figures), "dropped": self.dropped}
-        plain: dict[str, Any] = common | {
+        values: dict[str, Any] = common | {
             "status": self.status,
             "score": self.score,
             "p_value": self.p_value,
@@ -74,9 +78,9 @@ class Event:
             "dropped": self.dropped,
         }
         if self.faults:
-            plain |= {"faults": list(self.faults), "fault_features": list(self.fault_features)}
+            values |= {"faults": list(self.faults), "fault_features": list(self.fault_features)}
         if self.top:
-            plain["top"] = [{"name": name, "share": round(share, 4)} for name, share in self.top]
+            values["top"] = [{"name": name, "share": round(share, 4)} for name, share in self.top]
         if self.heads:
-            plain["heads"] = {head: {"score": s, "p_value": p} for head, (s, p) in self.heads.items()}
-        return plain | ({"imputed": self.imputed} if self.imputed else {})
+            values["heads"] = {head: {"score": s, "p_value": p} for head, (s, p) in self.heads.items()}
+        return values | ({"imputed": self.imputed} if self.imputed else {})
