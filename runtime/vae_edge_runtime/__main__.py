@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import Bundle, DataError, StorageError, VaeEdgeError, __version__, load, verify
+from . import Bundle, DataError, OptionError, StorageError, VaeEdgeError, __version__, load, verify
 from .dependencies import telemetry
 from .device.devices import help_text
 from .device.doctor import findings, read_machine
@@ -87,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
             )
             command.add_argument("--allow-fallback", action="store_true", help="run on the CPU if it is absent")
             command.add_argument("--threads", type=int, help="of one run; default: the engine's choice")
+            command.add_argument("--isolate", action="store_true", help="the engine in a process of its own")
+            command.add_argument("--deadline", type=float, help="seconds of one run; needs --isolate")
+            command.add_argument("--max-memory", type=int, help="bytes of the engine; needs --isolate and Linux")
         if name == "build":
             command.add_argument("--variant", default="auto", help="auto, a precision in the bundle, or all")
             command.add_argument("--max-batch", type=int, default=64, help="most rows of one run; default: %(default)s")
@@ -110,9 +113,7 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    verification = verify(
-        options.bundle, device=options.device, allow_fallback=options.allow_fallback, threads=options.threads
-    )
+    verification = verify(options.bundle, **_engine(options))
     _document("verify", verification.to_dict())
     return 0 if verification.ok else 1
 
@@ -128,9 +129,7 @@ def _build(options: argparse.Namespace) -> int:
 
 def _score(options: argparse.Namespace) -> int:
     x, condition = _rows(Path(options.rows))
-    with load(
-        options.bundle, device=options.device, allow_fallback=options.allow_fallback, threads=options.threads
-    ) as vae:
+    with load(options.bundle, **_engine(options)) as vae:
         write(sys.stderr, printable(f"{options.bundle}: {vae.info}", one_line=True) + "\n")
         heads = vae.heads if options.heads == "all" else tuple(filter(None, options.heads.split(",")))
         scores = vae.score(x, condition=condition, heads=heads, threshold=options.threshold)
@@ -140,6 +139,20 @@ def _score(options: argparse.Namespace) -> int:
     else:
         write(sys.stdout, "".join(json.dumps(row, allow_nan=False) + "\n" for row in to_rows(columns)))
     return 0
+
+
+def _engine(options: argparse.Namespace) -> dict[str, Any]:
+    """What ``load`` and ``verify`` are told about the engine."""
+    if (options.deadline is not None or options.max_memory is not None) and not options.isolate:
+        raise OptionError("--deadline and --max-memory need --isolate: an engine is stopped by ending its process")
+    return {
+        "device": options.device,
+        "allow_fallback": options.allow_fallback,
+        "threads": options.threads,
+        "isolate": options.isolate,
+        "deadline_s": options.deadline,
+        "memory_bytes": options.max_memory,
+    }
 
 
 def _rows(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:

@@ -110,7 +110,14 @@ class Verification:
 
 
 def verify(
-    path: str | os.PathLike[str], *, device: str = "cpu", allow_fallback: bool = False, threads: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    device: str = "cpu",
+    allow_fallback: bool = False,
+    threads: int | None = None,
+    isolate: bool = False,
+    deadline_s: float | None = None,
+    memory_bytes: int | None = None,
 ) -> Verification:
     """Check structure, every hash, every graph, and run the golden vectors of every variant.
 
@@ -119,11 +126,14 @@ def verify(
         device: that runs the golden vectors, as in ``load``.
         allow_fallback: run on the CPU, visibly degraded, where the device is not to be had.
         threads: within one run, 1 to 1024; None leaves it to the engine.
+        isolate: run the engine in a process of its own, as in ``load``.
+        deadline_s: as in ``load``.
+        memory_bytes: as in ``load``.
 
     Raises:
         BundleError, GraphRefused: the file is refused; nothing of it was run.
         ProviderUnavailable, MissingDependency, BackendError: it could not be run here.
-        OptionError: path, device, allow_fallback or threads is not a valid value.
+        OptionError: an option is not a valid value.
 
     Example:
         >>> verification = verify("pump.vaeb")
@@ -135,7 +145,10 @@ def verify(
         variants = sorted(bundle.manifest.variants)
     checks: list[GoldenCheck] = []
     for name in variants:
-        with load(path, device=device, variant=name, allow_fallback=allow_fallback, threads=threads) as vae:
+        with load(
+            path, device=device, variant=name, allow_fallback=allow_fallback, threads=threads, isolate=isolate,
+            deadline_s=deadline_s, memory_bytes=memory_bytes,
+        ) as vae:  # fmt: skip
             checks += _golden_checks(vae, name)
             vae.check_prior()
             info = vae.info

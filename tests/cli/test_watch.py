@@ -93,6 +93,8 @@ def test_only_what_changes_or_only_anomalies(pump: Path, cli: Cli) -> None:
     anomalies = events(cli("watch", pump / "pump.vaeb", pump / "live.csv", "--only", "anomalies").out)
     assert len(everything) == 30
     assert 4 <= len(changes) < 12
+    for event in (*everything, *anomalies):
+        del event["seq"], event["stream"]  # of one run
     assert [e for e in everything if e["is_anomaly"]] == [e for e in anomalies if e["is_anomaly"]]
     assert {"raised", "cleared"} <= {str(e["alarm"]) for e in changes}
     assert cli("watch", pump / "pump.vaeb", pump / "live.csv", "--only", "gossip").code == 2
@@ -140,10 +142,11 @@ def test_a_pipe_that_falls_silent_is_stale_and_can_be_left(pump: Path) -> None:
     assert found[1]["figures"]["silence_s"] >= 0.5
 
 
-def test_a_reader_that_goes_away_ends_the_stream_quietly(pump: Path) -> None:
+def test_a_reader_that_goes_away_is_an_error_and_no_traceback(pump: Path) -> None:
     command = f"{sys.executable} -m vae_edge watch {pump / 'pump.vaeb'} {pump / 'live.csv'} --stride 1 | head -1"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 3, done.stderr
+    assert "nobody reads the events on stdout any more" in done.stderr
     assert len(done.stdout.splitlines()) == 1
     assert "Traceback" not in done.stderr
 
@@ -197,6 +200,101 @@ def test_what_cannot_be_watched_is_said_before_anything_is_written(pump: Path, c
     ):  # fmt: skip
         done = cli("watch", *arguments)
         assert (done.code, done.out) == (2, ""), done.err
+
+
+def test_a_state_of_something_else_is_refused_and_a_new_bundle_takes_over_when_told(
+    pump: Path, cli: Cli, tmp_path: Path
+) -> None:
+    state, output, live = tmp_path / "state", tmp_path / "events.jsonl", tmp_path / "live.csv"
+    text = (pump / "live.csv").read_text()
+    live.write_text("".join(text.splitlines(keepends=True)[:231]))  # the alarm is on
+    options = ("--state", state, "-o", output, "--time-column", "t")
+    assert cli("watch", pump / "pump.vaeb", live, *options).code == 0
+    before = events(output.read_text())
+    assert before[-1]["alarm"] in ("raised", "on")
+    other = tmp_path / "other.vaeb"
+    good = (pump / "good.csv", "--columns", "a,b,c")
+    made = cli("recalibrate", pump / "pump.vaeb", *good, "--false-positive-rate", 0.01, "-o", other)
+    assert made.code == 0, made.err
+    live.write_text(text)
+    for arguments, problem in (
+        ((other, live, *options), "pass --take-over"),
+        ((pump / "pump.vaeb", live, *options, "--stride", 5), "written with --stride None"),
+        ((pump / "pump.vaeb", pump / "live.csv", *options), "give each its own --state"),
+        ((pump / "pump.vaeb", live, *options, "--limit", 5), "--limit stops in the middle"),
+        ((pump / "pump.vaeb", live, "--take-over"), "name it with --state"),
+        ((pump / "pump.vaeb", live, "--rotate-at", 5000), "name it with -o"),
+    ):
+        done = cli("watch", *arguments)
+        assert done.code == 2
+        assert problem in done.err
+    done = cli("watch", other, live, *options, "--take-over")
+    assert done.code == 0, done.err
+    after = events(output.read_text())
+    assert after[: len(before)] == before
+    assert [event["seq"] for event in after] == list(range(30))
+    assert [event["index"] for event in after] == list(range(19, 600, 20))
+    assert len({event["stream"] for event in after}) == 1
+    assert len({event["bundle"] for event in after}) == 2
+    alarms = [event["alarm"] for event in after if event["alarm"] in ("raised", "cleared")]
+    assert alarms[:2] == ["raised", "cleared"]  # over the restart and the new model
+    for damage, problem in ((b"x", "is damaged"), (b"", "no state of this version")):
+        state.write_bytes(state.read_bytes() + damage if damage else b"")
+        done = cli("watch", other, live, *options)
+        assert done.code == 2
+        assert problem in done.err
+
+
+def test_only_alarms_and_a_file_of_something_else(pump: Path, cli: Cli, tmp_path: Path) -> None:
+    done = cli("watch", pump / "pump.vaeb", pump / "live.csv", "--only", "alarms")
+    assert {event["alarm"] for event in events(done.out)} == {"raised", "cleared"}
+    notes = tmp_path / "notes.txt"
+    notes.write_text("to do: nothing\n")
+    done = cli("watch", pump / "pump.vaeb", pump / "live.csv", "-o", notes)
+    assert done.code == 2
+    assert "holds something else than events" in done.err
+    assert notes.read_text() == "to do: nothing\n"
+
+
+def test_events_say_where_they_come_from(pump: Path, cli: Cli) -> None:
+    done = cli("watch", pump / "pump.vaeb", pump / "live.csv", "--limit", 20)
+    with load(pump / "pump.vaeb") as vae:
+        expected = {"bundle": vae.info.bundle_id, "release": vae.manifest.release, "host": os.uname().nodename}
+    (event,) = events(done.out)
+    assert {name: event[name] for name in expected} == expected
+    assert event["seq"] == 0
+    assert event["boot"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def test_a_file_of_events_rotates_and_sighup_opens_it_anew(pump: Path, tmp_path: Path) -> None:
+    source, output = tmp_path / "live.csv", tmp_path / "events.jsonl"
+    lines = (pump / "live.csv").read_text().splitlines(keepends=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vae_edge", "watch", pump / "pump.vaeb", source, "--follow", "-o", output,
+         "--rotate-at", "4096", "--rotate-keep", "3", "--state", tmp_path / "state"],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    until = time.monotonic() + 60
+    while time.monotonic() < until and "waiting for" not in process.stderr.readline():
+        pass  # the file is not there yet
+    source.write_text("".join(lines[:301]))
+    while time.monotonic() < until and not (tmp_path / "events.jsonl.1").exists():
+        time.sleep(0.05)
+    time.sleep(0.5)
+    output.rename(tmp_path / "aside")
+    process.send_signal(signal.SIGHUP)
+    with source.open("a") as file:
+        file.writelines(lines[301:341])
+    while time.monotonic() < until and not (output.exists() and output.read_text()):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    texts = [path.read_text() for path in (*sorted(tmp_path.glob("events.jsonl.*"), reverse=True),
+                                           tmp_path / "aside", output)]  # fmt: skip
+    assert all(len(text) <= 4096 for text in texts)
+    assert [event["seq"] for text in texts for event in events(text)] == list(range(17))
 
 
 def test_explain_takes_the_highest_score_apart(pump: Path, cli: Cli, tmp_path: Path) -> None:

@@ -62,7 +62,11 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         {"path": None, "device": "cpu", "variant": "auto", "allow_fallback": False, "threads": 1, "spin": None}
         | {"isolate": False, "deadline_s": None, "memory_bytes": None},
     ),
-    "verify": (lambda vae, **o: verify(**o), {"path": None, "device": "cpu", "allow_fallback": False, "threads": 1}),
+    "verify": (
+        lambda vae, **o: verify(**o),
+        {"path": None, "device": "cpu", "allow_fallback": False, "threads": 1}
+        | {"isolate": False, "deadline_s": None, "memory_bytes": None},
+    ),
     "recalibrate": (
         lambda vae, **o: recalibrate(**o),
         {"path": None, "out": None, "rows": ROWS, "condition": None, "false_positive_rate": None}

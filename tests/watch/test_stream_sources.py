@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from vae_edge.watch import open_source
 from vae_edge.watch.columns import Columns
-from vae_edge.watch.text_files import CsvLines, Followed, JsonLines, lines_of
+from vae_edge.watch.followed import Followed
+from vae_edge.watch.text_files import CsvLines, JsonLines, lines_of
 from vae_edge.watch.times import Times, plain_number
 from vae_edge_runtime.errors import DataError, OptionError
 from vae_edge_runtime.format.specs import InputSpec

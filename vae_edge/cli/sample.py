@@ -35,13 +35,17 @@ def run(
     device: _options.Device = "auto",
     variant: _options.Variant = "auto",
     allow_fallback: _options.AllowFallback = False,
+    isolate: _options.Isolate = False,
+    deadline: _options.Deadline = None,
+    max_memory: _options.MaxMemory = None,
     json: _options.Json = False,
     force: _options.Force = False,
 ) -> None:
     """Draw new rows from the prior."""
     _tables.check_suffix(output, SUFFIXES)
     refuse_existing(output, force=force)
-    with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback) as vae:
+    limits = _options.isolation(isolate, deadline, max_memory)
+    with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback, **limits) as vae:
         _console.header(vae.info)
         one_condition = _condition(condition, vae.manifest.condition)
         rows = vae.sample(number, seed=seed, temperature=temperature, condition=one_condition)

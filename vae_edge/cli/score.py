@@ -63,6 +63,9 @@ def run(
     variant: _options.Variant = "auto",
     allow_fallback: _options.AllowFallback = False,
     threads: _options.Threads = None,
+    isolate: _options.Isolate = False,
+    deadline: _options.Deadline = None,
+    max_memory: _options.MaxMemory = None,
     window: _options.Window = None,
     stride: _options.Stride = None,
     columns: _options.Columns = None,
@@ -86,7 +89,8 @@ def run(
         _maps.make_folder(maps, force=force)
     if threshold is not None and false_positive_rate is not None:
         raise OptionError("--threshold and --false-positive-rate both say what is an anomaly: pass one")
-    with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback, threads=threads) as vae:
+    limits = _options.isolation(isolate, deadline, max_memory)
+    with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback, threads=threads, **limits) as vae:
         _console.header(vae.info)
         spec = vae.manifest.input
         options: dict[str, Any] = {"window": window, "stride": stride, "columns": columns, "size": image_size}

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import json as jsons
+import os
 import re
 import signal
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from vae_edge.maps import scale_of
-from vae_edge.watch import appended, open_source
+from vae_edge.watch import open_source
+from vae_edge.watch.events_file import EventsFile, Sink, Stdout, events_file
+from vae_edge.watch.journal import HOLD_S, Filter, Journal
+from vae_edge.watch.resuming import Watched
+from vae_edge.watch.state_file import StateFile, locked
 from vae_edge_runtime import VAE, load
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError, StorageError
 from vae_edge_runtime.files import write_atomic
-from vae_edge_runtime.stdio import write
 from vae_edge_runtime.stream import Event, Stream
 
 from . import _console, _options, _pictures, _rows
@@ -31,7 +33,6 @@ from . import _console, _options, _pictures, _rows
 NAME = "watch"
 EXAMPLE = "vae-edge watch pump.vaeb sensors.csv --follow --time-column time --only changes"
 
-_ONLY = ("decisions", "changes", "anomalies")
 _SHOW_S = 0.2
 
 
@@ -50,7 +51,8 @@ def run(
         Path | None, typer.Option("--output", "-o", help="Append events to this .jsonl; default: stdout.")
     ] = None,
     only: Annotated[
-        str, typer.Option(help="decisions (all), changes (of alarms and faults), or anomalies.")
+        str,
+        typer.Option(help="decisions (all), changes (of alarms and faults), anomalies, or alarms (raised or cleared)."),
     ] = "decisions",
     heads: _options.Heads = None,
     stride: Annotated[
@@ -84,40 +86,77 @@ def run(
     variant: _options.Variant = "auto",
     allow_fallback: _options.AllowFallback = False,
     threads: _options.Threads = None,
+    state: Annotated[
+        Path | None, typer.Option(help="File to go on from after a restart: place, alarm, windows.", show_default=False)
+    ] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Go on from the state of another bundle; drift tests begin anew.")
+    ] = False,
+    rotate_at: Annotated[
+        int | None,
+        typer.Option(min=4096, help="Bytes at which the file of events becomes FILE.1.", show_default=False),
+    ] = None,
+    rotate_keep: Annotated[int, typer.Option(min=1, max=999, help="Rotated files of events to keep.")] = 5,
+    isolate: _options.Isolate = False,
+    deadline: _options.Deadline = None,
+    max_memory: _options.MaxMemory = None,
 ) -> None:
     """Decide about rows as they come: one JSON line per decision, with alarms, sensor faults and drift.
 
-    Ends with the source, on Ctrl-C, or quietly on SIGTERM; a summary goes to stderr.
+    Ends with the source, on Ctrl-C, or quietly on SIGTERM; a summary goes to stderr. A reader of stdout that goes
+    away is an error. SIGHUP opens the file of events anew.
     """
-    if only not in _ONLY:
-        raise OptionError(f"only is {only!r}; valid are {', '.join(_ONLY)}")
-    if output is not None and output.is_dir():
-        raise OptionError(f"{output} is a folder; name a file in it")
+    Filter(only)
+    for file in (output, state):
+        if file is not None and file.is_dir():
+            raise OptionError(f"{file} is a folder; name a file in it")
+    if rotate_at is not None and output is None:
+        raise OptionError("--rotate-at is for a file of events: name it with -o")
+    if state is not None and limit is not None:
+        raise OptionError("--limit stops in the middle and --state goes on behind whole blocks: leave one out")
+    if take_over and state is None:
+        raise OptionError("--take-over is for the state of another bundle: name it with --state")
     if maps is not None:
         _make_folder(maps)
-    with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback, threads=threads) as vae:
+    with (
+        _state(state) as (state_file, saved),
+        load(
+            bundle, device=device, variant=variant, allow_fallback=allow_fallback, threads=threads,
+            **_options.isolation(isolate, deadline, max_memory),
+        ) as vae,
+    ):  # fmt: skip
         _console.header(vae.info)
-        spec, rules = vae.manifest.input, vae.manifest.stream
+        rules = vae.manifest.stream
+        watched = Watched(
+            vae.info.bundle_id,
+            vae.manifest.release,
+            source if source == "-" or source.startswith("camera:") else os.path.abspath(source),  # noqa: PTH100
+            {"--stride": stride, "--time-column": time_column, "--columns": columns, "--image-size": image_size},
+        )
+        same_model = saved is None or state is None or watched.check(saved, state, take_over=take_over)
         opened = open_source(
             source,
-            spec,
+            vae.manifest.input,
             follow=follow,
             time_column=time_column,
             columns=_options.split_names(columns),
             size=_rows.image_size(image_size),
             table=_rows.table_options(),
             note=_console.note,
+            resumable=state is not None,
+            position=None if saved is None else saved.get("position"),
         )
         if stale is not None and not opened.may_pause:
             raise OptionError(
                 f"{source} is read to its end and cannot be stale: --stale is for --follow, a camera or -"
             )
+        # A pipe that is read here cannot be seen to be silent; files and folders say when nothing is new.
+        live = opened.live or (stale is not None and source == "-")
         stream = vae.stream(
             opened.rows,
             stride=stride,
             heads=vae.heads if heads == "all" else _options.split_names(heads),
-            # A pipe that is read here cannot be seen to be silent; files and folders say when nothing is new.
-            live=opened.live or (stale is not None and source == "-"),
+            live=live,
             queue_rows=queue,
             alarm=None
             if rules is None
@@ -128,58 +167,86 @@ def run(
             top=top,
             stale_s=stale,
         )
+        if saved is not None:
+            again = "" if opened.position else f"{source} cannot be read twice: rows between two runs are not known"
+            stream.restore(
+                saved.get("stream", {}), same_model=same_model, same_clock=not opened.live, lost=opened.lost or again
+            )
+            _console.note(f"{state}: goes on behind row {stream.counters['rows']:,}")
         top_of_scale = 0.0 if maps is None else scale_of(vae).top
-        start = time.perf_counter()
+        start, rows_before = time.perf_counter(), stream.counters["rows"]
         faults: Counter[str] = Counter()
         try:
-            with stream, _sink(output) as emit, _stopped_by_sigterm(stream), _progress(output) as show:
-                wanted, shown = _Filter(only), start
+            with (
+                stream,
+                _sink(output, rotate_at, rotate_keep) as sink,
+                _stopped_by_sigterm(stream),
+                contextlib.closing(
+                    Journal(
+                        sink,
+                        bundle_id=watched.bundle_id,
+                        release=watched.release,
+                        only=only,
+                        state_file=state_file,
+                        saved=saved,
+                        hold_s=0 if source == "-" and not live else HOLD_S,
+                    )
+                ) as journal,
+                _progress(output) as show,
+            ):
+
+                def state_now() -> dict[str, Any]:
+                    position = None if opened.position is None else opened.position()
+                    return watched.to_dict() | {"position": position, "stream": stream.state()}
+
+                stream.on_settled = lambda last: journal.settled(stream.counters["rows"], last, state_now)
+                shown = start
                 for event in stream:
                     faults.update(event.faults)
                     if maps is not None and event.map is not None:
                         _write_map(maps, event, vae, top_of_scale)
-                    if wanted(event) and not emit(jsons.dumps(event.to_dict(), allow_nan=False) + "\n"):
-                        break  # the reader of a pipe has gone away
+                    journal.take(event)
                     if (now := time.perf_counter()) - shown > _SHOW_S:
                         shown = now
                         show(0, label=f"{event.index + 1:,} rows, {stream.counters['anomalies']} anomalies")
                     if limit is not None and event.index >= limit - 1:
                         break
         finally:
-            _console.note(_summary(stream.counters, faults, time.perf_counter() - start))
-
-
-class _Filter:
-    """Which events are written."""
-
-    def __init__(self, only: str) -> None:
-        self._only = only
-        self._faults: tuple[str, ...] = ()
-
-    def __call__(self, event: Event) -> bool:
-        if self._only == "decisions" or event.kind != "decision":
-            return True
-        changed, self._faults = event.faults != self._faults, event.faults
-        if self._only == "changes":
-            return changed or event.alarm in ("raised", "cleared")
-        return bool(event.is_anomaly) or (changed and bool(event.faults))
+            _console.note(_summary(stream.counters, faults, rows_before, time.perf_counter() - start))
 
 
 @contextlib.contextmanager
-def _sink(output: Path | None) -> Iterator[Callable[[str], bool]]:
-    """Where lines go; False once nobody reads them."""
+def _sink(output: Path | None, rotate_at: int | None, keep: int) -> Iterator[Sink]:
+    """Where lines go; SIGHUP opens a file of events anew."""
     if output is None:
-        yield lambda line: write(sys.stdout, line)
+        yield Stdout()
         return
-    with appended(output) as (append, cut):
-        if cut:
-            _console.note(f"{output} ended with half an event: {cut} bytes of it were cut off")
+    with events_file(output, rotate_bytes=rotate_at, keep=keep) as file, _reopened_by_sighup(file):
+        if file.cut:
+            _console.note(f"{output} ended with half an event: {file.cut} bytes of it were cut off")
+        yield file
 
-        def emit(line: str) -> bool:
-            append(line)
-            return True
 
-        yield emit
+@contextlib.contextmanager
+def _reopened_by_sighup(file: EventsFile) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGHUP"):
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, lambda _number, _frame: file.reopen())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@contextlib.contextmanager
+def _state(path: Path | None) -> Iterator[tuple[StateFile | None, dict[str, Any] | None]]:
+    """The state file and what it holds."""
+    if path is None:
+        yield None, None
+        return
+    with locked(path) as file:
+        yield file, file.read()
 
 
 def _progress(output: Path | None) -> contextlib.AbstractContextManager[_console.Step]:
@@ -234,11 +301,11 @@ def _write_map(folder: Path, event: Event, vae: VAE, top: float) -> None:
     write_atomic(folder / f"{event.index:012d}{'-' + label[-80:] if label else ''}.png", [_pictures.to_png(pixels)])
 
 
-def _summary(counters: dict[str, int], faults: Counter[str], seconds: float) -> str:
+def _summary(counters: dict[str, int], faults: Counter[str], rows_before: int, seconds: float) -> str:
     kinds = ", ".join(f"{name} {count}" for name, count in sorted(faults.items()))
     lost = "".join(f", {counters[name]} {name}" for name in ("dropped", "late", "imputed") if counters[name])
     return (
         f"{counters['rows']} rows, {counters['decisions']} decisions: {counters['anomalies']} anomalies, "
         f"{counters['alarms']} alarms, {counters['faults']} without a score{f' ({kinds})' if kinds else ''}, "
-        f"{counters['drifts']} drifts{lost}; {counters['rows'] / max(seconds, 1e-9):,.0f} rows/s"
+        f"{counters['drifts']} drifts{lost}; {(counters['rows'] - rows_before) / max(seconds, 1e-9):,.0f} rows/s"
     )

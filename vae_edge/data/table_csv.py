@@ -48,9 +48,9 @@ class CsvTable:
             head = head[1:]
         else:
             self.delimiter = options.delimiter or find_delimiter(head, options.decimal)
-        if not head:
-            raise DataError(f"{path} is empty")
         rows = [row for _, row in itertools.islice(self._rows(), _HEAD_LINES)]
+        if not head or not rows:  # a quote that is closed at once is a line and no row
+            raise DataError(f"{path} is empty")
         self._find_names(rows, options.header)
         self.index_columns: dict[str, str] = {}
         check_limit("columns", len(self.names), path)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,18 @@ class Columns:
         taken = {*wanted, time_column}
         others = tuple(name for name in header if name not in taken)
         return cls(where, tuple(places[name] for name in wanted), time, len(header), delimiter, cells, others)
+
+    def state(self) -> dict[str, Any]:
+        """Plain values, as ``of_state`` takes them."""
+        names = ("features", "time", "width", "delimiter", "others")
+        return {name: getattr(self, name) for name in names} | {"decimal": self.cells.decimal}
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any], where: str, cells: Cells) -> Columns:
+        """The columns that ``state`` was taken of."""
+        features, others = tuple(map(int, state["features"])), tuple(map(str, state["others"]))
+        time = None if state["time"] is None else int(state["time"])
+        return cls(where, features, time, int(state["width"]), str(state["delimiter"]), cells, others)
 
     def plain_rows(self, lines: Sequence[str], times: Times) -> Rows | None:
         """A block of lines of one plain number per cell, several times as fast; None: ``rows`` must look closer."""

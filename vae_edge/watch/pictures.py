@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +30,40 @@ class PictureFolder:
     """Images below a folder by name; followed, also those that appear later, once they have stopped growing."""
 
     def __init__(
-        self, folder: Path, spec: InputSpec, size: Size | None, *, follow: bool, poll_s: float = POLL_S
+        self,
+        folder: Path,
+        spec: InputSpec,
+        size: Size | None,
+        *,
+        follow: bool,
+        poll_s: float = POLL_S,
+        position: Mapping[str, Any] | None = None,
     ) -> None:
-        """``size`` (height, width): resize to it; without it images must have the model's."""
+        """``size`` (height, width): resize to it; without it images must have the model's.
+
+        Raises:
+            DataError: the model takes no pictures, or ``position`` is none of ``position``.
+        """
         check_pictures(spec, str(folder))
         self._folder, self._spec = folder, spec
         self._size, self._fit = size_for(spec, size)
         self._follow, self._poll_s, self._closed = follow, poll_s, False
+        names = [] if position is None else position.get("done")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise DataError(f"the state does not say which pictures of {folder} were decided")
+        self._done: set[str] = set(names)
+        """Names of what still lies there: files may come in any order."""
+
+    def position(self) -> dict[str, Any]:
+        """Names of the pictures that were given."""
+        return {"done": sorted(self._done)}
 
     def close(self) -> None:
         """End the iteration at the next look."""
         self._closed = True
 
     def __iter__(self) -> Iterator[Rows | None]:
-        # Names are kept of what still lies there: files may come in any order.
-        done: set[str] = set()
+        done = self._done
         before: set[_Stamp] = set()
         refused: dict[_Stamp, float] = {}
         while not self._closed:

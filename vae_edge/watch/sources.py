@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
@@ -20,8 +20,9 @@ from vae_edge_runtime.errors import DataError, OptionError
 from vae_edge_runtime.format.specs import InputSpec
 from vae_edge_runtime.stream import Rows
 
+from .followed import Followed
 from .pictures import PictureFolder, Video
-from .text_files import CsvLines, Followed, JsonLines, Parser, lines_of, text_file
+from .text_files import CsvLines, JsonLines, Parser, left_out, lines_of, text_file
 from .times import Times
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
@@ -40,11 +41,15 @@ class Source:
     Attributes:
         live: they come whether or not anybody is ready for them.
         may_pause: they can stop coming without an end.
+        position: where it stands, between two blocks; None: it cannot be read twice, as a pipe or a camera.
+        lost: in words, which rows are missing since the position that it was to go on from.
     """
 
     rows: Iterable[Rows | None]
     live: bool
     may_pause: bool
+    position: Callable[[], dict[str, Any]] | None = None
+    lost: str = ""
 
 
 def open_source(
@@ -57,6 +62,8 @@ def open_source(
     size: tuple[int, int] | None = None,
     table: TableOptions | None = None,
     note: Callable[[str], None] | None = None,
+    resumable: bool = False,
+    position: Mapping[str, Any] | None = None,
 ) -> Source:
     """A source by its name: ``-``, a .csv, .jsonl, .parquet or video file, a folder of images, ``camera:0``, ``rtsp://...``.
 
@@ -69,9 +76,12 @@ def open_source(
         size: (height, width) to resize images to.
         table: how a table is written; columns are those of the model.
         note: is told which columns of a table are left out.
+        resumable: its ``position`` will be asked for; of a pipe and a camera there is none.
+        position: of an earlier source of this name, to go on from.
 
     Raises:
-        DataError: it is not there, or cannot be what the model takes. OptionError: it cannot be followed.
+        DataError: it is not there, cannot be what the model takes, or is another one than at ``position``.
+        OptionError: it cannot be followed, or not be resumed.
         MissingDependency: Pillow, pyarrow or OpenCV is needed and not installed.
     """
     arguments.instance("source", name, str, "a file, a folder, camera:0, or -")
@@ -93,16 +103,21 @@ def open_source(
         return Source(Video(name, spec, size), live=True, may_pause=True)
     path = Path(name)
     suffix = path.suffix.lower()
-    if name != "-" and not path.exists():
+    awaited = follow and suffix in (*_CSV, ".jsonl")
+    if name != "-" and not awaited and not path.exists():
         raise DataError(f"{name} does not exist")
     if path.is_dir():
         require("PIL", extra="images", why="reading images")
-        return Source(PictureFolder(path, spec, size, follow=follow), live=False, may_pause=follow)
+        pictures = PictureFolder(path, spec, size, follow=follow, position=position)
+        return Source(pictures, live=False, may_pause=follow, position=pictures.position)
     if follow and suffix not in (*_CSV, ".jsonl"):
         raise OptionError(f"{name} cannot be followed: --follow is for .csv, .jsonl and folders of images")
+    if resumable and suffix in (*VIDEO_SUFFIXES, ".parquet"):
+        raise OptionError(f"{name} is read from its begin each time: --state is for .csv, .jsonl, folders of images, "
+                          "- and cameras")  # fmt: skip
     if suffix in VIDEO_SUFFIXES:
         return Source(Video(path, spec, size), live=False, may_pause=False)
-    if name != "-":
+    if name != "-" and (path.exists() or not awaited):
         check_regular(path)
     if spec.layout not in ("features", "time_features"):
         raise DataError(f"{name} holds rows of numbers; the model takes rows of layout {spec.layout}")
@@ -112,7 +127,17 @@ def open_source(
                           "--subtract and --drop-missing")  # fmt: skip
     lessened = [split_lessened(feature) or (feature, 0.0) for feature in spec.names]
     names = in_model_order(columns, [name for name, _ in lessened]) if columns else tuple(n for n, _ in lessened)
-    source = _of_numbers(name, names or (), spec.shape[-1], follow, time_column, table, note)
+    parser = _parser(name, names or (), spec.shape[-1], time_column, table, note)
+    if parser is None:
+        rows = _parquet(path, names or (), spec.shape[-1], time_column, note)
+        source = Source(rows, live=False, may_pause=False)
+    elif name == "-":
+        source = Source(lines_of(_stdin(), parser, "stdin"), live=False, may_pause=True)
+    elif follow or resumable:
+        followed = Followed(path, parser, forever=follow, note=note, position=position)
+        source = Source(followed, live=False, may_pause=follow, position=followed.position, lost=followed.lost)
+    else:
+        source = Source(text_file(path, parser), live=False, may_pause=False)
     minus = np.array([value for _, value in lessened])
     return replace(source, rows=Lessened(source.rows, minus)) if minus.any() else source
 
@@ -134,33 +159,24 @@ class Lessened:
             yield None if rows is None else replace(rows, values=rows.values - self._minus)
 
 
-def _of_numbers(
+def _parser(
     name: str,
     names: tuple[str, ...],
     count: int,
-    follow: bool,
     time_column: str | None,
     table: TableOptions,
     note: Callable[[str], None] | None,
-) -> Source:
-    path = Path(name)
-    suffix = path.suffix.lower()
-    parser: Parser
+) -> Parser | None:
+    """What makes rows of the lines of a source; None for Parquet, which has no lines."""
+    suffix = Path(name).suffix.lower()
     if name == "-" or suffix == ".jsonl":
-        parser = JsonLines("stdin" if name == "-" else name, names=names, count=count, time_column=time_column)
-    elif suffix in _CSV:
-        parser = CsvLines(name, names=names, count=count, time_column=time_column, table=table, note=note)
-    elif suffix == ".parquet":
-        return Source(_parquet(path, names, count, time_column), live=False, may_pause=False)
-    else:
-        raise DataError(
-            f"{name} is no folder and ends with none of .csv, .jsonl, .parquet, {', '.join(VIDEO_SUFFIXES)}"
-        )
-    if name == "-":
-        return Source(lines_of(_stdin(), parser, "stdin"), live=False, may_pause=True)
-    if follow:
-        return Source(Followed(path, parser), live=False, may_pause=True)
-    return Source(text_file(path, parser), live=False, may_pause=False)
+        where = "stdin" if name == "-" else name
+        return JsonLines(where, names=names, count=count, time_column=time_column, note=note)
+    if suffix in _CSV:
+        return CsvLines(name, names=names, count=count, time_column=time_column, table=table, note=note)
+    if suffix == ".parquet":
+        return None
+    raise DataError(f"{name} is no folder and ends with none of .csv, .jsonl, .parquet, {', '.join(VIDEO_SUFFIXES)}")
 
 
 def _stdin() -> BinaryIO:
@@ -170,7 +186,9 @@ def _stdin() -> BinaryIO:
     return FileIO(sys.stdin.fileno(), closefd=False)
 
 
-def _parquet(path: Path, names: tuple[str, ...], count: int, time_column: str | None) -> Iterator[Rows]:
+def _parquet(
+    path: Path, names: tuple[str, ...], count: int, time_column: str | None, note: Callable[[str], None] | None
+) -> Iterator[Rows]:
     arrow = require("pyarrow", extra="parquet", why="reading Parquet")
     parquet = require("pyarrow.parquet", extra="parquet", why="reading Parquet")
     try:
@@ -182,6 +200,8 @@ def _parquet(path: Path, names: tuple[str, ...], count: int, time_column: str | 
                 raise DataError(f"{path} lacks the columns {', '.join(absent)}; it has {', '.join(have)}")
             if len(wanted) != count:
                 raise DataError(f"{path} has {len(wanted)} columns of features, the model takes {count}: use --columns")
+            if note is not None and (others := [name for name in have if name not in needed]):
+                note(left_out(str(path), others))
             times = Times(str(path))
             for batch in file.iter_batches(batch_size=_PARQUET_ROWS, columns=needed):
                 if len(batch):

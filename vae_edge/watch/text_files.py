@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -28,6 +26,7 @@ from .times import Times
 _CHUNK_BYTES = 1 << 18
 _LONGEST_LINE = 1 << 24
 POLL_S = 0.2
+_MOST_NAMED = 64
 
 
 class Parser(Protocol):
@@ -39,6 +38,14 @@ class Parser(Protocol):
 
     def restart(self) -> None:
         """The next line is the first of a file."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What was learned of the lines so far, as plain values."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on with what ``state`` says."""
         ...
 
 
@@ -64,6 +71,17 @@ class CsvLines:
     def restart(self) -> None:
         """A rotated file brings its own header."""
         self._columns = None
+
+    def state(self) -> dict[str, Any]:
+        """The columns, how cells are written, and whether times have begun."""
+        return {"columns": self._columns and self._columns.state(), "timed": self._times.begun}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on with what ``state`` says."""
+        self._times.begun = bool(state["timed"])
+        if (columns := state["columns"]) is not None:
+            cells = Cells(self._where, columns["decimal"], self._table.missing)
+            self._columns = Columns.of_state(columns, self._where, cells)
 
     def __call__(self, first: int, lines: list[str]) -> Rows | None:
         """Parse lines; the first of a file may be its header."""
@@ -99,7 +117,7 @@ class CsvLines:
                 drop=self._table.drop,
             )
             if self._columns.others and self._note is not None:
-                self._note(f"{self._where}: left out {some(self._columns.others)}: no feature of the model")
+                self._note(left_out(self._where, self._columns.others))
         return self._columns.rows(cells, self._times) if self._columns is not None and cells else None
 
     def _delimiter(self, lines: list[str]) -> str:
@@ -125,8 +143,17 @@ class CsvLines:
 class JsonLines:
     """Lines of JSON: an object by the names of the features, or an array in their order; null is a missing cell."""
 
-    def __init__(self, where: str, *, names: Sequence[str], count: int, time_column: str | None) -> None:
-        """Rows have times where the first has one; with ``time_column`` it must."""
+    def __init__(
+        self,
+        where: str,
+        *,
+        names: Sequence[str],
+        count: int,
+        time_column: str | None,
+        note: Callable[[str], None] | None = None,
+    ) -> None:
+        """Rows have times where the first has one; with ``time_column`` it must. ``note`` is told what is left out."""
+        self._note, self._named, self._wanted = note, set[str](), {*names, time_column or "time"}
         self._where, self._names, self._count = where, names, count
         self._time, self._time_is_needed = time_column or "time", time_column is not None
         self._timed: bool | None = None
@@ -134,6 +161,14 @@ class JsonLines:
 
     def restart(self) -> None:
         """No line depends on another."""
+
+    def state(self) -> dict[str, Any]:
+        """Whether rows have times."""
+        return {"timed": self._timed, "begun": self._times.begun}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on with what ``state`` says."""
+        self._timed, self._times.begun = state["timed"], bool(state["begun"])
 
     def __call__(self, first: int, lines: list[str]) -> Rows | None:
         """Parse lines; empty ones are passed over."""
@@ -163,6 +198,8 @@ class JsonLines:
                 raise DataError(f"{where} is an object, and the model's features have no names: write arrays")
             if absent := [name for name in self._names if name not in item]:
                 raise DataError(f"{where} lacks {', '.join(absent)}; write null for a value that is missing")
+            if not self._wanted >= item.keys():
+                self._name_others(item)
             moment, item = item.get(self._time), [item[name] for name in self._names]
         if not isinstance(item, list) or len(item) != self._count:
             raise DataError(f"{where} holds no {self._count} values: write an array of them, or an object by name")
@@ -172,6 +209,18 @@ class JsonLines:
             if cell is not None and (isinstance(cell, bool) or not isinstance(cell, (int, float))):
                 raise DataError(f"{where} holds {json.dumps(cell):.40}, which is no number")
         return item, moment
+
+    def _name_others(self, item: Mapping[str, Any]) -> None:
+        """Name keys that are left out, each once, and of endlessly many the first."""
+        new = [key for key in item if key not in self._wanted and key not in self._named]
+        if new and self._note is not None and len(self._named) < _MOST_NAMED:
+            self._named.update(new)
+            self._note(left_out(self._where, new))
+
+
+def left_out(where: str, names: Sequence[str]) -> str:
+    """The line that says which columns or keys of a source are not read."""
+    return f"{where}: left out {some(names)}: no feature of the model"
 
 
 def _as_float(cell: float | None) -> float:
@@ -188,65 +237,13 @@ def lines_of(file: BinaryIO, parse: Parser, where: str) -> Iterator[Rows]:
     number, rest = 1, b""
     read = getattr(file, "read1", file.read)
     while chunk := read(_CHUNK_BYTES):
-        number, rest, rows = _parsed(parse, where, number, rest + chunk)
+        number, rest, rows = parsed(parse, where, number, rest + chunk)
         if rows is not None:
             yield rows
     if rest:
-        rows = _parsed(parse, where, number, rest + b"\n")[2]
+        rows = parsed(parse, where, number, rest + b"\n")[2]
         if rows is not None:
             yield rows
-
-
-class Followed:
-    """A text file as it grows, like ``tail -F``: rotation and truncation begin it anew; None when nothing is new."""
-
-    def __init__(self, path: Path, parse: Parser, *, poll_s: float = POLL_S) -> None:
-        self._path, self._parse, self._poll_s = path, parse, poll_s
-        self._closed = False
-
-    def close(self) -> None:
-        """End the iteration at the next look."""
-        self._closed = True
-
-    def __iter__(self) -> Iterator[Rows | None]:
-        file, successor = _open(self._path), None
-        number, rest = 1, b""
-        try:
-            while not self._closed:
-                if chunk := file.read(_CHUNK_BYTES):
-                    number, rest, rows = _parsed(self._parse, str(self._path), number, rest + chunk)
-                    if rows is not None:
-                        yield rows
-                elif successor is not None:
-                    file.close()
-                    file, successor = successor, None
-                    # A half line that nobody will end is no row.
-                    number, rest = 1, b""
-                    self._parse.restart()
-                elif (successor := self._successor(file)) is None:  # else the old file is read once more, to its end
-                    yield None
-                    time.sleep(self._poll_s)
-        finally:
-            file.close()
-            if successor is not None:
-                successor.close()
-
-    def _successor(self, file: BinaryIO) -> BinaryIO | None:
-        """What the name stands for now, if that is another file, or this one was cut; None while it is the same.
-
-        A new file that is still empty does not count: until its first byte the writer may end the old one.
-        """
-        try:
-            now = os.stat(self._path)  # noqa: PTH116 (beside fstat)
-            mine = os.fstat(file.fileno())
-            another = (now.st_ino, now.st_dev) != (mine.st_ino, mine.st_dev)
-            if now.st_size > 0 if another else now.st_size < file.tell():
-                return self._path.open("rb")
-        except FileNotFoundError:  # it is being rotated
-            pass
-        except OSError as error:
-            raise DataError(f"{self._path} cannot be read: {error.strerror}") from error
-        return None
 
 
 def text_file(path: Path, parse: Parser) -> Iterator[Rows]:
@@ -266,7 +263,7 @@ def _open(path: Path) -> BinaryIO:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _parsed(parse: Parser, where: str, number: int, raw: bytes) -> tuple[int, bytes, Rows | None]:
+def parsed(parse: Parser, where: str, number: int, raw: bytes) -> tuple[int, bytes, Rows | None]:
     """Parse the whole lines of ``raw``: (number of the next line, what is left of the last, rows)."""
     end = raw.rfind(b"\n") + 1
     if b"\0" in raw:

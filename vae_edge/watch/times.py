@@ -16,7 +16,9 @@ class Times:
 
     def __init__(self, where: str) -> None:
         """``where``: the source, for messages."""
-        self._where, self._begun = where, False
+        self._where = where
+        self.begun = False
+        """Whether the first was read, which must be a time."""
 
     def __call__(self, texts: Sequence[str]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
         """Seconds, (n,) float64, and a label for each that was not written as a number; no labels where all were.
@@ -40,11 +42,11 @@ class Times:
         Raises:
             DataError: as ``__call__``.
         """
-        if not self._begun and not np.isfinite(seconds[0]):
+        if not self.begun and not np.isfinite(seconds[0]):
             raise DataError(
                 f"{self._where} holds {first!r:.40} for a time: write seconds, or ISO 8601 (2026-01-31T12:00:00)"
             )
-        self._begun = True
+        self.begun = True
         return np.where(np.isfinite(seconds), seconds, np.nan)
 
 

@@ -196,6 +196,10 @@ def _resize(node: Node) -> str | None:
     scales = _constant(node.input(2)) if node.has(2) else None
     if scales is not None and not all(math.isfinite(s) and s > 0 for s in scales.ravel().tolist()):
         return "has scales that are not above 0"
+    axes = node.numbers("axes") or list(range(len(scales.ravel()))) if scales is not None else []
+    first = (0, -(node.input(0).rank or 0))
+    if scales is not None and any(a in first and s != 1 for a, s in zip(axes, scales.ravel().tolist(), strict=False)):
+        return "resizes its first axis, the rows of a batch"  # OpenVINO 2026.4 ends with signal 11
     return None
 
 

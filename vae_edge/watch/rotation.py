@@ -1,0 +1,199 @@
+"""Files that were rotated away: which of them follow the one that is being read, and which holds its rest."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+_ROTATED = re.compile(r"[.-]\d[\dTZ:_.-]*")
+"""Behind the name of the file: ``.1`` and ``-20261128``, and not ``.gz`` or ``.bak``."""
+_NUMBER = re.compile(r"\.(\d{1,5})")
+_KNOWN_BY = 256
+"""First bytes that tell a file from another one that got its inode."""
+EDGE_BYTES = 4096
+"""At the beginning of a file, and right before the place in it: that much is compared."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the next line begins, and how to recognise the file.
+
+    Attributes:
+        device, inode: of the file when it was read. offset: in bytes. line: its number, from 1.
+        head, tail: SHA-256 of the first ``EDGE_BYTES`` and of those right before the offset, or of what there is.
+    """
+
+    device: int
+    inode: int
+    offset: int
+    line: int
+    head: str
+    tail: str
+
+    def is_in(self, file: BinaryIO) -> bool:
+        """Whether a file holds what was read before this place."""
+        head, tail = edges(file, self.offset)
+        return len(tail) == min(self.offset, EDGE_BYTES) and (digest(head), digest(tail)) == (self.head, self.tail)
+
+
+@dataclass(frozen=True)
+class Known:
+    """A rotated file that needs no reading: it was there before, or has been read."""
+
+    device: int
+    inode: int
+    size: int
+    head: str
+
+
+def digest(raw: bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(raw).hexdigest()
+
+
+def edges(file: BinaryIO, offset: int) -> tuple[bytes, bytes]:
+    """The first bytes before ``offset`` and the last ones, ``EDGE_BYTES`` each at most."""
+    size = min(offset, EDGE_BYTES)
+    file.seek(0)
+    head = file.read(size)
+    file.seek(offset - size)
+    return head, file.read(size)
+
+
+def rotated(path: Path) -> list[tuple[Path, int]]:
+    """Files that were rotated away from ``path`` with their inodes, the oldest first.
+
+    By number where all have one, else by the time of their last change. The folder is read until two looks agree:
+    a rotation that renames meanwhile could show a file twice, or not at all.
+    """
+    before: list[tuple[str, int]] | None = None
+    while (now := sorted(_siblings(path))) != before:
+        before = now
+    files = [(path.with_name(name), inode) for name, inode in now]
+    numbers = [_NUMBER.fullmatch(file.name[len(path.name) :]) for file, _ in files]
+    if all(numbers):
+        order = {file: -int(number[1]) for (file, _), number in zip(files, numbers, strict=True) if number}
+    else:
+        order = {}
+        for file, _ in files:
+            with contextlib.suppress(OSError):
+                order[file] = file.stat().st_mtime_ns
+    return sorted((item for item in files if item[0] in order), key=lambda item: (order[item[0]], item[0].name))
+
+
+def _siblings(path: Path) -> Iterator[tuple[str, int]]:
+    with os.scandir(path.parent) as entries:
+        for entry in entries:
+            behind = entry.name[len(path.name) :]
+            if entry.name.startswith(path.name) and _ROTATED.fullmatch(behind):
+                with contextlib.suppress(OSError):
+                    status = entry.stat()
+                    if stat.S_ISREG(status.st_mode):
+                        yield entry.name, status.st_ino
+
+
+def known(file: BinaryIO) -> Known:
+    """How a rotated file is recognised later."""
+    status = os.fstat(file.fileno())
+    file.seek(0)
+    head = file.read(_KNOWN_BY)
+    return Known(status.st_dev, status.st_ino, len(head), digest(head))
+
+
+def is_known(file: BinaryIO, among: Iterable[Known]) -> bool:
+    """Whether a file is one of these, however it has grown since; an inode alone may be that of a new file."""
+    status = os.fstat(file.fileno())
+    for one in among:
+        if (one.device, one.inode) == (status.st_dev, status.st_ino):
+            file.seek(0)
+            if digest(file.read(one.size)) == one.head:
+                return True
+    return False
+
+
+def unread(path: Path, read: Iterable[Known]) -> list[BinaryIO]:
+    """Open files that were rotated away from ``path`` and are not among ``read``, the oldest first; then ``path``.
+
+    Raises:
+        OSError: one of them cannot be opened. TimeoutError: they were renamed without a pause.
+    """
+    read = tuple(read)
+    for _ in range(100):
+        names, files = rotated(path), []
+        try:
+            for name, inode in names:
+                if (file := open_file(name)) is None or os.fstat(file.fileno()).st_ino != inode:
+                    break
+                if is_known(file, read):
+                    file.close()
+                else:
+                    files.append(file)
+            else:
+                if (last := open_file(path)) is not None:
+                    copies = [file for file in files if _is_begin_of(file, last)]
+                    _close(copies)
+                    files = [*(file for file in files if file not in copies), last]
+                # What was renamed between the two looks would be missing.
+                if rotated(path) == names and _inode(path) == (last and os.fstat(last.fileno()).st_ino):
+                    return files
+        except BaseException:
+            _close(files)
+            raise
+        _close(files)
+        time.sleep(0.005)
+    raise TimeoutError(errno.ETIMEDOUT, "it is rotated faster than it can be read")
+
+
+def _is_begin_of(file: BinaryIO, whole: BinaryIO) -> bool:
+    """Whether a file is being copied from ``whole``, which is not cut yet; then its rows are read there."""
+    size = os.fstat(file.fileno()).st_size
+    return 0 < size <= os.fstat(whole.fileno()).st_size and edges(file, size) == edges(whole, size)
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_ino if stat.S_ISREG(status.st_mode) else None
+
+
+def _close(files: Iterable[BinaryIO]) -> None:
+    for file in files:
+        file.close()
+
+
+def open_file(path: Path) -> BinaryIO | None:
+    """A regular file without a buffer; None where there is none now."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return None
+    return os.fdopen(descriptor, "rb", buffering=0)
+
+
+def same_inode(folder: Path, place: Place) -> BinaryIO | None:
+    """The file of a place by its inode, whatever it is called in that folder now, if it holds what was read."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.inode() != place.inode:
+                continue
+            with contextlib.suppress(OSError):
+                file = open_file(Path(entry.path))
+                if file is not None and os.fstat(file.fileno()).st_dev == place.device and place.is_in(file):
+                    return file
+                if file is not None:
+                    file.close()
+    return None
