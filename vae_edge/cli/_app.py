@@ -23,6 +23,7 @@ from . import (
     bench,
     build,
     compare,
+    decode,
     doctor,
     encode,
     evaluate,
@@ -30,6 +31,7 @@ from . import (
     export,
     info,
     inspect_,
+    interpolate,
     lint,
     recalibrate,
     reconstruct,
@@ -37,6 +39,7 @@ from . import (
     sample,
     score,
     train,
+    traverse,
     tune,
     unpack,
     verify,
@@ -137,6 +140,9 @@ for module in (
     sample,
     reconstruct,
     encode,
+    decode,
+    interpolate,
+    traverse,
     unpack,
 ):
     app.command(

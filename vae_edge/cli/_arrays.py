@@ -19,9 +19,18 @@ _MOST_PICTURES = 400
 
 
 def write_rows(
-    path: Path, rows: NDArray[Any], manifest: Manifest, partners: NDArray[Any] | None = None, *, replace: bool
+    path: Path,
+    rows: NDArray[Any],
+    manifest: Manifest,
+    partners: NDArray[Any] | None = None,
+    *,
+    columns: int | None = None,
+    replace: bool,
 ) -> None:
     """Write rows in data units; in a PNG each follows its partner in ``partners``, and 400 are shown at most.
+
+    Args:
+        columns: pictures in one line of the grid; None: as square as possible.
 
     Raises:
         OptionError: PNG was asked for and the rows are no pictures, or the file exists and ``replace`` is False.
@@ -35,7 +44,9 @@ def write_rows(
     if partners is not None:
         pairs = zip((_pictures.as_pixels(row, spec) for row in partners[:_MOST_PICTURES]), pictures, strict=True)
         pictures = [np.concatenate(pair, axis=1) for pair in pairs]
-    write_atomic(path, [_pictures.to_png(_pictures.grid(pictures), smallest_side=512)], replace=replace)
+    write_atomic(
+        path, [_pictures.to_png(_pictures.grid(pictures, columns=columns), smallest_side=512)], replace=replace
+    )
 
 
 def npy_bytes(array: NDArray[Any]) -> bytes:

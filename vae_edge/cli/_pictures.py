@@ -36,10 +36,10 @@ def overlay(row: NDArray[Any], share: NDArray[Any], spec: InputSpec, top: float)
     return strip(share, spec, top)
 
 
-def grid(pictures: list[Pixels]) -> Pixels:
-    """Pictures of one size in a grid as square as possible, on white."""
+def grid(pictures: list[Pixels], *, columns: int | None = None) -> Pixels:
+    """Pictures of one size on white, ``columns`` in a line; None: a grid as square as possible."""
     height, width = pictures[0].shape[:2]
-    columns = int(np.ceil(np.sqrt(len(pictures))))
+    columns = columns or int(np.ceil(np.sqrt(len(pictures))))
     lines = -(-len(pictures) // columns)
     sheet = np.full((lines * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3), 255, np.uint8)
     for i, picture in enumerate(pictures):

@@ -47,15 +47,15 @@ def run(
     limits = _options.isolation(isolate, deadline, max_memory)
     with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback, **limits) as vae:
         _console.header(vae.info)
-        one_condition = _condition(condition, vae.manifest.condition)
-        rows = vae.sample(number, seed=seed, temperature=temperature, condition=one_condition)
+        given = one_condition(condition, vae.manifest.condition)
+        rows = vae.sample(number, seed=seed, temperature=temperature, condition=given)
         write_rows(output, rows, vae.manifest, replace=force)
         if json:
             drawn = {"seed": seed, "temperature": temperature, "shape": list(rows.shape)}
             _console.print_json(NAME, {"info": vae.info.to_dict(), "output": output, **drawn})
 
 
-def _condition(text: str | None, spec: ConditionSpec | None) -> NDArray[Any] | None:
+def one_condition(text: str | None, spec: ConditionSpec | None) -> NDArray[Any] | None:
     """``3`` or ``0.5,1,0`` to one condition."""
     if text is None or spec is None:
         return None if text is None else np.empty(0, np.float32)  # the session says that it takes none
