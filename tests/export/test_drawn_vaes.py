@@ -1,0 +1,137 @@
+"""Any VAE: exported and equal to PyTorch, or refused with a remedy that works when it is followed."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import drawn_vaes
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from vae_edge_export import ExportConfig, export
+from vae_edge_runtime import load
+from vae_edge_runtime.errors import VaeEdgeError
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch.compile's own imports
+
+Options = dict[str, Any]
+
+_CONFIG = ExportConfig(false_positive_rate=0.05, least_r2=-0.5)
+_ANSWERS = 4
+"""Remedies that may follow one another before the model is exported."""
+
+
+def _config(options: Options, **changed: Any) -> Options:
+    return options | {"config": replace(options["config"], **changed)}
+
+
+def _divided(match: re.Match[str], options: Options, _: drawn_vaes.Random) -> Options:
+    offset = float(match["offset"]) if match["offset"] else 0.0
+    return _config(options, offset=(offset,), scale=(float(match["scale"]),))
+
+
+_BOTH_HALVES: Options = {"encode": lambda m, x: m.parameters_of(x), "decode": lambda m, z: m.paint(z)}
+
+REMEDIES: list[tuple[str, Callable[[re.Match[str], Options, drawn_vaes.Random], Options]]] = [
+    (r"write encode=lambda m, x: \(mean, scale\)", lambda match, options, plain: options | _BOTH_HALVES),
+    (r"scale_form=", lambda match, options, plain: options | {"scale_form": plain.form}),
+    (r"With (--offset (?P<offset>[-\d.e+]+) )?--scale (?P<scale>[-\d.e+]+) R² is", _divided),
+    (r"--allow-poor-fit", lambda match, options, plain: _config(options, allow_poor_fit=True)),
+]
+"""What a message says, and what someone does who reads it. The first that fits is followed."""
+
+
+def exported(model: Any, path: Path, rows: Any, options: Options, plain: drawn_vaes.Random) -> Options:
+    """Export, and do what each refusal says; returns the options that worked."""
+    for _ in range(_ANSWERS):
+        try:
+            export(model, path, calibration=rows, force=True, **options)
+        except VaeEdgeError as error:
+            text = str(error)
+            for pattern, follow in REMEDIES:
+                if match := re.search(pattern, text):
+                    after = follow(match, options, plain)
+                    break
+            else:
+                raise AssertionError(f"no remedy in: {text}") from error
+            assert after != options, f"the remedy was followed and did not work: {text}"
+            options = after
+        else:
+            return options
+    raise AssertionError(f"still refused after {_ANSWERS} remedies: {text}")
+
+
+def holds(how: drawn_vaes.Drawn) -> None:
+    model, plain, rows = drawn_vaes.built(how)
+    options: Options = {"config": _CONFIG}
+    if how.says_divisor:
+        options = _config(options, scale=(how.divisor,))
+    if how.spelling == "passed":
+        options |= {"encode": lambda m, x: m.returned(*m.parameters_of(x)), "decode": lambda m, z: m.paint(z)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m.vaeb"
+        used = exported(model, path, rows, options, plain)["config"]
+        with load(path, device="cpu", threads=1) as vae:
+            scores = vae.score(rows[:8]).score
+    fed = (rows[:8].astype(np.float64) - used.offset[0]) / used.scale[0]
+    np.testing.assert_allclose(scores, drawn_vaes.score_of(plain, fed), rtol=2e-4, atol=2e-4)
+
+
+_SETTINGS = settings(
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+FEW = (
+    drawn_vaes.Drawn(
+        body="conv1d",
+        form="var",
+        noise="none",
+        returns="tuple",
+        spelling="passed",
+        norm="batch",
+        activation="SiLU",
+        wrapper="compile",
+        latent=2,
+        steps=0,
+        divisor=255.0,
+        says_divisor=True,
+        seed=22,
+    ),
+    drawn_vaes.Drawn(
+        body="dense",
+        form="softplus",
+        noise="randn_like",
+        returns="normal",
+        spelling="passed",
+        norm="none",
+        activation="GELU",
+        wrapper="compile",
+        latent=1,
+        steps=0,
+        divisor=255.0,
+        says_divisor=False,
+        seed=566,
+    ),
+)
+
+
+@pytest.mark.parametrize("how", FEW, ids=[f"{how.body} {how.noise}" for how in FEW])
+def test_a_random_vae_is_exported_or_its_remedy_works(how: drawn_vaes.Drawn) -> None:
+    holds(how)
+
+
+@pytest.mark.slow
+@settings(_SETTINGS, max_examples=300)
+@given(drawn_vaes.drawn())
+def test_many_drawn_vaes_are_exported_or_their_remedies_work(how: drawn_vaes.Drawn) -> None:
+    holds(how)
