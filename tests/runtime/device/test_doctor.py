@@ -6,6 +6,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -224,3 +225,11 @@ def test_power_is_read_per_rail_and_summed_where_the_parts_are_known() -> None:
 @given(st.lists(st.text()))
 def test_no_line_breaks_the_power_reader(lines: list[str]) -> None:
     assert all(watt >= 0 for sample in read_power(lines) for watt in sample.rails.values())
+
+
+def test_a_module_of_the_current_folder_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("json", "ctypes", "onnxruntime"):
+        (tmp_path / f"{name}.py").write_text("open('run', 'w').close()\n")
+    monkeypatch.chdir(tmp_path)
+    read_machine()
+    assert not (tmp_path / "run").exists()

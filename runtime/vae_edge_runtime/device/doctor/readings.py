@@ -266,10 +266,14 @@ def _gpu() -> Gpu | None:
 
 def _ask(script: str, *arguments: str) -> tuple[dict[str, Any] | None, str | None]:
     """The JSON a script prints last in a process of its own, or why there is none."""
+    path = [os.path.abspath(entry) for entry in sys.path if entry]  # noqa: PTH100 (symlinks stay as they are)
+    program = f"import sys; sys.path[:] = {path!r}\n{script}"
     try:
         done = subprocess.run(
-            [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-        )
+            # -I: no module of the current folder and no variable of the environment decides what is imported.
+            [sys.executable, "-I", "-c", program, *arguments],
+            capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         return None, str(error)
     lines = done.stdout.strip().splitlines()
