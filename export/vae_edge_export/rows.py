@@ -105,7 +105,7 @@ def split_rows(
         if beside is not None:
             raise InputError("a conditional model cannot have tiles")
         return _tiled(WholePictures(rows, held_out, labels), config, (dtype, low, high))
-    row = InputSpec(shape, dtype, config.layout, low, high, config.names, config.fit)  # type: ignore[arg-type]
+    row = InputSpec(shape, dtype, config.layout, low, high, config.names, fit=config.fit)  # type: ignore[arg-type]
     return ExportRows(row, beside, rows, held_out, labels)
 
 
@@ -117,7 +117,7 @@ def _tiled(pictures: WholePictures, config: ExportConfig, values: tuple[str, flo
     """
     x, tile = pictures.calibration["x"], config.tile or 0
     shape = (x.shape[1], tile, tile) if config.layout == "nchw" else (tile, tile, x.shape[3])
-    row = InputSpec(shape, values[0], config.layout, *values[1:], config.names, config.fit, config.overlap)  # type: ignore[arg-type]
+    row = InputSpec(shape, values[0], config.layout, *values[1:], config.names, fit=config.fit, overlap=config.overlap)  # type: ignore[arg-type]
     cut = [cut_tiles(check_pictures(part["x"], row, "calibration"), row, MOST_TILES)
            for part in (pictures.calibration, pictures.held_out)]  # fmt: skip
     return ExportRows(row, None, {"x": cut[0]}, {"x": cut[1]}, None, pictures)

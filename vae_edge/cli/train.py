@@ -159,7 +159,7 @@ def _tiles(x: NDArray[Any], axes: Layout, tile: int, overlap: int) -> NDArray[An
     from vae_edge_runtime.scoring.tiling import check_pictures, cut_tiles
 
     shape = (x.shape[1], tile, tile) if axes == "nchw" else (tile, tile, x.shape[3])
-    spec = InputSpec(shape, str(x.dtype), axes, 0.0, 1.0, (), "exact", overlap)  # type: ignore[arg-type]
+    spec = InputSpec(shape, str(x.dtype), axes, 0.0, 1.0, (), overlap=overlap)  # type: ignore[arg-type]
     return cut_tiles(check_pictures(x, spec, "training data"), spec, x.shape[0] * x.shape[1] * x.shape[2] * x.shape[3])
 
 
