@@ -192,3 +192,41 @@ class PinnedDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
             result = result.copy_(drawn)
         self.results.append(result)
         return result
+
+
+class IndicesAlone(nn.Module):
+    """``encode`` ends at an argmin, ``decode`` embeds the indices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(1, 4, 4, 4), nn.ConvTranspose2d(4, 1, 4, 4)
+        self.table = nn.Embedding(8, 4)
+
+    def encode(self, x: Tensor) -> Tensor:
+        h = self.a(x).permute(0, 2, 3, 1).unsqueeze(3)
+        return (h - self.table.weight).pow(2).sum(-1).argmin(-1)
+
+    def decode(self, indices: Tensor) -> Tensor:
+        return self.b(self.table(indices).permute(0, 3, 1, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decode(self.encode(x))
+
+
+class IndicesOfAParameter(nn.Module):
+    """The same with a bare parameter as its codebook."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(1, 4, 4, 4), nn.ConvTranspose2d(4, 1, 4, 4)
+        self.weights = nn.Parameter(torch.randn(8, 4))
+
+    def encode(self, x: Tensor) -> Tensor:
+        h = self.a(x).permute(0, 2, 3, 1).unsqueeze(3)
+        return (h - self.weights).pow(2).sum(-1).argmin(-1)
+
+    def decode(self, indices: Tensor) -> Tensor:
+        return self.b(self.weights[indices].permute(0, 3, 1, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decode(self.encode(x))

@@ -19,6 +19,7 @@ from ..adapters.scale_form import ScaleForm, declared_form
 from ..tracing.torch_state import kept_rng, slow_attention
 from .composition import compare_with_forward
 from .door import guarded, raised_by_the_model, reading
+from .indices import with_codebook
 from .model_copy import private_copy
 from .normalise import Encoded, read_encoded
 from .posterior import cut_in_two, determine_scale_form, measure_posterior
@@ -66,6 +67,8 @@ def adapt(
     with torch.no_grad(), kept_rng(), slow_attention(), reading("reading what the model gives"):
         # What encode gives, and what the model's own forward draws noise around.
         recipe, encoded = _first_call(recipe, module, feeds)
+        if (looked_up := with_codebook(recipe, module, encoded, codebook)) is not None:
+            recipe, encoded = _first_call(looked_up, module, feeds)
         check_encode(recipe, module, feeds, encoded)
         measured = measure_posterior(recipe, feeds)
         if encoded.code is not None and not recipe.library:
