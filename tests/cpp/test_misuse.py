@@ -16,6 +16,8 @@ from building import ROOT
 from c_runtime import Array, CRuntime, Options, Scores, as_array
 from runner import Refused
 
+from vae_edge_runtime import Bundle
+
 CORPUS = ROOT / "tests" / "corpus"
 TABLE = CORPUS / "v1-gaussian.vaeb"
 
@@ -200,10 +202,13 @@ with runtime.session(Path(sys.argv[3])) as (session, info):
 @pytest.mark.parametrize("block", [1, 7, 1000])
 def test_a_stream_does_not_depend_on_how_it_is_cut(block: int, runtime: CRuntime) -> None:
     rng = np.random.default_rng(2)
-    with runtime.session(CORPUS / "v1-window.vaeb") as (_, info):
-        rows = rng.normal(size=(60, *info.input.tuple[1:])).astype(np.float32)
+    with Bundle.open(CORPUS / "v1-window.vaeb") as bundle:
+        assert bundle.manifest.stream is not None
+        rules = bundle.manifest.stream.guard
+        low, high, period_s = np.array(rules.low), np.array(rules.high), rules.period_s or 1.0
+    rows = rng.uniform(low, high, (60, len(low))).astype(np.float32)
     rows[30, 0] = np.nan
-    times = np.arange(60.0)
+    times = np.arange(60.0) * period_s
     whole = runtime.stream(CORPUS / "v1-window.vaeb", rows, times)["events"]
     parts = runtime.stream(CORPUS / "v1-window.vaeb", rows, times, block=block)["events"]
     assert len(whole) >= 2

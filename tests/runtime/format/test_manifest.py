@@ -139,7 +139,7 @@ def test_a_tail_that_is_no_distribution_is_an_invalid_bundle() -> None:
         "excesses": 5,
         "n": 20,
     }
-    with pytest.raises(BundleInvalid, match="calibration.tail"):
+    with pytest.raises(BundleInvalid, match=r"calibration\.tail"):
         read(plain)
 
 
