@@ -74,6 +74,7 @@ $(JS)/.installed: tests/js/package.json
 
 test-arm64: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/arm64/lane.py
+	$(BIN)/python tests/arm64/cpp.py
 
 compatibility: $(ZOO_STAMP)
 	VAE_EDGE_ORT_1_23=$(abspath $(OLDER_ORT)) $(BIN)/python tests/zoo/matrix.py docs/compatibility.md
