@@ -10,6 +10,7 @@
 #   make compatibility   the same, into docs/compatibility.md
 #   make bench  speed beside PyTorch, OpenVINO and plain ONNX Runtime, into docs/benchmarks.md and benchmarks/speed/targets.md; half an hour alone
 #   make fuzz   damaged files and graphs, a minute for each reader and engine; FUZZ="scanner --seconds 600" for others
+#   make fuzz-cpp   libFuzzer on the reader of libvaeedge, a minute; VAE_EDGE_FUZZ_SECONDS for others; needs clang
 #   make soak   ten million scores, and a file of 10 GB; minutes, opt-in
 #   make day    a day of sensor rows at 100 Hz with planted faults and anomalies, through vae-edge watch
 PYTHON ?= python3
@@ -26,7 +27,7 @@ JS := $(VENV)/js
 # OpenMP threads that spin while they wait make a busy machine ten times slower (measured); results are the same.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo day test slow zoo rtx gpu-stubs ort-gpu test-js test-arm64 compatibility bench fuzz soak lint clean
+.PHONY: demo day test slow zoo rtx gpu-stubs ort-gpu test-js test-arm64 compatibility bench fuzz soak lint clean fuzz-cpp
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo/run.py --output build/demo
@@ -73,6 +74,7 @@ $(JS)/.installed: tests/js/package.json
 
 test-arm64: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/arm64/lane.py
+	$(BIN)/python tests/arm64/cpp.py
 
 compatibility: $(ZOO_STAMP)
 	VAE_EDGE_ORT_1_23=$(abspath $(OLDER_ORT)) $(BIN)/python tests/zoo/matrix.py docs/compatibility.md
@@ -82,6 +84,9 @@ soak: $(STAMP)
 
 fuzz: $(STAMP)
 	PYTHONPATH=tests/support $(BIN)/python tests/fuzz/loop.py $(FUZZ)
+
+fuzz-cpp: $(STAMP)
+	VAE_EDGE_ALL_TOOLS=1 $(BIN)/python -m pytest -rs -m soak tests/cpp
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/speed/run.py

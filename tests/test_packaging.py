@@ -45,6 +45,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+def _files_of(folder: str) -> list[Path]:
+    return [path for path in (ROOT / folder).rglob("*") if path.is_file()]
+
+
 def test_the_wheel_holds_three_packages_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
@@ -55,7 +59,9 @@ def test_the_wheel_holds_three_packages_and_nothing_else(wheel: Path) -> None:
         assert f"{package}/py.typed" in names
     assert f"{info}/licenses/LICENSE" in names
     strangers = [name for name in names if not name.startswith(info) and not name.endswith((".py", "py.typed"))]
-    assert strangers == []
+    cpp = {f"vae_edge_runtime/cpp/{path.relative_to(ROOT / 'runtime' / 'cpp')}" for path in _files_of("runtime/cpp")}
+    assert "vae_edge_runtime/cpp/include/vae_edge.h" in cpp
+    assert set(strangers) == cpp  # libvaeedge as source
 
 
 def test_the_wheel_holds_every_module_of_the_tree(wheel: Path) -> None:

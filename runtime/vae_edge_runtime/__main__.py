@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import traceback
 import zipfile
@@ -67,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m vae_edge_runtime", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"vae-edge {__version__}")
+    parser.add_argument("--cflags", action=_Cflags, nargs=0, help="what a compiler needs for libvaeedge, and exit")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text, example in (
         ("info", "what a bundle holds; needs no engine", "info pump.vaeb"),
@@ -101,6 +103,22 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--threshold", type=float, help="of the default head, instead of the calibrated one")
             command.add_argument("--format", choices=("jsonl", "csv"), default="jsonl", help="default: %(default)s")
     return parser
+
+
+class _Cflags(argparse.Action):
+    """Print the flags and sources of libvaeedge: ``g++ app.cpp $(python -m vae_edge_runtime --cflags)``."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        here = Path(__file__).parent
+        folder = next(
+            (f for f in (here / "cpp", here.parent / "cpp") if (f / "include" / "vae_edge.h").is_file()), None
+        )
+        if folder is None:
+            raise DataError("the sources of libvaeedge are not beside this runtime: install the wheel of vae-edge")
+        sources = [str(path) for path in sorted((folder / "src").glob("*.cpp"))]
+        flags = ["-std=c++17", "-O2", "-ffp-contract=off", "-pthread", f"-I{folder / 'include'}"]
+        write(sys.stdout, shlex.join([*flags, *sources, "-ldl"]) + "\n")
+        parser.exit()
 
 
 def _info(options: argparse.Namespace) -> int:

@@ -10,6 +10,9 @@ import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 CPP = ROOT / "runtime" / "cpp"
@@ -17,6 +20,13 @@ BUILD = ROOT / "build" / "cpp"
 """Kept between runs: a build takes half a minute."""
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 STANDARD = ("-std=c++17", "-ffp-contract=off", "-fvisibility=hidden", "-pthread")
+
+
+def absent(what: str) -> NoReturn:
+    """Skip by name where a tool is absent; fail where ``VAE_EDGE_ALL_TOOLS`` says that the lane has installed all."""
+    if os.environ.get("VAE_EDGE_ALL_TOOLS"):
+        pytest.fail(f"{what}, and VAE_EDGE_ALL_TOOLS is set")
+    pytest.skip(what)
 
 
 def compiler(name: str = "g++") -> str | None:

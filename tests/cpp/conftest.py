@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-from building import BUILD, ROOT, WARNINGS, compiler, onnxruntime_library, shared_library
-
-sys.path.append(str(ROOT / "tests" / "conformance"))
-
+from building import BUILD, WARNINGS, absent, compiler, onnxruntime_library, shared_library
 from c_runtime import CRuntime
 
 
@@ -15,7 +11,7 @@ from c_runtime import CRuntime
 def cxx() -> str:
     found = compiler()
     if found is None:
-        pytest.skip("no C++ compiler is installed: apt-get install g++")
+        absent("no C++ compiler is installed: apt-get install g++")
     return found
 
 
@@ -28,7 +24,7 @@ def library(cxx: str) -> Path:
 def onnxruntime() -> Path:
     found = onnxruntime_library()
     if found is None:
-        pytest.skip("this wheel of onnxruntime has no libonnxruntime.so")
+        absent("this wheel of onnxruntime has no libonnxruntime.so")
     return found
 
 

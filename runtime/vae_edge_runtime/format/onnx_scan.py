@@ -210,7 +210,8 @@ def _plain_constant(attributes: dict[str, Message]) -> Value | None:
             numbers = list(attributes[name].integers(field))
             if len(numbers) > MAX_KNOWN_ELEMENTS:
                 return Value((len(numbers),), INT64, static=True)
-            return known(np.array(numbers, np.int64).reshape(() if name == "value_int" else -1))
+            # An attribute may lack its number: what an engine makes of it is not known here.
+            return known(np.array(numbers, np.int64).reshape(() if name == "value_int" and len(numbers) == 1 else -1))
     for name, field in (("value_float", 2), ("value_floats", 7)):
         if name in attributes:
             floats = np.frombuffer(b"".join(attributes[name].blobs(field)), "<f4")

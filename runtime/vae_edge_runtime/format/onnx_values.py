@@ -227,7 +227,7 @@ def evaluate(node: Node, shape: Shape, element: int | None) -> Array | None:
         elif op in _REDUCING:
             axes = node.given(1, "axes")
             result = _REDUCING[op](first, axis=tuple(axes) if axes else None)
-    return None if result is None else np.asarray(result, NUMPY_TYPES[need(element)]).reshape(shape)
+        return None if result is None else np.asarray(result, NUMPY_TYPES[need(element)]).reshape(shape)
 
 
 def _quotient(op: str, a: Array, b: Array, *, truncated: bool) -> Array:

@@ -18,7 +18,7 @@ import types
 import typing
 from typing import Any, TypeVar
 
-from ..errors import BundleInvalid
+from ..errors import BundleInvalid, CalibrationError
 from .limits import MAX_JSON_DEPTH, MAX_JSON_NUMBER, MAX_MANIFEST_BYTES
 
 T = TypeVar("T")
@@ -154,6 +154,8 @@ def build(cls: type[T], value: Any, *, member: str, where: str = "") -> T:
         return cls(**built)
     except BundleInvalid as error:
         raise BundleInvalid(f"{where or 'the document'}: {error.problem}", member=member) from None
+    except CalibrationError as error:  # of a class that is fitted here too, such as the tail
+        raise BundleInvalid(f"{where or 'the document'}: {error}", member=member) from None
 
 
 def _convert(kind: Any, value: Any, member: str, where: str) -> Any:

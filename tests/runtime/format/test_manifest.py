@@ -129,6 +129,20 @@ def test_a_key_that_occurs_twice_is_refused() -> None:
         Manifest.from_json(TEXT.replace('"release": 1', '"release": 1, "release": 2').encode())
 
 
+def test_a_tail_that_is_no_distribution_is_an_invalid_bundle() -> None:
+    """Its class says CalibrationError, which is about rows; here the file is to blame."""
+    plain = copy.deepcopy(PLAIN)
+    plain["variants"]["fp32"]["calibration"]["tail"] = {
+        "level": 1.0,
+        "shape": 0.1,
+        "scale": -1.0,
+        "excesses": 5,
+        "n": 20,
+    }
+    with pytest.raises(BundleInvalid, match=r"calibration\.tail"):
+        read(plain)
+
+
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "1e999"])
 def test_a_threshold_that_is_no_number_is_refused(text: str) -> None:
     threshold = json.dumps(PLAIN["variants"]["fp32"]["calibration"]["threshold"])

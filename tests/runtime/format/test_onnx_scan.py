@@ -55,6 +55,13 @@ def test_facts_do_not_depend_on_where_the_weights_are() -> None:
     assert scan(apart) == scan(decoder().SerializeToString())
 
 
+@pytest.mark.parametrize("name", ["value_int", "value_ints", "value_float", "value_floats"])
+def test_a_constant_without_its_number_is_no_crash(name: str) -> None:
+    m = with_node("Constant", [], ["extra"])
+    m.graph.node[-1].attribute.add(name=name)
+    scan(m.SerializeToString())
+
+
 def test_dimensions_are_numbers_names_or_unknown() -> None:
     m = decoder()
     m.graph.input[0].type.tensor_type.shape.dim[1].Clear()
