@@ -69,7 +69,7 @@ function cells(line) {
  */
 export function tableRows(text, { layout, shape, names, dtype }) {
   if (dtype !== "float32") throw new Error("the model takes bytes; a CSV of sensor rows needs a model of float32");
-  const lines = text.split(/\r?\n/).filter((line) => line.trim() !== "");
+  const lines = text.replace(/^\ufeff/, "").split(/\r?\n/).filter((line) => line.trim() !== "");
   if (!lines.length) throw new Error("the CSV is empty");
   const width = shape[shape.length - 1];
   const first = cells(lines[0]);

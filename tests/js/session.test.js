@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import {
-  BackendError, CalibrationError, InputError, open, OptionError, PairMismatch, ProviderUnavailable, SessionClosed,
+  BackendError, BundleCorrupt, CalibrationError, InputError, open, OptionError, PairMismatch, ProviderUnavailable, SessionClosed,
   standardNormal, Status, verify,
 } from "../../runtime/js/src/index.js";
 import { bundle, BUNDLES, CORPUS, engine, noEngine, withManifest } from "./support.js";
@@ -146,7 +146,12 @@ test("options that are none, or no valid value, are an OptionError", options, as
   await assert.rejects(table({ variant: "int4" }), OptionError);
   await assert.rejects(table({ variants: "fp32" }), OptionError);
   for (const ort of [undefined, {}, "onnxruntime-node"]) await assert.rejects(table({ ort }), OptionError);
-  await assert.rejects(table({ session: { executionProviders: [] } }), OptionError);
+  const sessions = [null, "cpu", [], { executionProviders: [] }, { executionProviders: [null] }, { executionProviders: "cpu" }];
+  for (const session of sessions) await assert.rejects(table({ session }), OptionError);
+  for (const n of [1e12, 2 ** 40]) await assert.rejects(vae.sample(n, { seed: 1 }), OptionError);
+  for (const n of [-1, 1.5, NaN, "5", 1e12, undefined]) assert.throws(() => standardNormal(n, { seed: 1 }), OptionError);
+  assert.deepEqual(await vae.runGraph("encode", { x }, []), []);
+  await assert.rejects(vae.runGraph("constructor", { x }, []), OptionError);
   await assert.rejects(vae.readMember("none"), /there is no such member/);
 });
 
@@ -282,4 +287,21 @@ test("a stream decides row by row, names faults, and needs a source, rules and n
     return n;
   };
   assert.deepEqual([await counts(20), await counts(1), await counts(30)], [2, 31, 2]);
+});
+
+test("bytes that the caller changes, or hands to another thread, are noticed, and no session reads past them", options, async () => {
+  const ort = await engine("node");
+  const changed = bundle("v1-gaussian.vaeb");
+  const a = await open(changed, { ort });
+  changed.fill(0, 5000);
+  await assert.rejects(a.score(rows(1)), BundleCorrupt);
+  const moved = bundle("v1-gaussian.vaeb");
+  const b = await open(moved, { ort });
+  structuredClone(moved, { transfer: [moved.buffer] });
+  await assert.rejects(b.score(rows(1)), /transferred to another thread/);
+  const x = rows(1);
+  const vae = await table();
+  const call = vae.score(x);
+  x.fill(NaN); // rows were copied when the call was made
+  assert.deepEqual([...(await call).status], [Status.OK]);
 });

@@ -2,7 +2,7 @@
 // taken from the directory, all headers are encoded again, and every difference from the file is refused.
 
 import { crc32 } from "./checksums.js";
-import { BundleCorrupt, BundleInvalid } from "./errors.js";
+import { BundleCorrupt, BundleError, BundleInvalid } from "./errors.js";
 import { LIMITS } from "./tables.js";
 
 export const MANIFEST_MEMBER = "manifest.json";
@@ -49,6 +49,9 @@ export class Archive {
   /** As `read`, for who compares a SHA-256. */
   unchecked(name) {
     const entry = this.entries.get(name);
+    if (!this.bytes.length) {
+      throw new BundleError("its bytes were transferred to another thread: open the bundle from a copy", { member: name });
+    }
     if (!entry) throw new BundleInvalid("there is no such member", { member: name });
     return this.bytes.subarray(entry.offset, entry.offset + entry.size);
   }

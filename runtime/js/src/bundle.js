@@ -219,7 +219,8 @@ async function fetched(url) {
   try {
     response = await fetch(url);
   } catch (error) {
-    throw new BundleError(`cannot be fetched: ${error.message}`, { path });
+    const hint = globalThis.process?.versions?.node ? "; read a file yourself and pass its bytes" : "";
+    throw new BundleError(`cannot be fetched: ${error.message}${hint}`, { path });
   }
   if (!response.ok) throw new BundleError(`cannot be fetched: the server answers ${response.status}`, { path });
   return new Uint8Array(await response.arrayBuffer());

@@ -34,6 +34,9 @@ export class Engine {
     this.ort = ort;
     this.load = load;
     this.options = options;
+    if (options === null || typeof options !== "object" || Array.isArray(options)) {
+      throw new OptionError(`session is ${shown(options)}; pass options of the engine, such as {executionProviders: ["wasm"]}`);
+    }
     const versions = ort.env?.versions ?? {};
     this.isNode = versions.node !== undefined;
     this.version = versions.node ?? versions.web ?? versions.common ?? "";
@@ -42,6 +45,9 @@ export class Engine {
       throw new OptionError(`executionProviders is ${shown(providers)}; pass a list such as ["wasm"]`);
     }
     this.providers = providers.map((provider) => (typeof provider === "string" ? provider : provider?.name));
+    if (!this.providers.every((name) => typeof name === "string")) {
+      throw new OptionError(`executionProviders is ${shown(providers)}; pass names, or objects with a name`);
+    }
   }
 
   #create(graph) {
@@ -64,7 +70,7 @@ export class Engine {
 
   #refused(graph, error) {
     const text = firstLine(error);
-    const isAbsent = /no available backend|not supported|failed to get GPU adapter|backend not found/i.test(text);
+    const isAbsent = /no available backend|not supported|failed to get GPU adapter|backend not found|load shared library/i.test(text);
     if (isAbsent) {
       const problem = `onnxruntime ${this.version} does not offer ${this.providers.join(", ")} here (${text})`;
       return new ProviderUnavailable(`${problem}: name another in {session: {executionProviders}}`, { cause: error });

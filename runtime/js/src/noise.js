@@ -46,13 +46,25 @@ function wideProduct(high, low, [mHigh, mLow], out, part) {
   out[3] = ll0;
 }
 
+/** An array of 32-bit words, or an OptionError where `count` is no number of values that memory has room for. */
+function allocated(length, count) {
+  if (Number.isSafeInteger(count) && count >= 0) {
+    try {
+      return new Uint32Array(length);
+    } catch {
+      // There is no memory for so many.
+    }
+  }
+  throw new OptionError(`${shown(count)} values were asked for; pass a whole number from 0 that fits in memory`);
+}
+
 /**
  * The first `count` 64-bit words of a (seed, stream) pair, as pairs of 32 bits: Uint32Array (2 * count), the upper
  * half of each word first.
  */
 export function philoxWords(count, seed, stream = 0) {
   const keyWords = [seed64("seed", seed), seed64("stream", stream)];
-  const words = new Uint32Array(2 * count);
+  const words = allocated(2 * count, count);
   const key = new Float64Array(4);
   const [a, b, part] = [new Float64Array(4), new Float64Array(4), [0, 0]];
   const x = new Uint32Array(8); // four words of the counter, the upper half of each first

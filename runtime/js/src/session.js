@@ -206,7 +206,7 @@ export class VAE {
       if (new Set(Object.values(checked).map((x) => x.length)).size !== 1) {
         throw new InputError(`${graph} takes ${names.join(", ")}, each with the same number of rows`);
       }
-      return this.#run(graph, checked, outputs);
+      return outputs.length ? this.#run(graph, checked, outputs) : [];
     });
   }
 
