@@ -27,6 +27,7 @@ _CHOICES = {
     "layout": get_args(Layout),
     "fit": get_args(Fit),
     "output_dtype": ("float32", "uint8"),
+    "map_channels": ("plain", "whitened"),
     "transform": ("identity", "sqrt"),
     "threshold_method": get_args(Method),
 }
@@ -54,6 +55,8 @@ class ExportConfig:
         top_share: of the elements of the map whose mean is the head ``top``.
         draws: of the posterior, for the heads ``reconstruction_probability`` and ``iwae``.
         map_sigma: smooths the map, and with it the heads ``top`` and ``peak``; in pixels or steps.
+        map_channels: of colour pictures: ``plain``: each channel's share; ``whitened``: residuals over the covariance
+            that normal ones have, which shows a wrong colour. It moves the heads ``top`` and ``peak``.
         offset, scale: x_model = (x - offset) / scale; one value, or one per channel or feature.
         layout: of raw rows; images in ``nhwc`` are turned to NCHW inside the graph.
         names: of the features, for tables and windows.
@@ -97,6 +100,7 @@ class ExportConfig:
     top_share: float = 0.01
     draws: int = 8
     map_sigma: float = 0.0
+    map_channels: Literal["plain", "whitened"] = "plain"
     offset: tuple[float, ...] = (0.0,)
     scale: tuple[float, ...] = (1.0,)
     layout: Layout = "any"

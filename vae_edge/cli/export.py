@@ -40,7 +40,7 @@ PANELS: _help.Panels = {
         "overlap",
     ),
     "How a table is read": tuple(_options.TABLE),
-    "Scoring": ("heads", "top_share", "draws", "map_sigma", "false_positive_rate", "threshold_method"),
+    "Scoring": ("heads", "top_share", "draws", "map_sigma", "map_channels", "false_positive_rate", "threshold_method"),
     "Alarms": ("alarm", "clear_after", "clear_rate", "cool_down", "stuck_rows", "period_s"),
     "Variants": ("gate", "output_dtype"),
     "Model card": ("model_version", "release", "licence", "origin", "description"),
@@ -48,6 +48,8 @@ PANELS: _help.Panels = {
 }  # fmt: skip
 
 _STAGES = 11
+_SMALLEST_SIDE = 8
+"""Of colour pictures whose maps are whitened: the Gaussian reaches 3 pixels to each side."""
 _LEAST_R2 = -0.5
 """A model that gives the mean row for every row has 0. Trained models had 0.10 to 0.84, models with a forgotten scale,
 likelihood or file of weights -478 to -0.71. Between the two lie models that learned nothing, of which export warns."""
@@ -99,6 +101,9 @@ def run(
     top_share: Annotated[float, typer.Option(help="Share of the map's elements that head top averages.")] = 0.01,
     draws: Annotated[int, typer.Option(min=1, help="Posterior draws per row, for heads that sample.")] = 8,
     map_sigma: Annotated[float, typer.Option(min=0, help="Smooth maps, in pixels or steps.")] = 0.0,
+    map_channels: Annotated[
+        str, typer.Option(help="Of colour pictures: whitened shows a wrong colour, plain adds channels up; auto.")
+    ] = "auto",
     false_positive_rate: Annotated[float, typer.Option(help="Share of normal rows above the threshold.")] = 0.01,
     threshold_method: _options.ThresholdMethod = "conformal",
     alarm: _options.Alarm = None,
@@ -178,6 +183,7 @@ def run(
         top_share=top_share,
         draws=draws,
         map_sigma=map_sigma,
+        map_channels=_map_channels(map_channels, rows, options),  # type: ignore[arg-type]
         false_positive_rate=false_positive_rate,
         threshold_method=threshold_method,  # type: ignore[arg-type]
         alarm=every_anomaly and _options.alarm_spec(every_anomaly, alarm, clear_after, clear_rate, cool_down),
@@ -273,6 +279,20 @@ def _verdict_line(v: Verdict, *, err: bool = False) -> None:
     if v.auroc is not None and v.auroc_torch is not None:
         text += f", AUROC {v.auroc:.4f} (PyTorch {v.auroc_torch:.4f})"
     (_console.complain if err else _console.say)(text)
+
+
+def _map_channels(wish: str, rows: NDArray[Any], options: dict[str, Any]) -> str:
+    """``auto``: whitened for colour pictures and a likelihood of squares, which have residuals to whiten."""
+    if wish != "auto":
+        return wish
+    layout, likelihood = options.get("layout"), options.get("likelihood", "mse")
+    channels = {"nchw": 1, "nhwc": 3}.get(str(layout))
+    colour = channels is not None and rows.ndim == 4 and rows.shape[channels] == 3
+    squares = likelihood == "mse" or (likelihood == "gaussian" and options.get("variance") is not None)
+    if not (colour and squares):
+        return "plain"
+    sides = rows.shape[1:3] if channels == 3 else rows.shape[2:]
+    return "whitened" if min(sides) >= _SMALLEST_SIDE else "plain"
 
 
 def rows_and_layout(

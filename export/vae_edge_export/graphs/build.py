@@ -28,6 +28,7 @@ from ..rows import ExportRows, check_classes, check_unit_interval, finite_rows_o
 from .decoded import with_named_family
 from .modules import DataUnits, DecodeGraph, EncodeGraph, SampledGraph, ScoreGraph
 from .row_bytes import RowBytes, measure_row_bytes
+from .whitening import fit_whitening
 
 Array = NDArray[Any]
 
@@ -120,7 +121,7 @@ def build_graphs(
     modules: dict[str, nn.Module] = {
         "encode": EncodeGraph(vae, units),
         "decode": DecodeGraph(vae, units, config),
-        "score": ScoreGraph(vae, units, config, score, rows.row),
+        "score": ScoreGraph(vae, units, config, score, rows.row, fit_whitening(vae, units, config, rows)),
     }
     z = signed["decode"].inputs[0]
     latents = {z.name: np.zeros((len(feeds["x"]), *z.shape), dtype=z.dtype)}
@@ -166,6 +167,7 @@ def _score_spec(config: ExportConfig, vae: AdaptedVae, layout: Layout) -> ScoreS
         top_share=config.top_share,
         draws=config.draws if any(HEADS[head].computed == "sampled" for head in heads) else 0,
         map_sigma=float(config.map_sigma),
+        map_channels=config.map_channels,
         parts=config.ensemble_parts if any(HEADS[head].computed == "p_values" for head in heads) else (),
     )
 

@@ -108,10 +108,17 @@ class ScoreGraph(nn.Module):
     """
 
     def __init__(
-        self, vae: AdaptedVae, units: DataUnits, config: ExportConfig, spec: ScoreSpec, row: InputSpec
+        self,
+        vae: AdaptedVae,
+        units: DataUnits,
+        config: ExportConfig,
+        spec: ScoreSpec,
+        row: InputSpec,
+        whitening: nn.Module | None = None,
     ) -> None:
-        """Raises OptionError where rows do not have what a head looks at."""
+        """``whitening``: residuals to the map. Raises OptionError where rows do not have what a head looks at."""
         super().__init__()
+        self.whitening = whitening
         self.vae, self.units, self.halves, self.config, self.spec = vae.module, units, vae, config, spec
         self.image = row.layout in ("nchw", "nhwc")
         shape = model_shape(row.shape, row.layout)
@@ -131,9 +138,11 @@ class ScoreGraph(nn.Module):
         share = negative_log_likelihood(x, x_hat, spread, config.likelihood, config.variance, logits=config.logits)
         reconstruction = row_sum(share)
         kl = None if spec.kl_weight is None else kl_to_standard_normal(encoded[0], encoded[1])
+        expected = expectation(x_hat, spread, config.likelihood, logits=config.logits)
+        if self.whitening is not None:
+            share = self.whitening(x - expected)
         if self.smoothing is not None:
             share = self.smoothing(share)
-        expected = expectation(x_hat, spread, config.likelihood, logits=config.logits)
         terms = Terms(spec, x, expected, share, self.image, reconstruction, kl, self.constants)
         score, *further = (FORMULAS[head](terms) for head in self.wanted)
         if config.transform == "sqrt":

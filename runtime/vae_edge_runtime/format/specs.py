@@ -259,6 +259,8 @@ class ScoreSpec:
         draws: of the posterior, for the heads of the graph ``sampled``; 0 without any.
         map_sigma: of the Gaussian that smooths the map, in pixels or steps; 0: not smoothed.
         parts: the heads that an ensemble combines.
+        map_channels: ``whitened``: the map is of residuals over the covariance that normal ones have between channels,
+            smoothed with their signs, and does not add up to ``reconstruction``.
         decides_by: the head whose threshold decides, where it is not the first of ``heads``.
     """
 
@@ -273,6 +275,7 @@ class ScoreSpec:
     map_sigma: float
     parts: tuple[HeadName, ...]
     decides_by: HeadName | None = None
+    map_channels: Literal["plain", "whitened"] = "plain"
 
     def __post_init__(self) -> None:
         kl_weight = self.kl_weight or 0.0
