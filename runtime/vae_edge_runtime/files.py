@@ -91,6 +91,8 @@ def write_atomic(
             _publish_new(temporary, target)
     except FileExistsError:
         raise _exists(target) from None
+    except StorageError:  # of a check that writes a file of its own: it has said which
+        raise
     except OSError as error:
         raise StorageError(
             f"{target} could not be written ({error.strerror or error}): free space or check the folder's rights"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -336,6 +337,46 @@ def test_killed_at_any_step_the_next_run_ends_with_every_row_once(
     assert again.json()["done"] >= 1
     assert {name: _outputs(out)[name] for name in _visible(out)} == whole
     assert again.json()["rows"] == 80
+
+
+@pytest.mark.parametrize("nth", range(1, 10))
+def test_a_full_disk_at_each_write_leaves_whole_files_and_the_next_run_ends(
+    tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int
+) -> None:
+    """Two files, for each: record and output, each with its folder."""
+    source, out, fresh, calls = tmp_path / "in", tmp_path / "out", tmp_path / "fresh", 0
+    for i in range(2):
+        _write_csv(source / f"{i}.csv", _rows(i))
+    _score(tiny_path, source, fresh)
+    real = os.fsync
+
+    def full(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == nth:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        stopped = _score(tiny_path, source, out)
+    of_a_file = nth in (1, 2, 5, 6)  # else of a folder: the file has its name already, and a line in the log says so
+    expected = (3, 1) if of_a_file else (0, 0)
+    assert (stopped.code, stopped.err.count("No space left on device")) == expected, stopped.err
+    assert [name for name in _outputs(out) if name.endswith(".part")] == []
+    for name in _visible(out):
+        assert _outputs(out)[name] == _outputs(fresh)[name]
+    again = _score(tiny_path, source, out, "--json")
+    assert (again.code, again.json()["rows"], again.json()["failed"]) == (0, 40, 0)
+    assert _outputs(out) == _outputs(fresh)
+
+
+def test_names_that_are_long_or_no_text(tiny_path: Path, tmp_path: Path) -> None:
+    for name in ("x" * 251 + ".csv", os.fsdecode(b"\xff.csv"), "new\nline.csv"):
+        _write_csv(tmp_path / "in" / name, _rows(1))
+    first = _score(tiny_path, tmp_path / "in", tmp_path / "out", "--json")
+    assert (first.code, first.json()["scored"]) == (0, 3), first.err
+    assert _score(tiny_path, tmp_path / "in", tmp_path / "out", "--json").json()["done"] == 3
 
 
 def test_two_runs_at_once_leave_every_row_once(tiny_path: Path, lake: Path, tmp_path: Path) -> None:

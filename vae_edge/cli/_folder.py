@@ -15,6 +15,7 @@ from vae_edge.lakes.folder import FileResult, check_folders, score_folder
 from vae_edge.lakes.listing import list_tables
 from vae_edge_runtime import VAE, Scores
 from vae_edge_runtime.errors import DataError, OptionError
+from vae_edge_runtime.text import printable
 
 from . import _console, _rows, _tables
 
@@ -95,7 +96,7 @@ def run(
             if result.state == "failed":
                 _console.complain(f"  failed: {result.why}")
             elif result.why:
-                _console.note(f"  {result.name} was scored again: {result.why}")
+                _console.note(printable(f"  {result.name} was scored again: {result.why}", one_line=True))
     _report(vae, source, target, results, json=json)
 
 

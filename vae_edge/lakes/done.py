@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from vae_edge_runtime.format import strict_json
 
 _VERSION = 1
 _BYTES_AT_ONCE = 1 << 20
+_LONGEST_NAME = 240
+"""Bytes; file systems take 255, and the name of a record is 6 longer than that of its output."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,10 @@ def content_of(path: Path) -> Content:
 
 def record_path(target: Path) -> Path:
     """Where the record of an output lies: hidden, so that a reader of the whole folder passes over it."""
-    return target.with_name(f".{target.name}.done")
+    name = target.name
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return target.with_name(f".{name}.done")
 
 
 def write_record(target: Path, done: Done) -> None:
