@@ -98,10 +98,8 @@ class InputSpec:
         names: of the features (last axis) where they have any, else empty.
         codes: columns that the model uses as indices. A row with another code gets a status on every engine:
             ONNX Runtime would fail the whole batch, others read a row of zeros or the last entry.
-        fit: how a picture of another size is brought to this one before it is a row: ``exact``: not at all;
-            ``stretch``; ``pad`` with black; ``crop`` to the middle. An app that passes arrays does it itself.
-        overlap: in pixels: rows are tiles of pictures that may be larger, and that are scored and calibrated as a
-            whole; None: rows are whole pictures, or no pictures.
+        fit: of pictures of another size: ``exact`` (not taken), ``stretch``, ``pad`` with black, ``crop`` to the middle.
+        overlap: pixels; rows are tiles of larger pictures, scored and calibrated as a whole. None: no tiles.
     """
 
     shape: tuple[int, ...]
@@ -201,8 +199,7 @@ class LatentSpec:
         shape: of one latent; of ``codes`` the grid of indices.
         kind: ``gaussian``: mean and logvar of q(z|x); ``deterministic``: one code, no posterior;
             ``codes``: indices into a codebook (VQ).
-        groups: shapes of the latents of a hierarchical model, which lie one after the other in a
-            flat ``shape``; else empty.
+        groups: shapes of the latents of a hierarchical model, one after the other in a flat ``shape``; else empty.
         offset, scale: latents of the bundle are (z_model - offset) * scale, done inside the graphs.
         codebook: number of codes; 0 unless ``codes``. embedding_shape: of ``z_q``, likewise.
     """
