@@ -73,7 +73,7 @@ def test_a_fit_without_a_size_or_of_another_name_is_refused() -> None:
 
 def test_a_bundle_with_a_rule_takes_pictures_of_any_size() -> None:
     plain = InputSpec((16, 24, 3), "uint8", "nhwc", 0.0, 255.0, ())
-    padded = InputSpec((3, 16, 24), "uint8", "nchw", 0.0, 255.0, (), "pad")
+    padded = InputSpec((3, 16, 24), "uint8", "nchw", 0.0, 255.0, (), fit="pad")
     assert size_for(plain, None) == (None, "stretch")
     assert size_for(padded, None) == ((16, 24), "pad")
     assert size_for(padded, (8, 8)) == ((8, 8), "pad")

@@ -98,7 +98,7 @@ class InputSpec:
         names: of the features (last axis) where they have any, else empty.
         codes: columns that the model uses as indices. A row with another code gets a status on every engine:
             ONNX Runtime would fail the whole batch, others read a row of zeros or the last entry.
-        fit: of pictures of another size: ``exact`` (not taken), ``stretch``, ``pad`` with black, ``crop`` to the middle.
+        fit: of pictures of another size: ``exact`` (none), ``stretch``, ``pad`` with black, ``crop`` to the middle.
         overlap: pixels; rows are tiles of larger pictures, scored and calibrated as a whole. None: no tiles.
     """
 

@@ -16,7 +16,7 @@ from vae_edge_runtime.errors import InputError
 from vae_edge_runtime.format.specs import InputSpec, ScoreSpec
 from vae_edge_runtime.scoring.tiling import check_pictures, cut_tiles, picture_outputs, ramp, starts
 
-SPEC = InputSpec((16, 16, 3), "uint8", "nhwc", 0.0, 255.0, (), "exact", 4)
+SPEC = InputSpec((16, 16, 3), "uint8", "nhwc", 0.0, 255.0, (), fit="exact", overlap=4)
 SCORE = ScoreSpec(
     "mse", None, 1.0, 1.0, "identity", ("elbo", "reconstruction", "top", "peak", "kl", "ssim"), 0.01, 0, 0.0, ()
 )
@@ -50,7 +50,7 @@ def test_tiles_cover_an_axis_and_end_at_its_edge(length: int, overlap: int) -> N
 @pytest.mark.parametrize("shape", [(16, 16), (16, 60), (61, 47), (100, 33)])
 @pytest.mark.parametrize("overlap", [0, 4, 8])
 def test_a_constant_map_has_no_seams(shape: tuple[int, int], overlap: int) -> None:
-    spec = InputSpec((16, 16, 3), "uint8", "nhwc", 0.0, 255.0, (), "exact", overlap)
+    spec = InputSpec((16, 16, 3), "uint8", "nhwc", 0.0, 255.0, (), fit="exact", overlap=overlap)
     x = np.full((1, *shape, 3), 90, np.uint8)
     found = picture_outputs(x, spec, SCORE, NAMES, _constant, maps=True)["map"]
     assert found.shape == x.shape
@@ -75,7 +75,7 @@ def test_scores_of_a_picture_follow_the_rule_of_each_head() -> None:
 
 def test_channels_may_come_first() -> None:
     x = np.random.default_rng(0).integers(0, 256, (1, 40, 33, 3), dtype=np.uint8)
-    first = InputSpec((3, 16, 16), "uint8", "nchw", 0.0, 255.0, (), "exact", 4)
+    first = InputSpec((3, 16, 16), "uint8", "nchw", 0.0, 255.0, (), fit="exact", overlap=4)
     a = picture_outputs(x, SPEC, SCORE, NAMES, _map_is_the_square, maps=True)
     b = picture_outputs(np.moveaxis(x, 3, 1), first, SCORE, NAMES, _map_is_the_square, maps=True)
     np.testing.assert_allclose(np.moveaxis(b["map"], 1, 3), a["map"], rtol=1e-6)
