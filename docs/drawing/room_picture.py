@@ -17,7 +17,7 @@ LINE, BETWEEN_FLOORS, MARGIN = 15, 52, 24
 CHARACTERS = 34
 """In a line of a sentence: at 11.5 pixels no usual sans-serif font is wider than the box then."""
 SWEEPS = 100
-TO_CENTRE = 0.06
+TO_CENTRE = 0.2
 """Share of its way to the centre that a box is pulled: without it a chain of rooms leans out of the page."""
 INK, PALE, BORDER, ARROW = "#1b1f24", "#f3f6fa", "#8c9bab", "#56687a"
 FONT = "font-family='Helvetica, Arial, sans-serif'"
