@@ -87,6 +87,13 @@ const RULES = {
     const named = x.names.length === 0 || x.names.length === x.shape[x.shape.length - 1];
     check(named, `${x.names.length} names for the last axis`);
     check(x.fit === "exact" || x.layout === "nchw" || x.layout === "nhwc", "a fit is for pictures");
+    if (x.overlap !== null) {
+      check(x.layout === "nchw" || x.layout === "nhwc", "tiles are of pictures");
+      const sides = x.layout === "nchw" ? x.shape.slice(1) : x.shape.slice(0, 2);
+      const most = Math.floor(Math.min(...sides) / 2);
+      check(0 <= x.overlap && x.overlap <= most, "overlap is not between 0 and half of a tile");
+      check(x.fit === "exact", "tiles and a fit exclude each other");
+    }
     const columns = x.codes.map(({ column }) => column);
     check(new Set(columns).size === columns.length, "two ranges of codes for one column");
     const places = columns.every((column) => 0 <= (column ?? 0) && (column ?? 0) < x.shape[x.shape.length - 1]);
