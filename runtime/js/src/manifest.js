@@ -1,7 +1,7 @@
 // The manifest: keys and types by the tables, then the rules between fields, in the order of the Python runtime.
 
 import { isMemberName, MANIFEST_MEMBER } from "./archive.js";
-import { BundleInvalid, BundleTooNew, CalibrationError, shown } from "./errors.js";
+import { BundleInvalid, BundleTooNew, shown } from "./errors.js";
 import { build, Numeral, parse } from "./strict-json.js";
 import { ELEMENT_SIZE_BYTES, HEADS, LIMITS, SCHEMA_VERSION, UPGRADES, VERSION } from "./tables.js";
 
@@ -62,9 +62,7 @@ const RULES = {
   },
   TailFit(t) {
     const good = 0 < t.excesses && t.excesses <= t.n && t.scale > 0 && t.shape <= WILDEST_SHAPE;
-    if (!good) {
-      throw new CalibrationError("the tail is no distribution: it needs excesses, a positive scale and a shape to 0.5");
-    }
+    check(good, "the tail is no distribution: it needs excesses, a positive scale and a shape to 0.5");
   },
   Calibration(c) {
     check(1 <= c.correlation_rows && c.correlation_rows <= c.n, "correlation_rows is not in [1, n]");

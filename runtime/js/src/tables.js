@@ -31,7 +31,7 @@ export const OBJECTS = {
   "PriorSpec": {"kind": ["enum", ["standard_normal", "gaussian_mixture", "categorical", "none"]], "source": "string", "components": "integer", "member": ["nullable", "string"]},
   "Reduction": {"scheme": "string", "activations": ["enum", ["none", "int8", "uint8"]], "ranges": ["enum", ["none", "minmax", "entropy", "percentile"]], "layers": "integer", "layers_total": "integer", "kept": ["map", "string"], "weight_bytes": "integer", "weight_bytes_fp32": "integer"},
   "Requirements": {"runtime_schema": "integer", "opset": "integer", "ir_version": "integer", "onnxruntime": "string"},
-  "ScoreSpec": {"likelihood": ["enum", ["mse", "bernoulli", "gaussian", "laplace", "beta", "categorical"]], "variance": ["nullable", "number"], "reconstruction_weight": "number", "kl_weight": ["nullable", "number"], "transform": ["enum", ["identity", "sqrt"]], "heads": ["array", ["enum", ["elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient", "reconstruction_probability", "iwae", "mahalanobis", "typicality", "fisher", "harmonic", "ranks"]]], "top_share": "number", "draws": "integer", "map_sigma": "number", "parts": ["array", ["enum", ["elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient", "reconstruction_probability", "iwae", "mahalanobis", "typicality", "fisher", "harmonic", "ranks"]]], "decides_by": ["nullable", ["enum", ["elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient", "reconstruction_probability", "iwae", "mahalanobis", "typicality", "fisher", "harmonic", "ranks"]]]},
+  "ScoreSpec": {"likelihood": ["enum", ["mse", "bernoulli", "gaussian", "laplace", "beta", "categorical"]], "variance": ["nullable", "number"], "reconstruction_weight": "number", "kl_weight": ["nullable", "number"], "transform": ["enum", ["identity", "sqrt"]], "heads": ["array", ["enum", ["elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient", "reconstruction_probability", "iwae", "mahalanobis", "typicality", "fisher", "harmonic", "ranks"]]], "top_share": "number", "draws": "integer", "map_sigma": "number", "parts": ["array", ["enum", ["elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient", "reconstruction_probability", "iwae", "mahalanobis", "typicality", "fisher", "harmonic", "ranks"]]], "decides_by": ["nullable", ["enum", ["elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient", "reconstruction_probability", "iwae", "mahalanobis", "typicality", "fisher", "harmonic", "ranks"]]], "map_channels": ["enum", ["plain", "whitened"]]},
   "StreamSpec": {"guard": ["object", "GuardSpec"], "alarm": ["object", "AlarmSpec"]},
   "TailFit": {"level": "number", "shape": "number", "scale": "number", "excesses": "integer", "n": "integer"},
   "TensorSpec": {"name": "string", "dtype": ["enum", ["float32", "uint8", "int64"]], "shape": ["array", "integer"]},
@@ -41,7 +41,7 @@ export const OBJECTS = {
 
 export const DEFAULTS = {
   "InputSpec": {"codes": [], "fit": "exact", "overlap": null},
-  "ScoreSpec": {"decides_by": null},
+  "ScoreSpec": {"decides_by": null, "map_channels": "plain"},
 };
 
 export const HEADS = {
