@@ -39,8 +39,12 @@ async function golden() {
       const session = { executionProviders: [provider] };
       const outcomes = {};
       for (const name of names) {
-        const { ok, checks } = await verify(`/tests/corpus/${name}`, { ort, session });
-        outcomes[name] = [ok, Math.max(...checks.map((check) => check.maxRelative))];
+        try {
+          const { ok, checks } = await verify(`/tests/corpus/${name}`, { ort, session });
+          outcomes[name] = [ok, Math.max(...checks.map((check) => check.maxRelative))];
+        } catch (error) {
+          outcomes[name] = [false, error.message];
+        }
       }
       return outcomes;
     },

@@ -187,6 +187,16 @@ test("a bundle of schema version 1 is brought up to date, and one with tables to
   }
 });
 
+test("tiles of pictures are checked against the model", async () => {
+  const good = bundle("v1-picture.vaeb");
+  const overlap = (value, more = {}) => (m) => Object.assign(m.input, { overlap: value }, more);
+  for (const value of [0, 6, null]) await Bundle.open(await withManifest(good, overlap(value)));
+  for (const change of [overlap(7), overlap(-1), overlap(1.5), overlap(2, { fit: "pad" }), overlap(null, { fit: "guess" })]) {
+    await assert.rejects(withManifest(good, change).then(Bundle.open), BundleInvalid);
+  }
+  await assert.rejects(withManifest(bundle("v1-table.vaeb"), overlap(0)).then(Bundle.open), BundleInvalid);
+});
+
 test("codes and the head that decides are checked against the model", async () => {
   const good = bundle("v1-table.vaeb");
   const codes = (list) => (m) => (m.input.codes = list);

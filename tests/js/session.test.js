@@ -305,3 +305,10 @@ test("bytes that the caller changes, or hands to another thread, are noticed, an
   x.fill(NaN); // rows were copied when the call was made
   assert.deepEqual([...(await call).status], [Status.OK]);
 });
+
+test("a bundle of tiles is not scored tile by tile against the threshold of pictures", options, async () => {
+  const tiled = await withManifest(bundle("v1-picture.vaeb"), (m) => (m.input.overlap = 2));
+  const vae = await open(tiled, { ort: await engine("node") });
+  await assert.rejects(vae.score(new Uint8Array(12 * 12 * 3)), /rows of this bundle are tiles/);
+  assert.equal((await vae.reconstruct(new Uint8Array(12 * 12 * 3))).length, 1);
+});

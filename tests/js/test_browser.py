@@ -119,4 +119,8 @@ def test_a_screenshot_shows_a_page_that_is_drawn(seen: Any, folder: Path, width:
 @pytest.mark.skipif(os.environ.get("VAE_EDGE_WEBGPU") != "1", reason="VAE_EDGE_WEBGPU=1 runs it: minutes in software")
 def test_golden_vectors_are_right_on_webgpu(address: str, folder: Path) -> None:
     golden = chromium(address, folder, "webgpu")["golden"]
-    assert {name: worst for name, (ok, worst) in golden.items() if not ok} == {}
+    failed = {name: worst for name, (ok, worst) in golden.items() if not ok}
+    # The software adapter has no half precision, so that one bundle cannot run there.
+    lacking = failed.pop("v1-half.vaeb", None)
+    assert lacking is None or "requires f16 but the device does not support it" in lacking
+    assert failed == {}

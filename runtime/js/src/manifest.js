@@ -1,7 +1,7 @@
 // The manifest: keys and types by the tables, then the rules between fields, in the order of the Python runtime.
 
 import { isMemberName, MANIFEST_MEMBER } from "./archive.js";
-import { BundleInvalid, BundleTooNew, CalibrationError, shown } from "./errors.js";
+import { BundleInvalid, BundleTooNew, shown } from "./errors.js";
 import { build, Numeral, parse } from "./strict-json.js";
 import { ELEMENT_SIZE_BYTES, HEADS, LIMITS, SCHEMA_VERSION, UPGRADES, VERSION } from "./tables.js";
 
@@ -62,9 +62,7 @@ const RULES = {
   },
   TailFit(t) {
     const good = 0 < t.excesses && t.excesses <= t.n && t.scale > 0 && t.shape <= WILDEST_SHAPE;
-    if (!good) {
-      throw new CalibrationError("the tail is no distribution: it needs excesses, a positive scale and a shape to 0.5");
-    }
+    check(good, "the tail is no distribution: it needs excesses, a positive scale and a shape to 0.5");
   },
   Calibration(c) {
     check(1 <= c.correlation_rows && c.correlation_rows <= c.n, "correlation_rows is not in [1, n]");
@@ -87,6 +85,13 @@ const RULES = {
     const named = x.names.length === 0 || x.names.length === x.shape[x.shape.length - 1];
     check(named, `${x.names.length} names for the last axis`);
     check(x.fit === "exact" || x.layout === "nchw" || x.layout === "nhwc", "a fit is for pictures");
+    if (x.overlap !== null) {
+      check(x.layout === "nchw" || x.layout === "nhwc", "tiles are of pictures");
+      const sides = x.layout === "nchw" ? x.shape.slice(1) : x.shape.slice(0, 2);
+      const most = Math.floor(Math.min(...sides) / 2);
+      check(0 <= x.overlap && x.overlap <= most, "overlap is not between 0 and half of a tile");
+      check(x.fit === "exact", "tiles and a fit exclude each other");
+    }
     const columns = x.codes.map(({ column }) => column);
     check(new Set(columns).size === columns.length, "two ranges of codes for one column");
     const places = columns.every((column) => 0 <= (column ?? 0) && (column ?? 0) < x.shape[x.shape.length - 1]);

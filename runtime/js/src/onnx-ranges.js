@@ -164,8 +164,13 @@ function oneHot(node) {
 
 function resize(node) {
   const scales = node.has(2) ? constantOf(node.input(2)) : null;
-  const positive = (n) => Number.isFinite(Number(n)) && Number(n) > 0;
-  return scales !== null && !scales.data.every(positive) ? "has scales that are not above 0" : null;
+  if (scales === null) return null;
+  const factors = scales.data.map(Number);
+  if (!factors.every((n) => Number.isFinite(n) && n > 0)) return "has scales that are not above 0";
+  const axes = node.some("axes") ?? factors.map((_, i) => i);
+  const first = [0, -(node.input(0).rank ?? 0) || 0];
+  const isOfBatch = factors.some((factor, i) => i < axes.length && first.includes(axes[i]) && factor !== 1);
+  return isOfBatch ? "resizes its first axis, the rows of a batch" : null;
 }
 
 const CHECKS = {

@@ -197,8 +197,8 @@ function plainConstant(attributes, where) {
     if (blobs.some((blob) => blob.length % 4)) throw new GraphRefused(`${where}: ${name} holds no whole numbers of floats`);
     const data = isWhole ? [...message.wholes(field)] : blobs.flatMap((blob) => fromRaw(blob, FLOAT));
     if (data.length > LIMITS.MAX_KNOWN_ELEMENTS) return new Value([data.length], element, { isStatic: true });
-    const isOne = name === "value_int" || (name === "value_float" && data.length === 1);
-    if (name === "value_int" && data.length !== 1) throw new GraphRefused(`${where}: value_int holds no number`);
+    // An attribute may lack its number: what an engine makes of it is not known here.
+    const isOne = (name === "value_int" || name === "value_float") && data.length === 1;
     return known(element, isOne ? [] : [data.length], data);
   }
   return null;

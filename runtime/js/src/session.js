@@ -79,6 +79,13 @@ export class VAE {
   /** Anomaly score of raw rows. */
   async score(x, options = {}) {
     return this.#call("score", options, async ({ condition, heads = [], maps = false, threshold = null }) => {
+      if (this.manifest.input.overlap !== null) {
+        // A tile held against the threshold of a picture would be a wrong decision.
+        throw new OptionError(
+          "rows of this bundle are tiles, and its thresholds are of whole pictures: this package does not put tiles " +
+            "together, so score pictures with the Python runtime",
+        );
+      }
       const wanted = this.scorer.wanted(heads);
       if (typeof maps !== "boolean") throw new OptionError(`maps is ${shown(maps)}; pass true or false`);
       if (threshold !== null && (typeof threshold !== "number" || !Number.isFinite(threshold))) {

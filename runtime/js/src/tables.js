@@ -21,7 +21,7 @@ export const OBJECTS = {
   "Golden": {"rows": "integer", "input": "string", "condition": ["nullable", "string"], "expected": ["map", ["map", "string"]], "tolerance_relative": ["map", ["map", "number"]]},
   "GraphSpec": {"parts": ["array", "string"], "size_bytes": "integer", "sha256": "string", "inputs": ["array", ["object", "TensorSpec"]], "outputs": ["array", ["object", "TensorSpec"]]},
   "GuardSpec": {"low": ["array", "number"], "high": ["array", "number"], "margin": "number", "stuck_rows": "integer", "saturated_rows": "integer", "period_s": ["nullable", "number"], "constant": ["array", "boolean"]},
-  "InputSpec": {"shape": ["array", "integer"], "dtype": ["enum", ["uint8", "float32"]], "layout": ["enum", ["nchw", "nhwc", "features", "time_features", "any"]], "low": "number", "high": "number", "names": ["array", "string"], "codes": ["array", ["object", "CodeRange"]], "fit": ["enum", ["exact", "stretch", "pad", "crop"]]},
+  "InputSpec": {"shape": ["array", "integer"], "dtype": ["enum", ["uint8", "float32"]], "layout": ["enum", ["nchw", "nhwc", "features", "time_features", "any"]], "low": "number", "high": "number", "names": ["array", "string"], "codes": ["array", ["object", "CodeRange"]], "fit": ["enum", ["exact", "stretch", "pad", "crop"]], "overlap": ["nullable", "integer"]},
   "LatentSpec": {"shape": ["array", "integer"], "kind": ["enum", ["gaussian", "deterministic", "codes"]], "prior": ["object", "PriorSpec"], "groups": ["array", ["array", "integer"]], "offset": "number", "scale": "number", "codebook": "integer", "embedding_shape": ["array", "integer"]},
   "MemberSpec": {"size_bytes": "integer", "sha256": "string"},
   "ModelCard": {"name": "string", "version": "string", "licence": "string", "source": "string", "description": "string", "metrics": ["map", "number"]},
@@ -31,7 +31,7 @@ export const OBJECTS = {
   "PriorSpec": {"kind": ["enum", ["standard_normal", "gaussian_mixture", "categorical", "none"]], "source": "string", "components": "integer", "member": ["nullable", "string"]},
   "Reduction": {"scheme": "string", "activations": ["enum", ["none", "int8", "uint8"]], "ranges": ["enum", ["none", "minmax", "entropy", "percentile"]], "layers": "integer", "layers_total": "integer", "kept": ["map", "string"], "weight_bytes": "integer", "weight_bytes_fp32": "integer"},
   "Requirements": {"runtime_schema": "integer", "opset": "integer", "ir_version": "integer", "onnxruntime": "string"},
-  "ScoreSpec": {"likelihood": ["enum", ["mse", "bernoulli", "gaussian", "laplace", "beta", "categorical"]], "variance": ["nullable", "number"], "reconstruction_weight": "number", "kl_weight": ["nullable", "number"], "transform": ["enum", ["identity", "sqrt"]], "heads": ["array", ["enum", ["elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient", "reconstruction_probability", "iwae", "mahalanobis", "typicality", "fisher", "harmonic", "ranks"]]], "top_share": "number", "draws": "integer", "map_sigma": "number", "parts": ["array", ["enum", ["elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient", "reconstruction_probability", "iwae", "mahalanobis", "typicality", "fisher", "harmonic", "ranks"]]], "decides_by": ["nullable", ["enum", ["elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient", "reconstruction_probability", "iwae", "mahalanobis", "typicality", "fisher", "harmonic", "ranks"]]]},
+  "ScoreSpec": {"likelihood": ["enum", ["mse", "bernoulli", "gaussian", "laplace", "beta", "categorical"]], "variance": ["nullable", "number"], "reconstruction_weight": "number", "kl_weight": ["nullable", "number"], "transform": ["enum", ["identity", "sqrt"]], "heads": ["array", ["enum", ["elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient", "reconstruction_probability", "iwae", "mahalanobis", "typicality", "fisher", "harmonic", "ranks"]]], "top_share": "number", "draws": "integer", "map_sigma": "number", "parts": ["array", ["enum", ["elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient", "reconstruction_probability", "iwae", "mahalanobis", "typicality", "fisher", "harmonic", "ranks"]]], "decides_by": ["nullable", ["enum", ["elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient", "reconstruction_probability", "iwae", "mahalanobis", "typicality", "fisher", "harmonic", "ranks"]]], "map_channels": ["enum", ["plain", "whitened"]]},
   "StreamSpec": {"guard": ["object", "GuardSpec"], "alarm": ["object", "AlarmSpec"]},
   "TailFit": {"level": "number", "shape": "number", "scale": "number", "excesses": "integer", "n": "integer"},
   "TensorSpec": {"name": "string", "dtype": ["enum", ["float32", "uint8", "int64"]], "shape": ["array", "integer"]},
@@ -40,8 +40,8 @@ export const OBJECTS = {
 };
 
 export const DEFAULTS = {
-  "InputSpec": {"codes": [], "fit": "exact"},
-  "ScoreSpec": {"decides_by": null},
+  "InputSpec": {"codes": [], "fit": "exact", "overlap": null},
+  "ScoreSpec": {"decides_by": null, "map_channels": "plain"},
 };
 
 export const HEADS = {
