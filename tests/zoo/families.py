@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,9 @@ from torch import nn
 from training import trained
 
 from vae_edge_export import load_weights, open_saved
+
+sys.path.append(str(Path(__file__).parents[1] / "support"))
+import hidden_halves
 
 ROWS = 150
 
@@ -76,6 +80,10 @@ def windows(rng: np.random.Generator) -> np.ndarray:
     return rng.normal(size=(ROWS, 20, 5)).astype(np.float32)
 
 
+def short_windows(rng: np.random.Generator) -> np.ndarray:
+    return rng.normal(size=(ROWS, 5, 3)).astype(np.float32)
+
+
 def by_hand() -> list[Family]:
     """Models that need no library."""
     h = handmade
@@ -116,6 +124,30 @@ def by_hand() -> list[Family]:
     ]
 
 
+def _hidden() -> list[Family]:
+    """Models whose halves have no name: everything in forward, or codes alone."""
+    h = hidden_halves
+    return [
+        Family("no names: everything in forward", h.EverythingInForward, features),
+        Family("no names: everything in forward; trained", h.EverythingInForward, features, trained=True),
+        Family("no names: tutorial with decoder_input", h.WithDecoderInput, small_pictures),
+        Family("no names: tutorial with decoder_input; trained", h.WithDecoderInput, small_pictures, trained=True),
+        Family("no names: two noise inputs, the second posterior on the first draw", h.TwoNoiseInputs, features),
+        Family("no names: rsample, softplus", h.Rsample, features),
+        Family("no names: torch.normal", h.DrawsByNormal, features),
+        Family("no names: in place, as PyTorch's first example", h.InPlace, features),
+        Family("no names: draws in training only, returns a loss", h.InTrainingOnly, features),
+        Family("no names: one spread for all rows", h.Scaled, features),
+        Family("no names: GRU over a window", h.Sequence, short_windows),
+        Family("no names: label beside the row", h.WithLabels, features, condition=_three_labels,
+               glue="condition=labels"),
+        Family("no names: VQ in forward", h.Codes, small_pictures),
+        Family("VQ: indices alone, an embedding", h.IndicesAlone, small_pictures),
+        Family("VQ: indices alone, a parameter", h.IndicesOfAParameter, small_pictures, {"codebook": 8},
+               glue="codebook="),
+    ]  # fmt: skip
+
+
 def _trained() -> list[Family]:
     """Every model by hand that has a forward again, after some steps of training on its own rows."""
     whole = [family for family in by_hand() if "encode" not in family.options]
@@ -124,6 +156,10 @@ def _trained() -> list[Family]:
 
 def _labels(rng: np.random.Generator) -> np.ndarray:
     return rng.integers(0, handmade.LabelConditional.classes, ROWS)
+
+
+def _three_labels(rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, 3, ROWS)
 
 
 def _vectors(rng: np.random.Generator) -> np.ndarray:
@@ -282,7 +318,7 @@ def _pyod() -> list[Family]:
     ]
 
 
-FAMILIES = [*by_hand(), *_trained(), *_saved(), *_diffusers(), *_pythae(), *_pyod()]
+FAMILIES = [*by_hand(), *_hidden(), *_trained(), *_saved(), *_diffusers(), *_pythae(), *_pyod()]
 
 
 def built(family: Family) -> Any:

@@ -159,6 +159,8 @@ def page(outcomes: list[Outcome]) -> str:
         f"Last run: {datetime.date.today():%Y-%m-%d}, x86-64 Linux, CPU; {len(good)} of {len(outcomes)} rows.",
         "",
         "- *trained*: the model above it, after 60 steps of training on its own rows.",
+        "- *cut*: how the halves were found: by their names (or by a library's class), at the noise or the codes of",
+        "  forward, or by lambdas.",
         "- *glue*: what you write beside `export(model, path, calibration=rows)`.",
         "- *parity*: largest relative difference from float64 PyTorch of any output of any graph, at batch 1, 5 and 64",
         "  (the graphs are traced with 3), on rows other than the traced ones; the gate is 1e-4.",
@@ -167,8 +169,8 @@ def page(outcomes: list[Outcome]) -> str:
         "- *1.23.2*: largest relative difference between scores in onnxruntime 1.23.2, which also encodes and decodes,",
         "  and in the installed one.",
         "",
-        "| model | glue | recognised as | latent | parity | alone | samples from | 1.23.2 |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | glue | cut | recognised as | latent | parity | alone | samples from | 1.23.2 |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     return "\n".join([*lines, *map(row, outcomes), "", *_WHAT_IS_NOT, ""])
 
@@ -176,11 +178,25 @@ def page(outcomes: list[Outcome]) -> str:
 def row(o: Outcome) -> str:
     """One line of the table."""
     if o.problem:
-        return f"| {o.family.name} | {o.family.glue} | **fails**: {o.problem} | | | | | |"
+        return f"| {o.family.name} | {o.family.glue} | | **fails**: {o.problem} | | | | | |"
     other = "not run" if o.other_ort is None else f"{o.other_ort:.0e}"
     mark = " (legacy exporter)" if "legacy" in o.exporter else ""
-    cells = (o.family.name, o.family.glue, o.recognised + mark, o.latent, f"{o.parity:.0e}", f"{o.fresh_error:.0e}")
+    cells = (
+        o.family.name,
+        o.family.glue,
+        way_of(o.recognised),
+        o.recognised + mark,
+        o.latent,
+        f"{o.parity:.0e}",
+        f"{o.fresh_error:.0e}",
+    )
     return f"| {' | '.join(cells)} | {o.sample} | {other} |"
+
+
+def way_of(recognised: str) -> str:
+    """How the halves of a model were found."""
+    ways = {"cut at its noise": "noise", "cut at its codes": "codes", "halves passed": "lambdas"}
+    return ways.get(recognised, "names")
 
 
 _WHAT_IS_NOT = """
