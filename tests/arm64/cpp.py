@@ -1,4 +1,4 @@
-"""libvaeedge on aarch64, under emulation: cross-built, on the wheel's own ONNX Runtime, with every bundle of the corpus.
+"""libvaeedge on aarch64, under emulation: cross-built, on the wheel's ONNX Runtime, with every bundle of the corpus.
 
     python tests/arm64/cpp.py [--folder build/arm64] [--qemu PATH --root PATH --library PATH]
 

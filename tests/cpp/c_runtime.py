@@ -15,7 +15,7 @@ DTYPES = {"float32": 1, "uint8": 2, "int64": 7, "float64": 11}
 NUMPY = {number: name for name, number in DTYPES.items()}
 STATES = ("off", "raised", "on", "cleared")
 FAULTS = ((1, "non_finite"), (2, "out_of_range"), (4, "stuck"), (8, "saturated"), (16, "gap"))
-STATUSES = ("ok", "invalid_input", "non_finite_output")
+STATUSES = ("ok", "invalid_input", "non_finite_output", "unknown_code")
 
 
 class Array(c.Structure):

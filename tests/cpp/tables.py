@@ -71,11 +71,11 @@ def header() -> str:
             lines.append(f'    {{"{name}", "{key}", "{kind(inner)}", {required}}},')
     lines += [
         "};", "", "struct HeadRow {", "    const char* name;", "    const char* computed;",
-        "    bool is_term, needs_kl, reads_codes, may_be_default;", "    const char* statistic;", "};",
+        "    bool is_term, needs_kl, reads_codes, may_be_default, may_decide;", "    const char* statistic;", "};",
         "inline constexpr HeadRow head_rows[] = {",
     ]  # fmt: skip
     for head in HEADS.values():
-        flags = (head.is_term, head.needs_kl, head.reads_codes, head.may_be_default)
+        flags = (head.is_term, head.needs_kl, head.reads_codes, head.may_be_default, head.may_decide)
         shown = ", ".join("true" if flag else "false" for flag in flags)
         lines.append(f'    {{"{head.name}", "{head.computed}", {shown}, "{head.statistic or ""}"}},')
     lines += [

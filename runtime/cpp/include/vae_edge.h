@@ -42,7 +42,7 @@ typedef enum {
 typedef enum { VAEE_FLOAT32 = 1, VAEE_UINT8 = 2, VAEE_INT64 = 7, VAEE_FLOAT64 = 11 } vaee_dtype;
 
 /* What became of one row. A row that is not VAEE_ROW_OK holds NaN and is no anomaly. */
-enum { VAEE_ROW_OK = 0, VAEE_ROW_NON_FINITE_INPUT = 1, VAEE_ROW_NON_FINITE_OUTPUT = 2 };
+enum { VAEE_ROW_OK = 0, VAEE_ROW_NON_FINITE_INPUT = 1, VAEE_ROW_NON_FINITE_OUTPUT = 2, VAEE_ROW_UNKNOWN_CODE = 3 };
 
 /* What is wrong with a cell of a stream; values add up. */
 enum { VAEE_NON_FINITE = 1, VAEE_OUT_OF_RANGE = 2, VAEE_STUCK = 4, VAEE_SATURATED = 8, VAEE_GAP = 16 };

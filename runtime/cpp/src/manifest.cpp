@@ -70,16 +70,35 @@ using Rule = void (*)(const Json&);
 
 void model_card(const Json& o) { check(!is_blank(o.text_at("name")), "the name is empty"); }
 
+void code_range(const Json& o) { check(o.whole_at("low") <= o.whole_at("high"), "low is above high"); }
+
 void input_spec(const Json& o) {
     std::vector<i64> shape = shape_of(o.at("shape"));
-    check_shape(shape, "input shape");
     const std::string& layout = o.text_at("layout");
+    bool pictures = layout == "nchw" || layout == "nhwc", exact = !o.find("fit") || o.text_at("fit") == "exact";
+    if (!o.is_null("overlap")) {
+        check(pictures && shape.size() >= 3, "tiles are of pictures");
+        i64 sides = layout == "nchw" ? std::min(shape[1], shape[2]) : std::min(shape[0], shape[1]);
+        check(o.whole_at("overlap") >= 0 && o.whole_at("overlap") <= sides / 2, "overlap is not between 0 and half of a tile");
+        check(exact, "tiles and a fit exclude each other");
+    }
+    check(exact || pictures, "a fit is for pictures");
+    check_shape(shape, "input shape");
     std::size_t axes = layout == "nchw" || layout == "nhwc" ? 3 : layout == "features" ? 1 : layout == "time_features" ? 2 : shape.size();
     check(shape.size() == axes, "layout " + layout + " needs another number of axes");
     check(o.real_at("low") <= o.real_at("high"), "low is above high");
     std::size_t names = o.at("names").items.size();
-    if (names == 0) return;
-    check(!shape.empty() && i64(names) == shape.back(), "another number of names than of features");
+    check(names == 0 || (!shape.empty() && i64(names) == shape.back()), "another number of names than of features");
+    const Json* codes = o.find("codes");
+    if (!codes || codes->items.empty()) return;
+    std::set<i64> columns;
+    for (const Json& range : codes->items) {
+        i64 column = range.is_null("column") ? -1 : range.whole_at("column");
+        check(range.is_null("column") || (column >= 0 && !shape.empty() && column < shape.back()), "codes are in a column that a row does not have");
+        check(columns.insert(column).second, "two ranges of codes for one column");
+        check(!range.is_null("column") || codes->items.size() == 1, "codes of all columns and of one exclude each other");
+    }
+    check(!shape.empty(), "codes need columns");
 }
 
 void condition_spec(const Json& o) {
@@ -144,6 +163,35 @@ void score_spec(const Json& o) {
     for (const std::string& part : parts)
         check(known.count(part) && std::find(ensembles.begin(), ensembles.end(), part) == ensembles.end(),
               "an ensemble combines what is no head");
+    if (o.is_null("decides_by")) return;
+    const std::string& decides = o.text_at("decides_by");
+    check(decides != heads[0] && known.count(decides) > 0, "decides_by is none of the further heads");
+    check(head_row(decides)->may_decide, "the head " + decides + " must not decide");
+}
+
+void compression_mode(const Json& o) {
+    check(!is_blank(o.text_at("name")), "a mode has no name");
+    check(o.whole_at("rows") >= 1, "mode: rows is below 1");
+    check(o.real_at("row_bytes") > 0 && o.real_at("latent_bytes") >= 0, "mode: sizes are out of range");
+    check((o.text_at("kind") == "bounded") == !o.at("bound").items.empty(), "mode: kind and bound disagree");
+    check(all(o.at("bound"), [](double b) { return b > 0; }), "mode: a bound is not positive");
+    check(o.text_at("kind") != "latents" || o.text_at("predictor") == "vae", "latents need the network");
+    check(o.is_null("flipped") || o.whole_at("flipped") >= 0, "mode: flipped is negative");
+}
+
+void compression(const Json& o) {
+    const std::vector<Json>& modes = o.at("modes").items;
+    std::set<std::string> names;
+    for (const Json& mode : modes) names.insert(mode.text_at("name"));
+    check(!modes.empty() && names.size() == modes.size() && modes.size() <= 16, "modes are missing, repeated or too many");
+    check(modes[0].text_at("kind") == "latents", "the first mode is not latents");
+    std::size_t spread = o.at("spread").items.size();
+    check(spread >= 1 && o.at("margin").items.size() == spread, "spread and margin differ in length");
+    for (const char* key : {"spread", "margin"}) check(all(o.at(key), [](double v) { return v > 0; }), "a spread or a margin is not positive");
+    for (const Json& mode : modes) {
+        std::size_t bounds = mode.at("bound").items.size();
+        check(bounds == 0 || bounds == spread, "a bound does not fit the features");
+    }
 }
 
 void tensor_spec(const Json& o) { check_shape(shape_of(o.at("shape")), "tensor shape"); }
@@ -218,6 +266,7 @@ const std::map<std::string, Rule>& rules() {
         {"Preprocessing", preprocessing}, {"PriorSpec", prior_spec}, {"LatentSpec", latent_spec},
         {"ScoreSpec", score_spec}, {"TensorSpec", tensor_spec}, {"Requirements", requirements},
         {"Reduction", reduction}, {"ModelFit", model_fit}, {"GraphSpec", graph_spec}, {"MemberSpec", member_spec},
+        {"CodeRange", code_range}, {"CompressionMode", compression_mode}, {"Compression", compression},
         {"Calibration", calibration_spec}, {"TailFit", tail_fit}, {"GuardSpec", guard_spec}, {"AlarmSpec", alarm_spec}};
     return made;
 }
@@ -293,8 +342,8 @@ void build(const Json& value, const char* object, const std::string& where) {
     if (rule != rules().end()) rule->second(value);
 }
 
-// The door for manifests of another version; it looks before anything else is checked.
-void check_version(const Json& plain) {
+// The door for manifests of another version: it looks before anything else is checked, and brings older ones up to date.
+void bring_up_to_date(Json& plain) {
     if (plain.kind != Json::object) return;
     const Json* version_key = plain.find("schema_version");
     if (!version_key || version_key->kind != Json::integer) return;
@@ -313,7 +362,15 @@ void check_version(const Json& plain) {
         if (wanted && wanted->kind == Json::integer && above(*wanted))
             fail(VAEE_BUNDLE_TOO_NEW, "needs a runtime schema above " + std::to_string(limits::schema_version) + ": " + remedy);
     }
-    check(version_key->beyond == 0 && version_key->whole == limits::schema_version, "this schema version never existed");
+    check(version_key->beyond == 0 && version_key->whole >= 1, "this schema version never existed");
+    if (version_key->whole < 2 && !plain.find("compression")) {  // version 2 says how rows are compressed
+        plain.members.emplace_back("compression", Json());
+    } else if (version_key->whole < 2) {
+        for (auto& member : plain.members)
+            if (member.first == "compression") member.second = Json();
+    }
+    for (auto& member : plain.members)
+        if (member.first == "schema_version") member.second.whole = limits::schema_version;
 }
 
 }  // namespace
@@ -362,7 +419,7 @@ std::vector<i64> version_numbers(std::string_view version) {
 }
 
 Manifest::Manifest(std::string_view raw) : json_(parse_json(raw)) {
-    check_version(json_);
+    bring_up_to_date(json_);
     build(json_, "Manifest", "the manifest");
     check_all();
 }
@@ -372,6 +429,11 @@ std::vector<std::string> Manifest::variants() const {
     for (const auto& member : json_.at("variants").members) names.push_back(member.first);
     std::sort(names.begin(), names.end());
     return names;
+}
+
+std::string Manifest::default_head() const {
+    const Json& score = json_.at("score");
+    return score.is_null("decides_by") ? heads()[0] : score.text_at("decides_by");
 }
 
 std::vector<std::string> Manifest::computed(std::initializer_list<const char*> where) const { return of_heads(heads(), where); }
@@ -447,6 +509,8 @@ std::vector<std::string> Manifest::referenced() const {
     const Json &prior = json_.at("latent").at("prior"), &golden = json_.at("golden");
     if (!prior.is_null("member")) names.push_back(prior.text_at("member"));
     if (!golden.is_null("condition")) names.push_back(golden.text_at("condition"));
+    if (!json_.is_null("compression"))
+        for (const Json& mode : json_.at("compression").at("modes").items) names.push_back(mode.text_at("member"));
     names.push_back(golden.text_at("input"));
     for (const auto& by_output : golden.at("expected").members)
         for (const auto& output : by_output.second.members) names.push_back(output.second.string);
@@ -478,6 +542,7 @@ void Manifest::check_all() const {
     }
     for (const auto& [name, own] : json_.at("variants").members) check_variant(name, own);
     check_golden();
+    check(json_.is_null("compression") || json_.at("variants").find("fp32") != nullptr, "compression needs the variant fp32");
 }
 
 void Manifest::check_variant(const std::string& name, const Json& own) const {

@@ -35,6 +35,7 @@ public:
     const Json& variant(const std::string& name) const { return json_.at("variants").at(name); }
     std::vector<std::string> variants() const;  // sorted
     std::vector<std::string> heads() const { return texts_of(json_.at("score").at("heads")); }
+    std::string default_head() const;  // that decides; the first of heads() is the output score of the graph
     std::vector<std::string> computed(std::initializer_list<const char*> where) const;
     std::vector<Signature> signatures() const;
     const Json* calibration(const std::string& variant, const std::string& head) const;  // null: not calibrated

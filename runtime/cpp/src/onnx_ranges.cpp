@@ -148,6 +148,14 @@ std::string checked_by_operator(const Node& n) {
         if (scales)
             for (std::size_t i = 0; i < scales->size(); ++i)
                 if (!std::isfinite(scales->at(i)) || scales->at(i) <= 0) return "has scales that are not above 0";
+        if (scales) {
+            std::vector<i64> axes(scales->size());
+            for (std::size_t i = 0; i < axes.size(); ++i) axes[i] = i64(i);
+            axes = n.numbers_or("axes", axes);
+            i64 rank = n.input(0).shape ? i64(n.input(0).shape->size()) : 0;
+            for (std::size_t i = 0; i < std::min(axes.size(), scales->size()); ++i)
+                if ((axes[i] == 0 || axes[i] == -rank) && scales->at(i) != 1) return "resizes its first axis, the rows of a batch";
+        }
     }
     return "";
 }

@@ -125,7 +125,9 @@ private:
 Session::Session(std::shared_ptr<Bundle> bundle, const vaee_options& options) : bundle_(std::move(bundle)), threads_(options.threads), pid_(::getpid()) {
     if (threads_ < 0 || threads_ > 1024) fail(VAEE_OPTION_ERROR, "threads is " + std::to_string(threads_) + "; pass 0 to 1024");
     variant_ = bundle_->choose_variant(options.variant);
-    sketch(manifest().heads()[0]);
+    if (!manifest().json().at("input").is_null("overlap"))
+        fail(VAEE_OPTION_ERROR, "this bundle scores whole pictures by tiles, which libvaeedge does not: use the Python runtime");
+    sketch(manifest().default_head());
     ort_ = Ort::load(options.onnxruntime);
     bundle_->check_engine(ort_->version());
     graph("score");
@@ -166,7 +168,9 @@ void Session::describe() {
     for (const std::string& name : variant_names_) variant_pointers_.push_back(name.c_str());
     info_.variants = variant_names_.size();
     info_.variant_names = variant_pointers_.data();
-    head_names_ = m.heads();
+    head_names_ = {m.default_head()};
+    for (const std::string& name : m.heads())
+        if (name != head_names_[0]) head_names_.push_back(name);
     for (const std::string& name : head_names_) {
         const Json* calibration = m.calibration(variant_, name);
         double nothing = std::nan("");
@@ -238,7 +242,7 @@ const Bytes& Session::prior() {
 
 std::string Session::known_head(const char* head) const {
     std::vector<std::string> names = manifest().heads();
-    if (!head) return names[0];
+    if (!head) return manifest().default_head();
     if (std::find(names.begin(), names.end(), head) == names.end())
         fail(VAEE_OPTION_ERROR, "this bundle has no head " + quoted(head) + ": heads are chosen at export");
     return head;
@@ -296,10 +300,44 @@ std::vector<Feed> Session::row_feeds(const vaee_array* x, const vaee_array* cond
             std::memset(copy.data() + std::size_t(row) * bytes, 0, bytes);
             status[std::size_t(row)] = VAEE_ROW_NON_FINITE_INPUT;
         }
-        if (!copy.empty()) feeds[0].data = copy.data();
     }
+    mark_unknown_codes(x->data, tensor, n, status, copy);
+    if (!copy.empty()) feeds[0].data = copy.data();
     add_condition(condition, n, feeds, repeated);
     return feeds;
+}
+
+// Rows with a code that the model has no entry for get a status; bad rows take the code nearest to 0 in a copy.
+void Session::mark_unknown_codes(const void* data, const Tensor& tensor, i64 n, std::vector<u8>& status, Bytes& copy) const {
+    const Json* codes = manifest().json().at("input").find("codes");
+    if (!codes || codes->items.empty()) return;
+    bool uint8 = tensor.dtype == "uint8";
+    i64 each = element_count(tensor.shape), columns = tensor.shape.back();
+    auto at = [&](const void* from, i64 i) { return uint8 ? double(static_cast<const u8*>(from)[i]) : double(static_cast<const float*>(from)[i]); };
+    auto is_in = [&](const Json& range, i64 i) { return range.is_null("column") || i % columns == range.whole_at("column"); };
+    for (i64 row = 0; row < n; ++row) {
+        u8& own = status[std::size_t(row)];
+        for (const Json& range : codes->items)
+            for (i64 i = 0; i < each && own == VAEE_ROW_OK; ++i) {
+                double code = at(data, row * each + i);
+                if (is_in(range, i) && !(code >= range.real_at("low") && code <= range.real_at("high"))) own = VAEE_ROW_UNKNOWN_CODE;
+            }
+        if (own == VAEE_ROW_OK) continue;
+        std::size_t bytes = std::size_t(each) * (uint8 ? 1 : 4);
+        if (copy.empty()) {
+            copy.resize(std::size_t(n) * bytes);
+            std::memcpy(copy.data(), data, copy.size());
+        }
+        std::memset(copy.data() + std::size_t(row) * bytes, 0, bytes);
+        for (const Json& range : codes->items)
+            for (i64 i = 0; i < each; ++i) {
+                if (!is_in(range, i)) continue;
+                double nearest = std::min(std::max(0.0, range.real_at("low")), range.real_at("high"));
+                float code = float(nearest);
+                u8 small = u8(nearest);
+                std::memcpy(copy.data() + std::size_t(row) * bytes + std::size_t(i) * (uint8 ? 1 : 4), uint8 ? static_cast<const void*>(&small) : &code, uint8 ? 1 : 4);
+            }
+    }
 }
 
 std::vector<float> posterior_noise(const Manifest& manifest, i64 rows) {
@@ -321,8 +359,9 @@ void Session::score(const vaee_array* x, const vaee_array* condition, const vaee
     i64 n;
     std::vector<Feed> feeds = row_feeds(x, condition, status, copy, repeated, n);
     std::vector<std::string> all = manifest().heads(), parts = texts_of(manifest().json().at("score").at("parts"));
-    std::set<std::string> wanted{all[0]};
-    std::vector<vaee_head_scores> results{{all[0].c_str(), out.score, out.p_value, out.is_anomaly}};
+    std::string decides = manifest().default_head();
+    std::set<std::string> wanted{decides};
+    std::vector<vaee_head_scores> results{{decides.c_str(), out.score, out.p_value, out.is_anomaly}};
     for (std::size_t i = 0; i < out.heads; ++i) {
         known_head(out.head[i].head ? out.head[i].head : "");
         wanted.insert(out.head[i].head);
@@ -331,7 +370,7 @@ void Session::score(const vaee_array* x, const vaee_array* condition, const vaee
     for (const vaee_head_scores& result : results) {
         const Json* calibration = manifest().calibration(variant_, result.head);
         if (result.p_value && !calibration) fail(VAEE_CALIBRATION_ERROR, "this bundle carries no calibration, so there are no p-values");
-        bool own = out.threshold && result.head == all[0];
+        bool own = out.threshold && result.head == decides;
         if (result.is_anomaly && !calibration && !own) fail(VAEE_CALIBRATION_ERROR, "this bundle carries no calibration: pass a threshold");
     }
     if (out.kl && !info_.has_kl) fail(VAEE_OPTION_ERROR, "this model has no KL: leave kl NULL");
@@ -351,7 +390,7 @@ void Session::score(const vaee_array* x, const vaee_array* condition, const vaee
         const std::string& name = tensor.name;
         bool term = name == "score" || name == "reconstruction" || name == "kl";
         if (!term && !(name == "map" && out.map) && !(name == "mean" && reads_codes) && !computed.count(name)) continue;
-        fetch(fetches, tensor, name == "score" ? out.score : name == "reconstruction" ? out.reconstruction : name == "kl" ? out.kl : name == "map" ? out.map : nullptr);
+        fetch(fetches, tensor, name == "reconstruction" ? out.reconstruction : name == "kl" ? out.kl : name == "map" ? out.map : nullptr);
     }
     run("score", feeds, fetches, n);
     std::vector<float> noise;
@@ -398,7 +437,7 @@ void Session::score(const vaee_array* x, const vaee_array* condition, const vaee
     for (const vaee_head_scores& result : results) {
         const std::vector<float>& own = scores[result.head];
         const Json* calibration = manifest().calibration(variant_, result.head);
-        double threshold = out.threshold && result.head == all[0] ? *out.threshold : calibration ? calibration->real_at("threshold") : 0;
+        double threshold = out.threshold && result.head == decides ? *out.threshold : calibration ? calibration->real_at("threshold") : 0;
         const Sketch* points = result.p_value ? sketch(result.head) : nullptr;
         for (std::size_t row = 0; row < own.size(); ++row) {
             if (result.score) result.score[row] = own[row];

@@ -52,6 +52,7 @@ private:
     std::string known_head(const char* head) const;
     std::vector<Feed> row_feeds(const vaee_array* x, const vaee_array* condition, std::vector<u8>& status, Bytes& copy, Bytes& repeated, i64& n);
     void add_condition(const vaee_array* condition, i64 n, std::vector<Feed>& feeds, Bytes& repeated) const;
+    void mark_unknown_codes(const void* data, const Tensor& tensor, i64 n, std::vector<u8>& status, Bytes& copy) const;
     void check_count(i64 n) const;
 
     std::shared_ptr<Bundle> bundle_;

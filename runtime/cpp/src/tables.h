@@ -27,7 +27,7 @@ inline constexpr std::int64_t window = 65536;
 inline constexpr std::int64_t ir_version = 10;
 inline constexpr std::int64_t opset_min = 17;
 inline constexpr std::int64_t opset_max = 18;
-inline constexpr std::int64_t schema_version = 1;
+inline constexpr std::int64_t schema_version = 2;
 }
 
 // A type: s, i, f, b; '?' may be null; '[]' a list; '{}' a map; '@' an object; '=' one of some words.
@@ -52,6 +52,7 @@ inline constexpr Field fields[] = {
     {"Manifest", "score", "@ScoreSpec", true},
     {"Manifest", "stream", "?@StreamSpec", true},
     {"Manifest", "fit", "?@ModelFit", true},
+    {"Manifest", "compression", "?@Compression", true},
     {"Manifest", "variants", "{}@Variant", true},
     {"Manifest", "golden", "@Golden", true},
     {"Manifest", "requires", "@Requirements", true},
@@ -69,6 +70,22 @@ inline constexpr Field fields[] = {
     {"Calibration", "source", "=conformal|tail|model", true},
     {"Calibration", "tail", "?@TailFit", true},
     {"Calibration", "correlation_rows", "f", true},
+    {"CodeRange", "column", "?i", true},
+    {"CodeRange", "low", "i", true},
+    {"CodeRange", "high", "i", true},
+    {"Compression", "spread", "[]f", true},
+    {"Compression", "margin", "[]f", true},
+    {"Compression", "modes", "[]@CompressionMode", true},
+    {"CompressionMode", "name", "s", true},
+    {"CompressionMode", "kind", "=latents|bounded|exact", true},
+    {"CompressionMode", "predictor", "=vae|near", true},
+    {"CompressionMode", "bound", "[]f", true},
+    {"CompressionMode", "member", "s", true},
+    {"CompressionMode", "rows", "i", true},
+    {"CompressionMode", "row_bytes", "f", true},
+    {"CompressionMode", "latent_bytes", "f", true},
+    {"CompressionMode", "largest_error", "f", true},
+    {"CompressionMode", "flipped", "?i", true},
     {"ConditionSpec", "shape", "[]i", true},
     {"ConditionSpec", "dtype", "=int64|float32", true},
     {"ConditionSpec", "low", "f", true},
@@ -104,6 +121,9 @@ inline constexpr Field fields[] = {
     {"InputSpec", "low", "f", true},
     {"InputSpec", "high", "f", true},
     {"InputSpec", "names", "[]s", true},
+    {"InputSpec", "codes", "[]@CodeRange", false},
+    {"InputSpec", "fit", "=exact|stretch|pad|crop", false},
+    {"InputSpec", "overlap", "?i", false},
     {"LatentSpec", "shape", "[]i", true},
     {"LatentSpec", "kind", "=gaussian|deterministic|codes", true},
     {"LatentSpec", "prior", "@PriorSpec", true},
@@ -160,6 +180,7 @@ inline constexpr Field fields[] = {
     {"ScoreSpec", "draws", "i", true},
     {"ScoreSpec", "map_sigma", "f", true},
     {"ScoreSpec", "parts", "[]=elbo|reconstruction|kl|top|peak|ssim|gradient|reconstruction_probability|iwae|mahalanobis|typicality|fisher|harmonic|ranks", true},
+    {"ScoreSpec", "decides_by", "?=elbo|reconstruction|kl|top|peak|ssim|gradient|reconstruction_probability|iwae|mahalanobis|typicality|fisher|harmonic|ranks", false},
     {"StreamSpec", "guard", "@GuardSpec", true},
     {"StreamSpec", "alarm", "@AlarmSpec", true},
     {"TailFit", "level", "f", true},
@@ -193,24 +214,24 @@ inline constexpr Field fields[] = {
 struct HeadRow {
     const char* name;
     const char* computed;
-    bool is_term, needs_kl, reads_codes, may_be_default;
+    bool is_term, needs_kl, reads_codes, may_be_default, may_decide;
     const char* statistic;
 };
 inline constexpr HeadRow head_rows[] = {
-    {"elbo", "score", false, true, false, true, ""},
-    {"reconstruction", "score", true, false, false, true, ""},
-    {"kl", "score", true, true, false, false, ""},
-    {"top", "score", false, false, false, true, ""},
-    {"peak", "score", false, false, false, true, ""},
-    {"ssim", "score", false, false, false, true, ""},
-    {"gradient", "score", false, false, false, true, ""},
-    {"reconstruction_probability", "sampled", false, true, false, false, ""},
-    {"iwae", "sampled", false, true, false, false, ""},
-    {"mahalanobis", "statistics", false, false, true, false, "latent_statistics"},
-    {"typicality", "statistics", false, false, false, false, "typical_score"},
-    {"fisher", "p_values", false, false, false, false, ""},
-    {"harmonic", "p_values", false, false, false, false, ""},
-    {"ranks", "p_values", false, false, false, false, ""},
+    {"elbo", "score", false, true, false, true, true, ""},
+    {"reconstruction", "score", true, false, false, true, true, ""},
+    {"kl", "score", true, true, false, false, false, ""},
+    {"top", "score", false, false, false, true, true, ""},
+    {"peak", "score", false, false, false, true, true, ""},
+    {"ssim", "score", false, false, false, true, true, ""},
+    {"gradient", "score", false, false, false, true, true, ""},
+    {"reconstruction_probability", "sampled", false, true, false, false, true, ""},
+    {"iwae", "sampled", false, true, false, false, true, ""},
+    {"mahalanobis", "statistics", false, false, true, false, true, "latent_statistics"},
+    {"typicality", "statistics", false, false, false, false, true, "typical_score"},
+    {"fisher", "p_values", false, false, false, false, true, ""},
+    {"harmonic", "p_values", false, false, false, false, true, ""},
+    {"ranks", "p_values", false, false, false, false, true, ""},
 };
 
 struct OperatorRow {
