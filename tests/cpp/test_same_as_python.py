@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import random
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,9 +17,11 @@ from c_runtime import CRuntime
 from mutate import mutated
 from operator_cases import CASES
 from operator_graphs import build
+from runner import Refused
 from targets import TARGETS
 
 from vae_edge_runtime import Bundle, VaeEdgeError, load
+from vae_edge_runtime.format import archive
 from vae_edge_runtime.format.manifest import Manifest
 from vae_edge_runtime.format.onnx_scan import scan
 
@@ -188,3 +192,60 @@ def test_one_engine_gives_both_the_same_bits(path: Path, variant: str, runtime: 
                 np.testing.assert_array_equal(ours["heads"][head]["p_value"], scores.p_value)
                 np.testing.assert_array_equal(ours["heads"][head]["is_anomaly"], scores.is_anomaly)
         assert info.engine_version.decode() == vae.info.engine_version
+
+
+def changed_manifest(path: Path, target: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """A bundle whose manifest says something else, packed again with right hashes."""
+    with Bundle.open(path) as bundle:
+        plain = json.loads(bundle.read("manifest.json"))
+        members = {name: bundle.read(name) for name in plain["members"]}
+    change(plain)
+    target.write_bytes(archive.encode({**members, "manifest.json": json.dumps(plain).encode()}))
+    return target
+
+
+def test_rows_with_unknown_codes_get_the_same_status(runtime: CRuntime, tmp_path: Path) -> None:
+    def change(plain: dict[str, Any]) -> None:
+        plain["input"]["codes"] = [{"column": 0, "low": 1, "high": 3}, {"column": 2, "low": -2, "high": 0}]
+
+    path = changed_manifest(CORPUS / "v1-gaussian.vaeb", tmp_path / "codes.vaeb", change)
+    with load(path, device="cpu", threads=1) as vae, runtime.session(path) as (session, info):
+        x = np.ones((6, *vae.manifest.input.shape), np.float32)
+        x[:, 2] = [0, -1, 1, 0, np.nan, -3]
+        x[3, 0] = 4
+        ours, theirs = runtime.scores(session, info, x), vae.score(x)
+        assert theirs.status.tolist() == [0, 0, 3, 3, 1, 3]
+        np.testing.assert_array_equal(ours["status"], theirs.status)
+        np.testing.assert_array_equal(ours["heads"]["elbo"]["score"], theirs.score)
+
+
+@pytest.mark.parametrize("head", ["mahalanobis", "typicality", "fisher", "top"])
+def test_a_bundle_decides_by_its_own_head_in_both(head: str, runtime: CRuntime, tmp_path: Path) -> None:
+    from figures import rows_of
+
+    def change(plain: dict[str, Any]) -> None:
+        plain["score"]["decides_by"] = head
+
+    path = changed_manifest(CORPUS / "v1-table.vaeb", tmp_path / "decides.vaeb", change)
+    with load(path, device="cpu", threads=1) as vae, runtime.session(path) as (session, info):
+        x, condition = rows_of(vae)
+        theirs = vae.score(x, condition=condition, heads="all")
+        for heads in ("all", ()):
+            ours = runtime.scores(session, info, x, condition, heads=heads)
+            first = ours["heads"][head]
+            np.testing.assert_allclose(first["score"], theirs.score, rtol=1e-6)
+            np.testing.assert_array_equal(first["p_value"], theirs.p_value)
+            np.testing.assert_array_equal(first["is_anomaly"], theirs.is_anomaly)
+            assert first["threshold"] == theirs.threshold
+        assert [info.head[i].name.decode() for i in range(info.heads)] == list(vae.heads)
+
+
+def test_a_bundle_of_tiles_is_refused_with_a_word(runtime: CRuntime, tmp_path: Path) -> None:
+    def change(plain: dict[str, Any]) -> None:
+        plain["input"]["overlap"] = 2
+
+    path = changed_manifest(CORPUS / "v1-picture.vaeb", tmp_path / "tiles.vaeb", change)
+    assert runtime.library.c.vaee_check(str(path).encode(), None) == 0
+    with pytest.raises(Refused, match="OptionError"), runtime.session(path):
+        pass
+    assert "tiles" in runtime.library.message()
