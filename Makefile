@@ -12,6 +12,7 @@
 #   make fuzz   damaged files and graphs, a minute for each reader and engine; FUZZ="scanner --seconds 600" for others
 #   make fuzz-cpp   libFuzzer on the reader of libvaeedge, a minute; VAE_EDGE_FUZZ_SECONDS for others; needs clang
 #   make soak   ten million scores, and a file of 10 GB; minutes, opt-in
+#   make lakes  the blocks of docs/lakes.md on Polars, Ray, Spark and Daft, with workers killed; some 900 MB, opt-in
 #   make day    a day of sensor rows at 100 Hz with planted faults and anomalies, through vae-edge watch
 PYTHON ?= python3
 TORCH := torch==2.13.0
@@ -27,7 +28,7 @@ JS := $(VENV)/js
 # OpenMP threads that spin while they wait make a busy machine ten times slower (measured); results are the same.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo day test slow zoo rtx gpu-stubs ort-gpu test-js test-arm64 compatibility bench fuzz soak lint clean fuzz-cpp
+.PHONY: demo day test slow zoo lakes rtx gpu-stubs ort-gpu test-js test-arm64 compatibility bench fuzz soak lint clean fuzz-cpp
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo/run.py --output build/demo
@@ -36,7 +37,7 @@ day: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python examples/stream/run.py --output build/day
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n 2 -m "not slow and not zoo and not rtx and not gpu_stubs and not soak"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n 2 -m "not slow and not zoo and not rtx and not gpu_stubs and not soak and not lakes"
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -rs -m slow
@@ -81,6 +82,11 @@ compatibility: $(ZOO_STAMP)
 
 soak: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -s -m soak
+
+# Where java is absent, the tests of Spark are skipped by name.
+lakes: $(STAMP)
+	$(PIP) -c constraints.txt --group lakes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -m lakes tests/lakes
 
 fuzz: $(STAMP)
 	PYTHONPATH=tests/support $(BIN)/python tests/fuzz/loop.py $(FUZZ)

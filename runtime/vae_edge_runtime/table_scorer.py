@@ -264,6 +264,8 @@ def _whole_rows(column: NDArray[Any], spec: InputSpec, name: str) -> NDArray[Any
     size = element_count(spec.shape)
     if column.ndim == 1 and column.dtype.kind == "f" and np.isnan(column).all():  # no cell of the batch holds a row
         column = np.broadcast_to(column[:, None], (len(column), size))
+    if spec.overlap is not None and column.ndim == 1 + len(spec.shape):
+        return _exactly(column, spec.dtype, name)  # pictures of tiles may be larger; the session checks them
     if column.shape[1:] not in (spec.shape, (size,)):
         cells = f"arrays of shape {column.shape[1:]}" if column.ndim > 1 else "numbers"
         raise InputError(
