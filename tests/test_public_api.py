@@ -17,6 +17,7 @@ PACKAGES = ("vae_edge", "vae_edge_export", "vae_edge_runtime")
 RUNTIME_NAMES = {"VAE", "Bundle", "Manifest", "Posterior", "Scores", "SessionInfo", "Status", "Verification"}
 RUNTIME_NAMES |= {
     "Anatomy",
+    "Decompressed",
     "Event",
     "GoldenCheck",
     "HeadScores",

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from vae_edge_runtime.compression_tables import parse_modes
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.format.figures import ModelFit, Parity, Verdict
+from vae_edge_runtime.format.figures import Compression, ModelFit, Parity, Verdict
 from vae_edge_runtime.format.heads import HEADS, HeadName, defaults
 from vae_edge_runtime.format.likelihoods import LIKELIHOODS, LikelihoodName
 from vae_edge_runtime.format.manifest import Calibration, Variant
@@ -76,6 +77,9 @@ class ExportConfig:
         least_r2: refuse a model whose R² on normal rows is below; None: only one that another preparation of the
             rows mends. The command line says -0.5.
         allow_poor_fit: refuse no model for its R².
+        compress: ways to compress that the bundle offers, comma separated: bounds such as ``0.1`` (of the spread of
+            each feature) or ``2u`` (data units), ``exact``, ``latents``; ``auto`` alone: the widest bound that flips no
+            decision; None: none.
         alarm: from decisions to alarms in a stream; None: every anomaly is one.
         guard_margin: share of the range seen that a sensor may leave it by.
         stuck_rows: equal values in a row that are a stuck sensor, or a saturated one at the end of its range;
@@ -125,6 +129,7 @@ class ExportConfig:
     golden_rows: int = 4
     least_r2: float | None = None
     allow_poor_fit: bool = False
+    compress: str | None = None
 
     def __post_init__(self) -> None:
         self._check_tiles()
@@ -136,6 +141,8 @@ class ExportConfig:
             raise OptionError(f"variance is for likelihood={_those('takes_variance')}, and positive")
         if self.logits and not likelihood.takes_logits:
             raise OptionError(f"logits is for likelihood={_those('takes_logits')}")
+        if self.compress is not None:
+            parse_modes(self.compress)
         if min(self.scale) <= 0 or len(self.offset) != len(self.scale):
             raise OptionError(f"offset {self.offset} and scale {self.scale} need one length, and scale is positive")
         kl_weight = self.kl_weight or 0.0
@@ -219,6 +226,7 @@ class ExportReport:
         variants: figures per variant: parity per "graph.output", verdict, calibration of the default
             head, those of the others (``channels``), traps, and of fp16 and int8 what was reduced and how well.
         graph_bytes: per variant, of its graphs and weights in the bundle.
+        compression: ways to compress that the bundle offers, with their figures; None: none.
         evidence: what was found in the model, and how.
         advice: which head to decide by, measured on labelled rows or, for pictures, on pasted defects.
         warnings: what to know before trusting the bundle.
@@ -236,6 +244,7 @@ class ExportReport:
     fit: ModelFit
     variants: dict[str, Variant]
     graph_bytes: dict[str, int]
+    compression: Compression | None
     evidence: tuple[str, ...]
     advice: tuple[str, ...]
     warnings: tuple[str, ...]

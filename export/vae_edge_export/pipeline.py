@@ -55,6 +55,7 @@ def export(
     codebook: int | None = None,
     prior: PriorChoice = None,
     evaluation: tuple[Any, ...] | None = None,
+    compress_rows: Any = None,
     config: ExportConfig | None = None,
     force: bool = False,
     progress: Callable[[str], None] | None = None,
@@ -83,6 +84,7 @@ def export(
             model's own, N(0, I) for a posterior, else fitted.
         evaluation: raw held-out rows, their labels (0 normal, 1 anomaly) and, of a conditional
             model, their conditions, for the verdict gate.
+        compress_rows: further normal rows that compression tables are fitted to, such as training rows.
         config: everything else; what the model brings along fills what is left at its default.
         force: replace an existing file.
         progress: called with the name of each stage as it starts.
@@ -106,6 +108,8 @@ def export(
     with timer("check data"):
         calibration, config, said = taken_in(calibration, config, "calibration")
         evaluation, example = others_taken_in(evaluation, example, config)
+        if compress_rows is not None:
+            compress_rows = taken_in(compress_rows, config, "compress_rows")[0]
         rows = split_rows(calibration, condition, evaluation, config)
     with timer("adapt"):
         built = build_graphs(recipe, rows, config, example=example, scale_form=scale_form, codebook=codebook)
@@ -142,6 +146,8 @@ def export(
             variants=variants,
             golden_feeds=builder.golden_feeds,
             exporters=exporters.values(),
+            compress_rows=compress_rows,
+            progress=lambda mode: timer.say(f"compression: {mode}"),
         )
         write_atomic(target, [bundle.data], check=read_back, replace=force)
     evidence = (*built.vae.evidence, *brought_along, *said, *codes, *_traced_by_legacy(exporters), *_left_out(traced))
@@ -188,6 +194,7 @@ def _report(
         weight_bytes=sum(variant.graphs.weight_bytes for variant in variants.values()),
         stored_weight_bytes=sum(variant.graphs.stored_weight_bytes for variant in variants.values()),
         bundle_id=bundle.bundle_id,
+        compression=bundle.manifest.compression,
         pair_id=bundle.manifest.pair_id,
         default_head=default_head,
         default_variant=default_variant,

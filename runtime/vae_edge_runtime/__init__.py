@@ -18,8 +18,13 @@ from .errors import (
     BundleInvalid,
     BundleTooNew,
     CalibrationError,
+    CompressedCorrupt,
+    CompressedCut,
+    CompressedError,
+    CompressedTooNew,
     DataError,
     DeadlineExceeded,
+    DecoderMismatch,
     ExportFailed,
     FitFailed,
     GateFailed,
@@ -44,6 +49,7 @@ from .session import VAE, load
 from .statistics.conformal import ScoreSketch, samples_needed
 
 if _TYPE_CHECKING:
+    from .codec.parts import Decompressed
     from .recalibration import Recalibration, ThresholdChange, recalibrate
     from .scoring.anatomy import Anatomy
     from .stream import Event, Stream
@@ -61,8 +67,14 @@ __all__ = [
     "BundleInvalid",
     "BundleTooNew",
     "CalibrationError",
+    "CompressedCorrupt",
+    "CompressedCut",
+    "CompressedError",
+    "CompressedTooNew",
     "DataError",
     "DeadlineExceeded",
+    "DecoderMismatch",
+    "Decompressed",
     "Event",
     "ExportFailed",
     "FitFailed",
@@ -102,6 +114,7 @@ __all__ = [
 # A device that only scores imports none of these: module by name, read at the first use.
 _LAZY = {
     "Anatomy": "scoring.anatomy",
+    "Decompressed": "codec.parts",
     "Event": "stream",
     "GoldenCheck": "verification",
     "Recalibration": "recalibration",

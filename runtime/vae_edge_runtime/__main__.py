@@ -1,4 +1,4 @@
-"""``python -m vae_edge_runtime``: info, verify, build, score, doctor and selftest-gpu on a device without typer.
+"""``python -m vae_edge_runtime``: what a device without typer needs of ``vae-edge``.
 
 Results go to stdout: one JSON document, or one line per row; the rest goes to stderr. Exit codes
 are those of ``vae-edge``: 0 fine, 1 not verified, 2 bad usage or input, 3 something is missing on
@@ -8,6 +8,7 @@ this machine, 4 the engine failed, 70 a bug, 130 Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import shlex
 import sys
@@ -25,6 +26,7 @@ from . import Bundle, DataError, OptionError, StorageError, VaeEdgeError, __vers
 from .dependencies import telemetry
 from .device.devices import help_text
 from .device.doctor import findings, read_machine
+from .files import is_compressed, refuse_existing, write_atomic
 from .format.schema import schema_text
 from .scoring.score_table import score_columns, to_csv, to_rows
 from .stdio import DOCUMENT_VERSION, INTERNAL_ERROR, INTERRUPTED, Ended, command_streams, end_as, write
@@ -71,10 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cflags", action=_Cflags, nargs=0, help="what a compiler needs for libvaeedge, and exit")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text, example in (
-        ("info", "what a bundle holds; needs no engine", "info pump.vaeb"),
+        ("info", "what a bundle or a .vaez file holds; needs no engine", "info pump.vaeb"),
         ("verify", "hashes and golden vectors on this device", "verify pump.vaeb --device cpu"),
         ("build", "TensorRT engines ahead of the first score", "build pump.vaeb --variant fp16"),
         ("score", "a line per row", "score pump.vaeb rows.npy --format csv > scores.csv"),
+        ("compress", "rows to a .vaez file", "compress pump.vaeb rows.npy --bound 0.1 -o day.vaez"),
+        ("decompress", "rows of a .vaez file", "decompress pump.vaeb day.vaez -o rows.npz"),
         ("doctor", "what this machine is, and what it lacks", "doctor"),
         ("selftest-gpu", "prove a GPU in a minute: the driver, then a bundle", "selftest-gpu pump.vaeb"),
         ("schema", "the JSON Schema of a bundle's manifest", "schema"),
@@ -83,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         if name not in ("schema", "doctor"):
             nargs = "?" if name == "selftest-gpu" else None
             command.add_argument("bundle", nargs=nargs, help="a .vaeb file")
-        if name in ("verify", "score"):
+        if name in ("verify", "score", "compress", "decompress"):
             command.add_argument(
                 "--device", default="cpu" if name == "verify" else "auto", help=f"{help_text()}; default: %(default)s"
             )
@@ -95,10 +99,21 @@ def _parser() -> argparse.ArgumentParser:
         if name == "build":
             command.add_argument("--variant", default="auto", help="auto, a precision in the bundle, or all")
             command.add_argument("--max-batch", type=int, default=64, help="most rows of one run; default: %(default)s")
-        if name == "score":
+        if name in ("score", "compress"):
             command.add_argument(
                 "rows", help="(n, *row_shape) of the model's dtype: .npy, or x of an .npz (and its condition)"
             )
+        if name in ("compress", "decompress"):
+            endings = ".vaez" if name == "compress" else ".npy (rows alone) or .npz (all that was sent)"
+            command.add_argument("-o", "--output", required=True, help=f"the {endings} file to write")
+            command.add_argument("--force", action="store_true", help="replace an existing output")
+        if name == "compress":
+            command.add_argument("--bound", help="a bound of the bundle, such as 0.1 or 2u")
+            for option, text in COMPRESS_FLAGS.items():
+                command.add_argument(f"--{option}", action="store_true", help=text)
+        if name == "decompress":
+            command.add_argument("data", help="a .vaez file")
+        if name == "score":
             command.add_argument("--heads", default="", help="further heads, comma separated, or all")
             command.add_argument("--threshold", type=float, help="of the default head, instead of the calibrated one")
             command.add_argument("--format", choices=("jsonl", "csv"), default="jsonl", help="default: %(default)s")
@@ -121,7 +136,61 @@ class _Cflags(argparse.Action):
         parser.exit()
 
 
+COMPRESS_FLAGS = {
+    "exact": "rows come back equal",
+    "latents": "rows come back as the model rebuilds them: no single value is promised, and an anomaly is lost",
+    "triage": "rows that are no anomaly go as latents, with score and p-value",
+    "scores": "send the score of each row along; with --triage it always goes",
+}
+
+
+def _compress(options: argparse.Namespace) -> int:
+    target = refuse_existing(options.output, force=options.force)
+    x, condition = _rows(Path(options.rows))
+    with load(
+        options.bundle, device=options.device, allow_fallback=options.allow_fallback, threads=options.threads
+    ) as vae:
+        wish = {name: getattr(options, name) for name in ("exact", "latents", "triage")}
+        scores = options.scores or None
+        data = vae.compress(np.asarray(x), bound=options.bound, scores=scores, condition=condition, **wish)
+    write_atomic(target, [data], replace=options.force)
+    summary = {"rows": len(x), "raw_bytes": x.nbytes, "size_bytes": len(data)}
+    _document("compress", {"path": options.bundle, "output": options.output, **summary})
+    return 0
+
+
+def _decompress(options: argparse.Namespace) -> int:
+    target = refuse_existing(options.output, force=options.force)
+    if target.suffix not in (".npy", ".npz"):
+        raise OptionError(f"{target} ends with none of .npy, .npz: the ending chooses the format")
+    with (
+        load(
+            options.bundle, device=options.device, allow_fallback=options.allow_fallback, threads=options.threads
+        ) as vae,
+        vae.decompress_file(options.data, allow_torn=True) as blocks,
+    ):
+        rows = blocks.all_rows()
+        complete, torn_bytes = blocks.frames.complete, blocks.frames.torn_bytes
+    if not complete:
+        write(sys.stderr, f"{options.data} has no end mark; {torn_bytes} bytes of a torn block were dropped\n")
+    buffer = io.BytesIO()
+    if target.suffix == ".npy":
+        np.save(buffer, rows.rows, allow_pickle=False)
+    else:
+        columns: dict[str, Any] = rows.columns()
+        np.savez(buffer, **columns)
+    write_atomic(target, [buffer.getvalue()], replace=options.force)
+    summary = {"rows": len(rows), "complete": complete, "torn_bytes": torn_bytes}
+    _document("decompress", {"path": options.bundle, "output": options.output, **summary})
+    return 0
+
+
 def _info(options: argparse.Namespace) -> int:
+    if is_compressed(options.bundle):
+        from .codec.container import described  # not at the top: nobody else pays for it at start
+
+        _document("info", {"path": options.bundle, **described(options.bundle)})
+        return 0
     with Bundle.open(options.bundle) as bundle:
         manifest = json.loads(bundle.manifest.to_json())
         document = {"bundle_id": bundle.bundle_id, "size_bytes": bundle.size_bytes, "manifest": manifest}
@@ -223,6 +292,8 @@ _COMMANDS = {
     "info": _info,
     "verify": _verify,
     "build": _build,
+    "compress": _compress,
+    "decompress": _decompress,
     "score": _score,
     "doctor": _doctor,
     "selftest-gpu": _selftest_gpu,

@@ -10,6 +10,11 @@ The tree (each also subclasses the builtin a caller would expect)::
     │   └── BundleTooNew                        written for a newer runtime than this one
     ├── GraphRefused (ValueError)               an ONNX graph that the device will not run
     ├── PairMismatch (ValueError)               encode and decode of different models
+    ├── CompressedError (ValueError)            compressed rows
+    │   ├── CompressedCorrupt                   bytes differ from what was written, or were never written by vae-edge
+    │   ├── CompressedCut                       the end is not there yet, or was lost
+    │   └── CompressedTooNew                    written for a newer runtime than this one
+    ├── DecoderMismatch (RuntimeError)          this engine decodes other values than the sender's
     ├── InputError (ValueError)                 an array that does not fit the model
     ├── OptionError (ValueError)                an option's value is not one of the valid ones
     ├── CalibrationError (ValueError)           too few samples, or no calibration at all
@@ -110,6 +115,39 @@ class GraphRefused(VaeEdgeError, ValueError):
 class PairMismatch(VaeEdgeError, ValueError):
     """An encoder and a decoder that were not exported together."""
 
+    _one_line = True
+
+
+class CompressedError(VaeEdgeError, ValueError):
+    """Compressed rows that are not accepted."""
+
+    _one_line = True
+
+
+class CompressedCorrupt(CompressedError):
+    """The bytes are not those that were written, or were not written by vae-edge."""
+
+
+class CompressedCut(CompressedError):
+    """The data ends before its end mark: it is still being written, or its end was lost.
+
+    Attributes:
+        rows: that can still be read whole.
+    """
+
+    def __init__(self, problem: str, *, rows: int = 0) -> None:
+        self.rows = rows
+        super().__init__(problem)
+
+
+class CompressedTooNew(CompressedError):
+    """The data was written for a newer runtime."""
+
+
+class DecoderMismatch(VaeEdgeError, RuntimeError):
+    """The engine here decodes other values than the sender's, so that rows would leave their bound."""
+
+    exit_code = 3
     _one_line = True
 
 

@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from .arguments import path_text
 from .errors import OptionError, StorageError
@@ -45,6 +46,33 @@ def refuse_existing(path: str | os.PathLike[str], *, force: bool) -> Path:
     if not target.parent.is_dir():
         raise OptionError(f"the folder {target.parent} does not exist; create it first")
     return target
+
+
+def is_compressed(path: str | os.PathLike[str]) -> bool:
+    """Whether a regular file begins like one of compressed rows; False where it cannot be read."""
+    target = Path(path)
+    try:
+        if not target.is_file():
+            return False
+        with target.open("rb") as file:
+            return file.read(4) == b"VAEZ"
+    except OSError:
+        return False
+
+
+def new_file(path: str | os.PathLike[str]) -> BinaryIO:
+    """A file to write to as rows come, in a folder that exists; no file is replaced.
+
+    Raises:
+        OptionError: the file exists. StorageError: it could not be made.
+    """
+    target = refuse_existing(path, force=False)
+    try:
+        return target.open("x+b")
+    except FileExistsError:
+        raise _exists(target) from None
+    except OSError as error:
+        raise StorageError(f"{target} could not be made ({error.strerror}): check the folder and its rights") from error
 
 
 def write_atomic(

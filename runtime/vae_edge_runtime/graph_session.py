@@ -20,6 +20,7 @@ from .device.tuned import find_choice
 from .errors import InputError, OptionError, SessionClosed
 from .format.bundle import Bundle, reopened
 from .format.manifest import Variant
+from .format.specs import element_count
 from .record import one_line
 from .sampling.prior import check_prior
 from .scoring.inputs import check_condition, check_rows, checked_rows
@@ -266,6 +267,10 @@ class GraphSession:
             raise InputError("this model takes codes, whose range only the host can check: pass rows of the host")
         rows = gpu_rows(x, shape=self.manifest.input.shape, dtype=self.manifest.input.dtype)
         return rows, np.zeros(len(rows), np.uint8)
+
+    def _bytes_per_row(self) -> int:
+        """Of a latent and of the row decoded from it, whichever is larger; 8 bytes an element at most."""
+        return 8 * max(element_count(self.manifest.latent.shape), element_count(self.manifest.output.shape))
 
     def _enter(self) -> None:
         """Count a call that ``close`` waits for; every one is followed by ``_leave``."""

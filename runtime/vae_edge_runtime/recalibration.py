@@ -18,6 +18,7 @@ from .errors import CalibrationError, InputError, OptionError
 from .files import refuse_existing, write_atomic
 from .format import archive
 from .format.bundle import Bundle
+from .format.figures import Compression
 from .format.heads import HEADS
 from .format.manifest import MEMBER, Calibration, Manifest, MemberSpec, Variant
 from .format.specs import ScoreSpec
@@ -74,6 +75,7 @@ class Recalibration:
         default_head: the head that decides in the new bundle.
         changes: one per head of each variant; empty where there were no new rows.
         warnings: where the method is not the one that was asked for, in words.
+        compression: what the bundle offers to compress with, where new tables were asked for.
     """
 
     path: Path
@@ -83,6 +85,7 @@ class Recalibration:
     default_head: str
     changes: tuple[ThresholdChange, ...]
     warnings: tuple[str, ...]
+    compression: Compression | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -99,6 +102,8 @@ def recalibrate(
     false_positive_rate: float | None = None,
     method: Method = "conformal",
     release: int | None = None,
+    compress: str | None = None,
+    compress_rows: Array | None = None,
     device: str = "cpu",
     force: bool = False,
     progress: Callable[[int], None] | None = None,
@@ -118,6 +123,10 @@ def recalibrate(
         false_positive_rate: what the thresholds stand for, inside (0, 1); None: as before, of each variant.
         method: ``conformal``: a quantile of the scores. ``tail``: peaks over threshold.
         release: of the new bundle; None: one more than before.
+        compress: ways to compress that the new bundle offers, comma separated: bounds such as ``0.1`` (of the spread
+            of each feature) or ``2u`` (data units), ``exact``, ``latents``; ``auto`` alone: the widest bound that flips
+            no decision. None: the tables of the old bundle stay.
+        compress_rows: further normal rows to fit those tables to, such as training rows; not of a conditional model.
         device: that scores the rows, as in ``load``.
         force: replace a file that lies at ``out``.
         progress: called with the number of rows just scored; None: nobody is told.
@@ -139,6 +148,8 @@ def recalibrate(
     arguments.choice("method", method, get_args(Method))
     if release is not None:
         release = arguments.whole_number("release", release, low=1, high=MAX_RELEASE)
+    if compress is not None:
+        arguments.instance("compress", compress, str, "bounds such as '0.3,0.1', or None")
     if progress is not None:
         arguments.function("progress", progress)
     target = refuse_existing(out, force=arguments.flag("force", force))
@@ -185,12 +196,19 @@ def recalibrate(
         changes += _changes(name, old_scores, scorer.calibrations, new.by_head)
         warnings += new.warnings
     manifest = _manifest(dataclasses.replace(before, score=score), variants, release, rows, members)
+    if compress is not None:
+        from .compression_tables import fitted_in  # not at the top: most bundles are calibrated without
+
+        if rows is None:
+            raise OptionError("compress fits tables to rows: pass normal rows")
+        manifest, members = fitted_in(manifest, members, rows, condition, compress, compress_rows, device=device)
     members[MEMBER] = manifest.to_json()
     write_atomic(target, [archive.encode(members)], check=_read_back, replace=force)
     bundle_id = hashlib.sha256(members[MEMBER]).hexdigest()
     return Recalibration(
-        target, before.release, release, bundle_id, score.default_head, tuple(changes), tuple(warnings)
-    )
+        target, before.release, release, bundle_id, score.default_head, tuple(changes), tuple(warnings),
+        manifest.compression if compress is not None else None,
+    )  # fmt: skip
 
 
 def _deciding(score: ScoreSpec, head: str) -> ScoreSpec:

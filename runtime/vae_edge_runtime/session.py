@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import arguments
+from .compressing import CompressingSession
 from .errors import InputError, OptionError, PairMismatch
 from .format.bundle import Bundle
 from .format.manifest import Calibration
-from .format.specs import element_count
-from .graph_session import GraphSession, opened
+from .graph_session import opened
 from .sampling.prior import draw
 from .scoring.inputs import all_finite, check_condition, check_rows
 from .scoring.results import Posterior, Scores
@@ -75,7 +75,7 @@ def load(
     )  # fmt: skip
 
 
-class VAE(GraphSession):
+class VAE(CompressingSession):
     """A loaded bundle. ``score``, ``encode``, ``decode`` and the rest may be called from many
     threads at once; ``close`` waits for the calls that run. Use ``load`` to make one.
 
@@ -392,7 +392,3 @@ class VAE(GraphSession):
         t = np.linspace(0, 1, steps, dtype=np.float32).reshape(-1, *[1] * len(self.manifest.latent.shape))
         first, last = posterior.mean
         return self.decode(((1 - t) * first + t * last).astype(np.float32), condition=condition)
-
-    def _bytes_per_row(self) -> int:
-        """Of a latent and of the row decoded from it, whichever is larger; 8 bytes an element at most."""
-        return 8 * max(element_count(self.manifest.latent.shape), element_count(self.manifest.output.shape))

@@ -32,11 +32,24 @@ def vae(tiny: TinyBundle) -> Iterator[VAE]:
         yield opened
 
 
+@pytest.fixture
+def compressing(vae: VAE, tmp_path: Path) -> Iterator[VAE]:
+    """The same with tables to compress with."""
+    path = tmp_path / "compressing.vaeb"
+    recalibrate(vae.info.path, path, rows=ROWS, compress="0.3", false_positive_rate=0.1)
+    with load(path, device="cpu", threads=1) as opened:
+        yield opened
+
+
+CODEC = ("compress", "decompress", "packet", "unpack", "compress_file", "decompress_file")
+
+
 def _stream(vae: VAE, source: Any, **options: Any) -> list[Any]:
     with vae.stream(source, **options) as events:
         return list(events)
 
 
+WISH = {"bound": None, "exact": False, "latents": True, "triage": False, "scores": None}
 CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "score": (VAE.score, {"x": ROWS, "condition": None, "heads": (), "maps": False, "threshold": None}),
     "explain": (VAE.explain, {"x": ROWS, "condition": None}),
@@ -47,6 +60,15 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "interpolate": (VAE.interpolate, {"a": ROWS[0], "b": ROWS[1], "steps": 3, "condition": None}),
     "threshold_for": (VAE.threshold_for, {"false_positive_rate": 0.1, "head": None, "method": "conformal"}),
     "run_graph": (VAE.run_graph, {"graph": "encode", "feeds": {"x": ROWS}, "outputs": ["mean"]}),
+    "compress": (VAE.compress, {"x": ROWS, "condition": None} | WISH),
+    "decompress": (VAE.decompress, {"data": None, "allow_torn": False}),
+    "packet": (VAE.packet, {"row": ROWS[0]} | WISH),
+    "unpack": (VAE.unpack, {"packet": None}),
+    "compress_file": (
+        lambda vae, **o: vae.compress_file(**o).close(),
+        {"path": None, "append": False, "block_rows": None} | WISH,
+    ),
+    "decompress_file": (lambda vae, **o: vae.decompress_file(**o).close(), {"path": None, "allow_torn": False}),
     "read_member": (VAE.read_member, {"name": "golden/input.bin"}),
     "stream": (
         _stream,
@@ -70,7 +92,8 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "recalibrate": (
         lambda vae, **o: recalibrate(**o),
         {"path": None, "out": None, "rows": ROWS, "condition": None, "false_positive_rate": None}
-        | {"method": "conformal", "release": None, "device": "cpu", "force": True, "progress": None},
+        | {"method": "conformal", "release": None, "device": "cpu", "force": True, "progress": None}
+        | {"default_head": None, "compress": None, "compress_rows": None},
     ),
 }
 """What is called with the session, and arguments that are in order; a path of None stands for one of the test."""
@@ -85,23 +108,34 @@ def test_the_table_holds_every_call_and_every_argument() -> None:
         assert parameters == set(arguments), name
 
 
-def _in_order(vae: VAE, arguments: dict[str, Any]) -> dict[str, Any]:
-    paths = {"path": vae.info.path, "out": str(Path(vae.info.path).with_name("out.vaeb"))}
+def _in_order(vae: VAE, call: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    paths: dict[str, Any] = {"path": vae.info.path, "out": str(Path(vae.info.path).with_name("out.vaeb"))}
+    if call in CODEC:
+        day = Path(vae.info.path).with_name("day.vaez")
+        paths = {"path": str(day), "data": vae.compress(ROWS[:2], latents=True)}
+        paths["packet"] = vae.packet(ROWS[0], latents=True)
+        day.unlink(missing_ok=True)
+        if call == "decompress_file":
+            day.write_bytes(paths["data"])
     return {name: paths.get(name, value) for name, value in arguments.items()}
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_result_or_an_error_of_ours(vae: VAE, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_result_or_an_error_of_ours(
+    vae: VAE, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    if name in CODEC:
+        vae = request.getfixturevalue("compressing")
     monkeypatch.chdir(Path(vae.info.path).parent)  # what is written for an absurd path lands there
     call, arguments = CALLS[name]
-    call(vae, **_in_order(vae, arguments))
+    call(vae, **_in_order(vae, name, arguments))
     other = []
     for argument in arguments:
         for title, value in ABSURD.items():
             if callable(value) and argument in ("clock", "progress"):
                 continue  # a function is what they take; what it raises is its own affair
             try:
-                call(vae, **(_in_order(vae, arguments) | {argument: value}))
+                call(vae, **(_in_order(vae, name, arguments) | {argument: value}))
             except VaeEdgeError:
                 continue
             except Exception as error:

@@ -23,7 +23,9 @@ from . import (
     bench,
     build,
     compare,
+    compress,
     decode,
+    decompress,
     doctor,
     encode,
     evaluate,
@@ -144,6 +146,8 @@ for module in (
     interpolate,
     traverse,
     unpack,
+    compress,
+    decompress,
 ):
     app.command(
         module.NAME,

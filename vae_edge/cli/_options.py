@@ -93,6 +93,17 @@ TABLE: dict[str, tuple[object, object]] = {
     ),
 }
 """How a table is read, by name: annotation and default. Every command with ``columns`` has them (``_app``)."""
+Compress = Annotated[
+    str | None,
+    typer.Option(
+        help="Bounds to compress within, comma separated: 0.1 (of the spread), 2u (data units), exact; or auto.",
+        show_default=False,
+    ),
+]
+CompressRows = Annotated[
+    Path | None,
+    typer.Option(help="Further normal rows to fit compression tables to; training rows serve.", show_default=False),
+]
 ImageSize = Annotated[str | None, typer.Option(help="Resize images to HEIGHTxWIDTH, e.g. 64x64.", show_default=False)]
 Fit = Annotated[
     str | None,

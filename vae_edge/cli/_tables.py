@@ -11,6 +11,7 @@ from typing import Any
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.files import write_atomic
+from vae_edge_runtime.format.figures import Compression
 from vae_edge_runtime.format.manifest import Calibration, Variant
 from vae_edge_runtime.scoring.score_table import Columns, to_csv, to_rows
 
@@ -97,6 +98,25 @@ def variants(by_name: Mapping[str, Variant], sizes: Mapping[str, int]) -> None:
     for name, variant in by_name.items():
         for layer, reason in (variant.reduction.kept if variant.reduction else {}).items():
             _console.note(f"{name}: {layer} is left in fp32: {reason}")
+
+
+def compression(section: Compression) -> None:
+    """Every way to compress, with what it cost and kept on calibration rows, on stdout."""
+    rows = []
+    for mode in section.modes:
+        unit = {"latents": "spreads", "exact": ""}.get(mode.kind, "of the bound")
+        rows.append(
+            (
+                mode.name if mode.kind != "bounded" or mode.name.endswith("u") else f"{mode.name} of the spread",
+                f"{mode.row_bytes:.1f}",
+                f"{mode.latent_bytes:.1f}",
+                mode.predictor,
+                f"{mode.largest_error:.3g} {unit}".strip(),
+                "-" if mode.flipped is None else mode.flipped,
+            )
+        )
+    head = ("compression", "bytes a row", "of them latents", "predictor", "largest error", "decisions flipped")
+    _console.table(head, rows)
 
 
 def gate(figures: Sequence[Any]) -> None:

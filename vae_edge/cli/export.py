@@ -43,6 +43,7 @@ PANELS: _help.Panels = {
     "Scoring": ("heads", "top_share", "draws", "map_sigma", "map_channels", "false_positive_rate", "threshold_method"),
     "Alarms": ("alarm", "clear_after", "clear_rate", "cool_down", "stuck_rows", "period_s"),
     "Variants": ("gate", "output_dtype"),
+    "Compression": ("compress", "compress_rows"),
     "Model card": ("model_version", "release", "licence", "origin", "description"),
     "Output": ("force", "json", "verbose", "quiet", "help"),
 }  # fmt: skip
@@ -125,6 +126,8 @@ def run(
         typer.Option(help="What a variant must keep of fp32, as in int8.min_psnr_db=25.", show_default=False),
     ] = None,
     output_dtype: Annotated[str, typer.Option(help="Type that decode returns: float32 or uint8.")] = "float32",
+    compress: _options.Compress = None,
+    compress_rows: _options.CompressRows = None,
     name: Annotated[
         str | None, typer.Option(help="Name on the model card; default: the output's name.", show_default=False)
     ] = None,
@@ -197,8 +200,10 @@ def run(
         overlap=overlap,
         least_r2=_LEAST_R2,
         allow_poor_fit=allow_poor_fit,
+        compress=compress,
         **options,
     )
+    further = None if compress_rows is None else rows_and_layout(compress_rows, reader, options, own_offset=False)[0]
     labelled = None
     if evaluation is not None:
         labelled = _labelled(evaluation, reader, label_column, config)
@@ -210,6 +215,7 @@ def run(
                 calibration=rows,
                 condition=condition,
                 evaluation=labelled,
+                compress_rows=further,
                 scale_form=scale_form,  # type: ignore[arg-type]
                 codebook=codebook,
                 prior=_prior(prior),
@@ -252,6 +258,8 @@ def _show(report: ExportReport) -> None:
         _tables.variants(report.variants, report.graph_bytes)
     for line in report.advice:
         _console.say(line)
+    if report.compression is not None:
+        _tables.compression(report.compression)
     for warning in report.warnings:
         _console.note(f"warning: {warning}")
     times = report.stored_weight_bytes / report.weight_bytes

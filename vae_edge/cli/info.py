@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 from vae_edge_runtime import Bundle
+from vae_edge_runtime.codec.container import described
 from vae_edge_runtime.dependencies import telemetry
+from vae_edge_runtime.files import is_compressed
 from vae_edge_runtime.format.manifest import Manifest
 
 from . import _console, _options, _tables
@@ -15,7 +18,10 @@ EXAMPLE = "vae-edge info pump.vaeb --json | jq .manifest.model"
 
 
 def run(bundle: _options.Bundle, json: _options.Json = False) -> None:
-    """Show what a bundle holds: card, shapes, variants, sizes, parity, calibration. Needs no engine."""
+    """Show what a bundle or a .vaez file holds: card, shapes, variants, sizes, parity, calibration. Needs no engine."""
+    if is_compressed(bundle):
+        _show_compressed(bundle, json)
+        return
     with Bundle.open(bundle) as opened:
         if json:
             document = {"path": str(bundle), "size_bytes": opened.size_bytes, "bundle_id": opened.bundle_id}
@@ -23,6 +29,26 @@ def run(bundle: _options.Bundle, json: _options.Json = False) -> None:
             _console.print_json(NAME, document | {"manifest": manifest, "telemetry": telemetry()})
             return
         _show(opened.manifest, opened.size_bytes, opened.bundle_id)
+
+
+def _show_compressed(path: Path, json: bool) -> None:
+    document = described(path)
+    if json:
+        _console.print_json(NAME, {"path": str(path), **document})
+        return
+    ended = "complete" if document["complete"] else f"no end mark; {document['torn_bytes']:,} bytes of a torn block"
+    by_mode = ", ".join(f"{count:,} of mode {mode}" for mode, count in document["rows_by_mode"].items())
+    facts = {
+        "rows": f"{document['rows']:,} in {document['blocks']:,} blocks, {ended}",
+        "modes": by_mode or "-",
+        "size": f"{document['size_bytes']:,} bytes",
+        "pair id": document["pair_id"],
+        "decode": document["decode"],
+        "tables": document["tables"],
+        "scored by": document["variant"],
+    }
+    for key, value in facts.items():
+        _console.line(f"{key:<12} {value}")
 
 
 def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:
@@ -64,6 +90,9 @@ def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:
     if len(manifest.variants) > 1:
         _console.say("")
         _tables.variants(manifest.variants, {name: manifest.variant_bytes(name) for name in manifest.variants})
+    if manifest.compression is not None:
+        _console.say("")
+        _tables.compression(manifest.compression)
     for name, variant in manifest.variants.items():
         _console.say("")
         _console.line(f"variant {name}")

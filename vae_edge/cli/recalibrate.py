@@ -11,7 +11,7 @@ import typer
 from vae_edge_runtime import Bundle, Recalibration, recalibrate
 from vae_edge_runtime.files import refuse_existing
 
-from . import _console, _options, _rows
+from . import _console, _options, _rows, _tables
 
 NAME = "recalibrate"
 EXAMPLE = "vae-edge recalibrate pump.vaeb last_week.csv -o pump-2.vaeb"
@@ -36,6 +36,8 @@ def run(
     release: Annotated[
         int | None, typer.Option(help="Of the new bundle; default: one more than before.", show_default=False)
     ] = None,
+    compress: _options.Compress = None,
+    compress_rows: _options.CompressRows = None,
     device: _options.Device = "cpu",
     window: _options.Window = None,
     stride: _options.Stride = None,
@@ -54,6 +56,7 @@ def run(
         variants = len(opened.manifest.variants)
     options: dict[str, Any] = {"window": window, "stride": stride, "columns": columns, "size": image_size}
     rows = None if path is None else _rows.read_for(spec, path, **options)
+    further = None if compress_rows is None else np.ascontiguousarray(_rows.read_for(spec, compress_rows, **options).x)
     with _console.progress("recalibrating", variants * len(rows or ())) as step:
         outcome = recalibrate(
             bundle,
@@ -64,6 +67,8 @@ def run(
             false_positive_rate=false_positive_rate,
             method=threshold_method,  # type: ignore[arg-type]
             release=release,
+            compress=compress,
+            compress_rows=further,
             device=device,
             force=force,
             progress=step,
@@ -90,6 +95,8 @@ def _show(outcome: Recalibration) -> None:
     ]
     if rows:
         _console.table(("threshold", "before", "after", "by", "rows", "new rows above the old one"), rows)
+    if outcome.compression is not None:
+        _tables.compression(outcome.compression)
     _console.line(
         f"{outcome.path}: release {outcome.release} (was {outcome.release_before}); graphs and weights are the same; "
         f"it decides by {outcome.default_head}"

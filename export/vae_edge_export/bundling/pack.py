@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 
+from vae_edge_runtime.compression_tables import fitted_in
 from vae_edge_runtime.format import archive
 from vae_edge_runtime.format.bundle import Bundle
 from vae_edge_runtime.format.figures import ModelFit
@@ -35,6 +36,12 @@ class PackedBundle:
     bundle_id: str
     data: bytes
 
+    @classmethod
+    def of(cls, manifest: Manifest, members: Mapping[str, bytes]) -> PackedBundle:
+        """A bundle of this manifest and the members that it lists."""
+        raw = manifest.to_json()
+        return cls(manifest, hashlib.sha256(raw).hexdigest(), archive.encode({**members, MEMBER: raw}))
+
 
 def pack(
     built: BuiltGraphs,
@@ -47,12 +54,15 @@ def pack(
     variants: Mapping[str, FinishedVariant],
     golden_feeds: Mapping[str, NDArray[Any]],
     exporters: Iterable[str],
+    compress_rows: NDArray[Any] | None,
+    progress: Callable[[str], None],
 ) -> PackedBundle:
     """Manifest and members of finished variants, as the bytes of one file.
 
     Args:
         pair: pair id of the graphs. golden_feeds: the rows of the self-test.
         exporters: ``dynamo`` or ``legacy``, of each graph.
+        compress_rows: further rows that compression tables are fitted to. progress: called with the name of each mode.
     """
     members = contents.golden_inputs(golden_feeds)
     for variant in variants.values():
@@ -78,8 +88,12 @@ def pack(
         members=members,
         exporters=exporters,
     )
-    members[MEMBER] = manifest.to_json()
-    return PackedBundle(manifest, hashlib.sha256(members[MEMBER]).hexdigest(), archive.encode(members))
+    if config.compress is not None:
+        normal = rows.calibration
+        manifest, members = fitted_in(
+            manifest, members, normal["x"], normal.get("condition"), config.compress, compress_rows, progress=progress
+        )
+    return PackedBundle.of(manifest, members)
 
 
 def read_back(path: str) -> None:

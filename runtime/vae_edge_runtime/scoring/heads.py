@@ -15,7 +15,6 @@ from ..record import record
 from ..sampling.noise import standard_normal
 from ..statistics.conformal import ScoreSketch
 from ..statistics.mahalanobis import LatentStatistics
-from ..statistics.multiplicity import fisher, harmonic_mean, mean_rank
 
 F32 = NDArray[np.float32]
 Outputs = Mapping[str, NDArray[Any]]
@@ -54,12 +53,8 @@ FROM_STATISTICS: dict[str, Callable[[Outputs, Fitted], F32]] = {
 }
 """Outputs of the graph ``score`` for n rows to (n,) float32: the heads computed from ``statistics``."""
 
-FROM_P_VALUES: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
-    "fisher": fisher,
-    "harmonic": harmonic_mean,
-    "ranks": mean_rank,
-}
-"""P-values (n, parts) of other heads to (n,): the heads computed from ``p_values``."""
+FROM_P_VALUES = {"fisher": "fisher", "harmonic": "harmonic_mean", "ranks": "mean_rank"}
+"""The heads computed from ``p_values``: functions of ``statistics.multiplicity``, p-values (n, parts) to (n,)."""
 
 
 def with_parts(spec: ScoreSpec, heads: Sequence[str]) -> tuple[str, ...]:
@@ -100,7 +95,10 @@ def head_scores(spec: ScoreSpec, heads: Sequence[str], outputs: Outputs, fitted:
 
 def combine(head: str, p_values: Sequence[NDArray[np.float64]]) -> F32:
     """Score of an ensemble from the p-values (n,) of its parts: larger is less normal, (n,) float32."""
-    return FROM_P_VALUES[head](np.stack(p_values, axis=1)).astype(np.float32)
+    from ..statistics import multiplicity  # not at the top: few bundles have ensembles
+
+    function: Callable[[NDArray[np.float64]], NDArray[np.float64]] = getattr(multiplicity, FROM_P_VALUES[head])
+    return function(np.stack(p_values, axis=1)).astype(np.float32)
 
 
 def posterior_noise(spec: ScoreSpec, latent: LatentSpec, n: int) -> F32:

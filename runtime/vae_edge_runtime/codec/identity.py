@@ -1,0 +1,131 @@
+"""What compressed rows belong to: a model, its decoder, its tables, and the calibration of their scores."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import OptionError, PairMismatch
+from ..format.figures import Compression
+from ..format.manifest import Calibration, Manifest
+from ..record import record
+from ..scoring.results import Posterior, Scores, SessionInfo
+from ..statistics.conformal import ScoreSketch
+
+_SCORE_STEPS = 32
+"""Steps of a sent score in the distance between the quartiles of the calibration scores."""
+
+
+class Running(Protocol):
+    """What the codec needs of a session; ``VAE`` has it."""
+
+    manifest: Manifest
+
+    @property
+    def info(self) -> SessionInfo:
+        """What runs."""
+        ...
+
+    def encode(self, x: NDArray[Any], *, condition: Any = None) -> Posterior:
+        """As ``VAE.encode``."""
+        ...
+
+    def decode(self, z: NDArray[Any], *, condition: Any = None) -> NDArray[Any]:
+        """As ``VAE.decode``."""
+        ...
+
+    def score(self, x: NDArray[Any], *, condition: Any = None) -> Scores:
+        """As ``VAE.score``."""
+        ...
+
+    def read_member(self, name: str) -> bytes:
+        """As ``VAE.read_member``."""
+        ...
+
+
+@record(frozen=True)
+class Identity:
+    """What a file of compressed rows belongs to.
+
+    Attributes:
+        pair: pair id, 16 bytes. decode: of the fp32 decode graph's SHA-256 the first 8 bytes; tables: likewise of
+            all tables; calibration: likewise of the scores' calibration, zeros without one.
+        middle, step: the score that is sent as 0, and the step between two; step 0: scores go as float32.
+        variant: that scored the rows.
+    """
+
+    pair: bytes
+    decode: bytes
+    tables: bytes
+    calibration: bytes
+    middle: float
+    step: float
+    variant: str
+
+
+def section(manifest: Manifest) -> Compression:
+    """The manifest's section.
+
+    Raises:
+        OptionError: the bundle has no tables to compress with.
+    """
+    if manifest.compression is None:
+        raise OptionError(
+            "this bundle has no tables to compress with: vae-edge recalibrate BUNDLE NORMAL_ROWS --compress 0.1 -o NEW"
+        )
+    return manifest.compression
+
+
+def identity(vae: Running, variant: str) -> Identity:
+    """Of files that a session of this variant writes.
+
+    Raises:
+        PairMismatch: the bundle has no such variant. OptionError: it has no tables.
+    """
+    manifest, tables = vae.manifest, hashlib.sha256()
+    if variant not in manifest.variants:
+        raise PairMismatch(f"the rows were scored by variant {variant!r:.40}, and this bundle has none of that name")
+    for mode in section(manifest).modes:
+        tables.update(manifest.members[mode.member].sha256.encode())
+    calibration, sketch = calibration_of(manifest, variant), sketch_of(vae, variant)
+    member = _first8(manifest.members[calibration.member].sha256) if calibration else bytes(8)
+    decode = _first8(manifest.variants["fp32"].graphs["decode"].sha256)
+    middle = step = 0.0
+    if sketch is not None:
+        low, middle, high = (float(v) for v in np.quantile(sketch.values.astype(np.float64), (0.25, 0.5, 0.75)))
+        step = max((high - low) / _SCORE_STEPS, 1e-6 * max(abs(middle), 1e-30))
+    return Identity(bytes.fromhex(manifest.pair_id), decode, tables.digest()[:8], member, middle, step, variant)
+
+
+def matching(sent: Identity, own: Identity) -> Identity:
+    """``sent``, if this bundle reads it."""
+    for what, theirs, ours in (
+        ("model", sent.pair, own.pair),
+        ("decode graph", sent.decode, own.decode),
+        ("tables", sent.tables, own.tables),
+    ):
+        if theirs != ours:
+            raise PairMismatch(
+                f"these rows were compressed with the {what} {theirs.hex()}, and this bundle has {ours.hex()}: "
+                "decompress them with the bundle that compressed them"
+            )
+    return sent
+
+
+def _first8(sha256: str) -> bytes:
+    return bytes.fromhex(sha256)[:8]
+
+
+def sketch_of(vae: Running, variant: str) -> ScoreSketch | None:
+    """Of the calibration scores of the head that decides."""
+    calibration = calibration_of(vae.manifest, variant)
+    return ScoreSketch.from_bytes(vae.read_member(calibration.member), n=calibration.n) if calibration else None
+
+
+def calibration_of(manifest: Manifest, variant: str) -> Calibration | None:
+    """Of the head that decides."""
+    score, figures = manifest.score, manifest.variants[variant]
+    return figures.calibration if score.default_head == score.heads[0] else figures.channels.get(score.default_head)

@@ -1,0 +1,112 @@
+"""``compress``, ``decompress``, ``info`` of a .vaez file, and the same of ``python -m vae_edge_runtime``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from codec_bundles import CORPUS, window_bundle, windows
+from shell import Cli
+
+from vae_edge_runtime import load
+from vae_edge_runtime.__main__ import main as device
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("rows") / "rows.npy"
+    np.save(path, windows(30, 4))
+    return path
+
+
+def test_rows_go_through_a_file_and_come_back_equal(cli: Cli, rows: Path, tmp_path: Path) -> None:
+    day, back = tmp_path / "day.vaez", tmp_path / "back.npz"
+    done = cli("compress", window_bundle(), rows, "--exact", "--scores", "-o", day)
+    assert done.code == 0, done.err
+    assert "30 rows in" in done.out
+    done = cli("decompress", window_bundle(), day, "-o", back)
+    assert done.code == 0, done.err
+    with np.load(back) as loaded:
+        np.testing.assert_array_equal(loaded["x"], np.load(rows))
+        assert {"kind", "bound", "score", "p_value", "status"} <= set(loaded.files)
+    facts = cli("info", day, "--json").json()
+    assert (facts["rows"], facts["complete"], facts["size_bytes"]) == (30, True, day.stat().st_size)
+    assert "30 in 1 blocks, complete" in cli("info", day).out
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv", ".jsonl"])
+def test_triage_and_every_output_format(cli: Cli, rows: Path, tmp_path: Path, suffix: str) -> None:
+    day, back = tmp_path / "day.vaez", tmp_path / f"back{suffix}"
+    done = cli("compress", window_bundle(), rows, "--triage", "--bound", "0.05", "-o", day, "--json")
+    assert done.json()["raw_bytes"] == 30 * 400
+    document = cli("decompress", window_bundle(), day, "-o", back, "--json").json()
+    assert sum(document["kinds"].values()) == document["rows"] == 30
+    if suffix == ".jsonl":
+        lines = [json.loads(line) for line in back.read_text().splitlines()]
+        assert len(lines) == 30 * 20
+        assert set(lines[0]) == {*"vwxyz", "row", "kind", "bound", "score", "p_value", "status"}
+
+
+def test_a_torn_file_gives_its_whole_blocks_and_says_so(cli: Cli, rows: Path, tmp_path: Path) -> None:
+    day = tmp_path / "day.vaez"
+    with load(window_bundle(), device="cpu") as vae, vae.compress_file(day, exact=True, block_rows=10) as writer:
+        writer.write(np.load(rows))
+    day.write_bytes(day.read_bytes()[:-30])
+    done = cli("decompress", window_bundle(), day, "-o", tmp_path / "back.npy")
+    assert (done.code, np.load(tmp_path / "back.npy").shape) == (0, (20, 20, 5))
+    assert "has no end mark" in done.err
+
+
+def test_what_cannot_be_done_is_said(cli: Cli, rows: Path, tmp_path: Path) -> None:
+    day = tmp_path / "day.vaez"
+    for arguments, problem in (
+        ((window_bundle(), rows), "say one of bound="),
+        ((window_bundle(), rows, "--bound", "9"), "no tables for '9'; it has latents, 0.3, 0.05, exact"),
+        ((CORPUS / "v1-window.vaeb", rows, "--exact"), "no tables to compress with"),
+    ):
+        done = cli("compress", *arguments, "-o", day)
+        assert done.code == 2
+        assert problem in done.err
+    done = cli("decompress", window_bundle(), rows, "-o", tmp_path / "back.npy")
+    assert done.code == 2
+    assert "does not begin with VAEZ" in done.err
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "0.1,0.1", "auto,0.1", "wide", "1e400", "0.1;0.2"])
+def test_modes_that_are_none_are_refused(cli: Cli, tmp_path: Path, text: str, rows: Path) -> None:
+    done = cli("recalibrate", CORPUS / "v1-window.vaeb", rows, "--compress", text, "-o", tmp_path / "x.vaeb")
+    assert done.code == 2
+    assert "compress is" in done.err
+
+
+def test_recalibrate_shows_a_table_and_auto_takes_one_bound(cli: Cli, tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", windows(120, 5))
+    done = cli(
+        "recalibrate", CORPUS / "v1-window.vaeb", tmp_path / "rows.npy", "--compress", "auto", "-o",
+        tmp_path / "x.vaeb", "--false-positive-rate", "0.1", "--compress-rows", tmp_path / "rows.npy",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "decisions flipped" in done.out
+    modes: list[dict[str, Any]] = cli("info", tmp_path / "x.vaeb", "--json").json()["manifest"]["compression"]["modes"]
+    assert [mode["kind"] for mode in modes] == ["latents", "bounded"]
+    assert modes[1]["flipped"] == 0 or modes[1]["name"] == "0.003"
+    assert "compression" in cli("info", tmp_path / "x.vaeb").out
+
+
+def test_the_device_commands_write_and_read_the_same_files(
+    rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day, back, bundle = tmp_path / "day.vaez", tmp_path / "back.npz", str(window_bundle())
+    assert device(["compress", bundle, str(rows), "--bound", "0.3", "-o", str(day), "--device", "cpu"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 30
+    assert device(["info", str(day)]) == 0
+    assert json.loads(capsys.readouterr().out)["pair_id"]
+    assert device(["decompress", bundle, str(day), "-o", str(back), "--device", "cpu"]) == 0
+    capsys.readouterr()
+    with np.load(back) as loaded:
+        assert set(loaded["kind"].tolist()) == {"bounded"}
+    assert device(["decompress", bundle, str(day), "-o", str(tmp_path / "back.txt")]) == 2
+    assert device(["compress", bundle, str(rows), "--exact", "-o", str(day)]) == 2  # it exists

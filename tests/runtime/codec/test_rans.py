@@ -1,0 +1,125 @@
+"""Any symbols, any tables, any lanes come back, at their code length; damaged streams end in one error."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vae_edge_runtime import CompressedCorrupt
+from vae_edge_runtime.codec.rans import (
+    PRECISION,
+    TOTAL,
+    LaneDecoder,
+    RowDecoder,
+    encode_lanes,
+    encode_row,
+    integer_frequencies,
+    read_varints,
+    varints,
+)
+
+
+def drawn(seed: int, steps: int, lanes: int, symbols: int, skew: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Symbols, frequencies and starts of one random table."""
+    rng = np.random.default_rng(seed)
+    freq = integer_frequencies(rng.random((1, symbols)) ** skew + 1e-9)[0]
+    chosen = rng.choice(symbols, (steps, lanes), p=freq / TOTAL)
+    return chosen, freq, np.cumsum(freq) - freq
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    steps=st.integers(1, 60),
+    lanes=st.integers(1, 40),
+    symbols=st.integers(2, 300),
+    skew=st.sampled_from([0.1, 1.0, 4.0, 30.0]),
+)
+def test_any_symbols_of_any_table_come_back_from_any_lanes(
+    seed: int, steps: int, lanes: int, symbols: int, skew: float
+) -> None:
+    chosen, freq, start = drawn(seed, steps, lanes, symbols, skew)
+    bits = np.full(chosen.shape, PRECISION, np.uint32)
+    data = encode_lanes(start[chosen].astype(np.uint32), freq[chosen].astype(np.uint32), bits)
+    decoder = LaneDecoder(data, lanes)
+    for step in range(steps):
+        slot = decoder.slots(PRECISION)
+        symbol = np.searchsorted(start, slot, side="right") - 1
+        np.testing.assert_array_equal(symbol, chosen[step])
+        decoder.advance(slot - start[symbol].astype(np.uint32), freq[symbol], PRECISION)
+    decoder.finish()
+    code_bytes = -np.log2(freq[chosen] / TOTAL).sum() / 8
+    assert code_bytes - 2 * lanes <= len(data) <= 1.001 * code_bytes + 4 * lanes
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(0, 500), symbols=st.integers(2, 300))
+def test_a_row_comes_back_at_its_code_length_and_a_byte(seed: int, count: int, symbols: int) -> None:
+    chosen, freq, start = drawn(seed, count, 1, symbols, 2.0)
+    row = chosen[:, 0]
+    data = encode_row(start[row].tolist(), freq[row].tolist(), [PRECISION] * count)
+    decoder = RowDecoder(data)
+    for symbol in row:
+        slot = decoder.slot(PRECISION)
+        assert np.searchsorted(start, slot, side="right") - 1 == symbol
+        decoder.advance(int(start[symbol]), int(freq[symbol]), PRECISION)
+    assert len(data) <= 1.001 * -np.log2(freq[row] / TOTAL).sum() / 8 + 1.01
+
+
+@settings(max_examples=60, deadline=None)
+@given(bits=st.lists(st.integers(0, 16), min_size=1, max_size=80), seed=st.integers(0, 1000))
+def test_symbols_of_any_precision_mix(bits: list[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = [int(rng.integers(1 << b)) for b in bits]
+    row = RowDecoder(encode_row(values, [1] * len(bits), bits))
+    column = [np.array([[v]], np.uint32) for v in values]
+    wide = [np.array([[b]], np.uint32) for b in bits]
+    lanes = LaneDecoder(
+        encode_lanes(np.concatenate(column), np.ones((len(bits), 1), np.uint32), np.concatenate(wide)), 1
+    )
+    for value, width in zip(values, bits, strict=True):
+        assert (row.whole(width), int(lanes.slots(width)[0])) == (value, value)
+        lanes.advance(np.zeros(1, np.uint32), np.ones(1, np.uint32), width)
+    lanes.finish()
+
+
+def test_a_stream_that_is_cut_or_longer_is_refused() -> None:
+    chosen, freq, start = drawn(3, 200, 8, 20, 1.0)
+    data = encode_lanes(
+        start[chosen].astype(np.uint32), freq[chosen].astype(np.uint32), np.full(chosen.shape, PRECISION, np.uint32)
+    )
+
+    def read(stream: bytes) -> None:
+        decoder = LaneDecoder(stream, 8)
+        for _ in range(200):
+            slot = decoder.slots(PRECISION)
+            symbol = np.searchsorted(start, slot, side="right") - 1
+            decoder.advance(slot - start[symbol].astype(np.uint32), freq[symbol], PRECISION)
+        decoder.finish()
+
+    read(data)
+    for stream in (data[:-2], data + b"\0\0", data[:20], b"", data[:-1]):
+        with pytest.raises(CompressedCorrupt):
+            read(stream)
+
+
+@given(st.lists(st.integers(-(1 << 61), 1 << 61), max_size=40))
+def test_varints_come_back(values: list[int]) -> None:
+    assert read_varints(varints(np.array(values, np.int64))) == values
+
+
+@pytest.mark.parametrize("data", [b"\x80", b"\x01\xff", b"\xff" * 10])
+def test_a_cut_or_endless_varint_is_refused(data: bytes) -> None:
+    with pytest.raises(CompressedCorrupt, match="a number in the data"):
+        read_varints(data)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), symbols=st.integers(1, 4000), skew=st.sampled_from([0.0, 1.0, 50.0]))
+def test_frequencies_are_positive_and_add_up(seed: int, symbols: int, skew: float) -> None:
+    weights = np.random.default_rng(seed).random((3, symbols)) ** skew + 1e-12
+    freq = integer_frequencies(weights)
+    assert freq.min() >= 1
+    assert freq.sum(axis=1).tolist() == [TOTAL] * 3

@@ -1,0 +1,76 @@
+"""``vae-edge compress``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from vae_edge_runtime import load
+from vae_edge_runtime.files import refuse_existing, write_atomic
+
+from . import _console, _options, _rows
+
+NAME = "compress"
+EXAMPLE = "vae-edge compress pump.vaeb today.csv --triage --bound 0.01 -o day.vaez"
+
+Bound = Annotated[
+    str | None, typer.Option(help="A bound of the bundle, such as 0.1 or 2u (info lists them).", show_default=False)
+]
+Exact = Annotated[bool, typer.Option("--exact", help="Rows come back equal.")]
+Latents = Annotated[
+    bool, typer.Option("--latents", help="Rows come back as the model rebuilds them: an anomaly is lost.")
+]
+Triage = Annotated[
+    bool, typer.Option("--triage", help="Rows that are no anomaly go as latents, with score and p-value.")
+]
+
+
+def run(
+    bundle: _options.Bundle,
+    path: _options.Source,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .vaez file to write.", show_default=False)],
+    bound: Bound = None,
+    exact: Exact = False,
+    latents: Latents = False,
+    triage: Triage = False,
+    scores: Annotated[bool, typer.Option("--scores", help="Send the score of each row along.")] = False,
+    device: _options.Device = "auto",
+    variant: _options.Variant = "auto",
+    allow_fallback: _options.AllowFallback = False,
+    threads: _options.Threads = None,
+    window: _options.Window = None,
+    stride: _options.Stride = None,
+    columns: _options.Columns = None,
+    image_size: _options.ImageSize = None,
+    json: _options.Json = False,
+    force: _options.Force = False,
+) -> None:
+    """Compress rows within a bound, exactly, or as latents; windows of a table do not overlap by default.
+
+    The bundle needs tables: export or recalibrate it with --compress.
+    """
+    refuse_existing(output, force=force)
+    with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback, threads=threads) as vae:
+        _console.header(vae.info)
+        spec = vae.manifest.input
+        length = _rows.window_length(spec, path, window)
+        rows = _rows.read_for(
+            spec, path, window=window, stride=length if stride is None else stride, columns=columns, size=image_size
+        )
+        x = np.ascontiguousarray(rows.x)
+        data = vae.compress(
+            x, bound=bound, exact=exact, latents=latents, triage=triage, scores=scores or None,
+            condition=rows.condition,
+        )  # fmt: skip
+        info = vae.info
+    write_atomic(output, [data], replace=force)
+    summary = {"rows": len(x), "raw_bytes": x.nbytes, "size_bytes": len(data)}
+    if json:
+        _console.print_json(NAME, {"info": info.to_dict(), "output": output, **summary})
+        return
+    each = f", {len(data) / len(x):.1f} a row" if len(x) else ""
+    times = f"{x.nbytes / len(data):.1f} times smaller than the {x.nbytes:,} bytes of the rows"
+    _console.line(f"{output}: {len(x):,} rows in {len(data):,} bytes{each}, {times}")

@@ -1,0 +1,94 @@
+"""``vae-edge decompress``."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from vae_edge_runtime import Decompressed, Status, load
+from vae_edge_runtime.files import refuse_existing, write_atomic
+from vae_edge_runtime.format.specs import InputSpec
+
+from . import _arrays, _console, _options, _tables
+
+NAME = "decompress"
+EXAMPLE = "vae-edge decompress pump.vaeb day.vaez -o day.csv"
+
+_SUFFIXES = (".npy", ".npz", *_tables.SUFFIXES)
+
+
+def run(
+    bundle: _options.Bundle,
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A .vaez file.", show_default=False)],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help=".npz, .csv, .jsonl or .parquet; .npy has rows alone.", show_default=False),
+    ],
+    device: _options.Device = "auto",
+    allow_fallback: _options.AllowFallback = False,
+    threads: _options.Threads = None,
+    json: _options.Json = False,
+    force: _options.Force = False,
+) -> None:
+    """Rows of a .vaez file, with kind, bound, score and p-value of each.
+
+    A file that is still written to gives the rows of its whole blocks, and says so.
+    """
+    _tables.check_suffix(output, _SUFFIXES)
+    refuse_existing(output, force=force)
+    # Only fp32 decodes within the bound, whatever "auto" or tune would choose.
+    with (
+        load(bundle, device=device, variant="fp32", allow_fallback=allow_fallback, threads=threads) as vae,
+        vae.decompress_file(path, allow_torn=True) as blocks,
+    ):
+        _console.header(vae.info)
+        rows = blocks.all_rows()
+        spec, complete, torn_bytes = vae.manifest.input, blocks.frames.complete, blocks.frames.torn_bytes
+    if not complete:
+        _console.note(
+            f"warning: {path} has no end mark: it is still being written, or its end was lost; {torn_bytes} bytes of "
+            f"a torn block were dropped"
+        )
+    suffix = output.suffix.lower()
+    if suffix == ".npy":
+        write_atomic(output, [_arrays.npy_bytes(rows.rows)], replace=force)
+    elif suffix == ".npz":
+        buffer = io.BytesIO()
+        columns: dict[str, Any] = rows.columns()
+        np.savez(buffer, **columns)
+        write_atomic(output, [buffer.getvalue()], replace=force)
+    else:
+        _tables.write_table(output, table_columns(rows, spec), replace=force)
+    kinds = {str(kind): int(count) for kind, count in zip(*np.unique(rows.kind, return_counts=True), strict=True)}
+    if json:
+        summary = {"rows": len(rows), "kinds": kinds, "complete": complete, "torn_bytes": torn_bytes}
+        _console.print_json(NAME, {"output": output, **summary})
+    else:
+        listed = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
+        _console.line(f"{output}: {len(rows):,} rows ({listed or 'none'})")
+
+
+def table_columns(rows: Decompressed, spec: InputSpec) -> dict[str, NDArray[Any]]:
+    """Columns of a table: features first, then what was sent of each row; a window has a line for each step."""
+    count = spec.shape[-1]
+    windowed = spec.layout == "time_features"
+    steps = spec.shape[0] if windowed else 1
+    flat = rows.rows.reshape(len(rows) * steps, -1)
+    names = spec.names if len(spec.names) == flat.shape[1] == count else [f"x{i}" for i in range(flat.shape[1])]
+    columns: dict[str, Any] = {name: flat[:, i] for i, name in enumerate(names)}
+    sent: dict[str, Any] = {
+        "row": np.arange(len(rows)),
+        "kind": rows.kind,
+        "bound": rows.bound,
+        "score": rows.score,
+        "p_value": rows.p_value,
+        "status": np.array([Status(int(s)).name.lower() for s in rows.status], dtype=str),
+    }
+    for name, values in sent.items():
+        columns[name if name not in columns else f"sent_{name}"] = np.repeat(values, steps)
+    return columns
