@@ -290,7 +290,7 @@ class ExportReport:
 
     def _repr_html_(self) -> str:
         """A table for a notebook."""
-        from .report_page import report_page  # not at the top: few exports run in a notebook
+        from vae_edge_runtime.scoring.report_page import report_page  # not at the top: few exports run in a notebook
 
         return report_page(
             str(self.path), self.size_bytes, self.bundle_id, self.fit, self.variants, self.graph_bytes, self.warnings

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from vae_edge_runtime.format.figures import ModelFit
-from vae_edge_runtime.format.manifest import Variant
-from vae_edge_runtime.scoring.html import escape, table
+from ..format.figures import ModelFit
+from ..format.manifest import Variant
+from .html import escape, table
 
 
 def report_page(
