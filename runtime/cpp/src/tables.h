@@ -181,6 +181,7 @@ inline constexpr Field fields[] = {
     {"ScoreSpec", "map_sigma", "f", true},
     {"ScoreSpec", "parts", "[]=elbo|reconstruction|kl|top|peak|ssim|gradient|reconstruction_probability|iwae|mahalanobis|typicality|fisher|harmonic|ranks", true},
     {"ScoreSpec", "decides_by", "?=elbo|reconstruction|kl|top|peak|ssim|gradient|reconstruction_probability|iwae|mahalanobis|typicality|fisher|harmonic|ranks", false},
+    {"ScoreSpec", "map_channels", "=plain|whitened", false},
     {"StreamSpec", "guard", "@GuardSpec", true},
     {"StreamSpec", "alarm", "@AlarmSpec", true},
     {"TailFit", "level", "f", true},
