@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 NAME = "train"
 EXAMPLE = "vae-edge train conv --data good_parts/ --latent 16 --epochs 40 -o run"
 
+PICTURE_VARIANCE = 0.005
+"""Of 8-bit pictures, divided by 255: a standard deviation of 18 levels. With the variance that ``mse`` stands for, 1/2,
+the KL of a latent costs more than the details that it buys."""
+_LARGE_SIDE = 32
 _LOSSES: dict[str, dict[str, Any]] = {
     "mse": {"likelihood": "mse"},
     "bce": {"likelihood": "bernoulli"},
@@ -41,14 +45,37 @@ def run(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.", show_default=False)],
     epochs: Annotated[int, typer.Option(min=1)] = 30,
-    latent: Annotated[int, typer.Option(min=1, help="Size of the latent vector.")] = 16,
-    width: Annotated[int, typer.Option(min=1, help="Channels of the first stage, or hidden units.")] = 32,
-    depth: Annotated[int, typer.Option(min=1, help="Halvings, or hidden layers.")] = 2,
+    latent: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Size of the latent vector; default 16, of pictures from 32 x 32 on 32.", show_default=False
+        ),
+    ] = None,
+    width: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Channels of the first stage, or hidden units; default 32, of such pictures 24.",
+            show_default=False,
+        ),
+    ] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option(min=1, help="Halvings, or hidden layers; default 2, of such pictures 3.", show_default=False),
+    ] = None,
     loss: Annotated[
-        str, typer.Option(help="mse, bce, gaussian or gaussian-learned (variance by the decoder).")
-    ] = "mse",
+        str | None,
+        typer.Option(
+            help="mse, bce, gaussian or gaussian-learned (variance by the decoder); default mse, of 8-bit "
+            "pictures gaussian.",
+            show_default=False,
+        ),
+    ] = None,
     variance: Annotated[
-        float | None, typer.Option(help="Of --loss gaussian, in squared model units; default 1.", show_default=False)
+        float | None,
+        typer.Option(
+            help="Of --loss gaussian, in squared model units; default 1, of 8-bit pictures 0.005.", show_default=False
+        ),
     ] = None,
     beta: Annotated[float, typer.Option(min=0.0, help="Weight of the KL term; 1 is the ELBO.")] = 1.0,
     anneal_epochs: Annotated[int, typer.Option(min=0, help="beta grows from 0 over these epochs.")] = 0,
@@ -56,6 +83,12 @@ def run(
     patience: Annotated[int, typer.Option(min=0, help="Stop after this many epochs without gain; 0: never.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1)] = 64,
     learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr")] = 1e-3,
+    warmup_epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="The learning rate grows from 0 over these epochs; default 0, of conv 1.", show_default=False
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, data and machine: same weights, bit for bit.")] = 0,
     layout: Annotated[
         str | None, typer.Option(help="nchw or nhwc, for arrays of images, which do not say.", show_default=False)
@@ -75,10 +108,10 @@ def run(
 
     uint8 rows are divided by 255; float rows are standardised per feature or channel (not for bce).
     """
-    if loss not in _LOSSES:
+    if loss is not None and loss not in _LOSSES:
         raise OptionError(f"loss is {loss!r}; valid are {', '.join(_LOSSES)}")
-    if variance is not None and loss != "gaussian":
-        raise OptionError(f"--variance is for --loss gaussian; the loss is {loss}")
+    if variance is not None and loss != "gaussian" and (loss is not None or kind != "conv"):
+        raise OptionError(f"--variance is for --loss gaussian; the loss is {loss or 'mse'}")
     require("torch", extra="export", why="training")
     from vae_edge.models import ModelConfig
     from vae_edge.training import TrainConfig, train
@@ -94,15 +127,21 @@ def run(
     )
     axes = _layout(kind, rows, layout)
     x = np.ascontiguousarray(rows.x if tile is None else _tiles(rows.x, axes, tile, overlap))
+    eight_bits = kind == "conv" and x.dtype == np.uint8
+    if loss is None:
+        loss = "gaussian" if eight_bits else "mse"
+        if variance is not None and not eight_bits:
+            raise OptionError("--variance is for --loss gaussian; the loss is mse")
     likelihood = dict(_LOSSES[loss])
     if loss == "gaussian":
-        likelihood["variance"] = 1.0 if variance is None else variance
+        likelihood["variance"] = variance if variance is not None else PICTURE_VARIANCE if eight_bits else 1.0
+    large = kind == "conv" and min(model_shape(x.shape[1:], axes)[1:]) >= _LARGE_SIDE
     model = ModelConfig(
         kind=kind,  # type: ignore[arg-type]
         input_shape=model_shape(x.shape[1:], axes),
-        latent_dim=latent,
-        width=width,
-        depth=depth,
+        latent_dim=latent or (32 if large else 16),
+        width=width or (24 if large else 32),
+        depth=depth or (3 if large else 2),
         **likelihood,
     )
     config = TrainConfig(
@@ -112,13 +151,17 @@ def run(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        warmup_epochs=warmup_epochs if warmup_epochs is not None else int(kind == "conv"),
         beta=beta,
         anneal_epochs=anneal_epochs,
         free_bits=free_bits,
         patience=patience,
         seed=seed,
     )
-    _console.note(f"{len(x)} rows of {list(x.shape[1:])} {x.dtype}, {axes}; {kind} VAE with {latent} latents")
+    _console.note(
+        f"{len(x)} rows of {list(x.shape[1:])} {x.dtype}, {axes}; {kind} VAE with {model.latent_dim} latents, "
+        f"loss {loss}"
+    )
     with _console.progress("training", epochs) as step:
 
         def report(epoch: EpochReport) -> None:

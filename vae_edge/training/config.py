@@ -25,6 +25,7 @@ class TrainConfig:
         layout, names: of the raw rows, as in ``ExportConfig``.
         offset, scale: raw rows to model units, (x - offset) / scale; one of them alone leaves the
             other neutral. Both None: ``train`` chooses (see ``default_units``) and writes its choice down.
+        warmup_epochs: the learning rate grows linearly from 0, step by step, over these epochs.
         beta: weight of the KL term (Higgins et al. 2017); 1 is the ELBO.
         anneal_epochs: beta grows linearly from 0 over this many epochs.
         free_bits: nats of KL per latent dimension that cost nothing (Kingma et al. 2016).
@@ -40,6 +41,7 @@ class TrainConfig:
     epochs: int = 30
     batch_size: int = 64
     learning_rate: float = 1e-3
+    warmup_epochs: int = 0
     beta: float = 1.0
     anneal_epochs: int = 0
     free_bits: float = 0.0
@@ -50,7 +52,14 @@ class TrainConfig:
     def __post_init__(self) -> None:
         arguments.instance("model", self.model, ModelConfig, "a ModelConfig")
         arguments.choice("layout", self.layout, get_args(Layout))
-        for name, low in (("epochs", 1), ("batch_size", 1), ("anneal_epochs", 0), ("patience", 0), ("seed", 0)):
+        for name, low in (
+            ("epochs", 1),
+            ("batch_size", 1),
+            ("anneal_epochs", 0),
+            ("warmup_epochs", 0),
+            ("patience", 0),
+            ("seed", 0),
+        ):
             self._settle(name, arguments.whole_number(name, getattr(self, name), low=low, high=_LARGEST))
         for name in ("learning_rate", "beta", "free_bits", "validation"):
             self._settle(name, arguments.number(name, getattr(self, name)))

@@ -29,6 +29,8 @@ from .config import EpochReport, TrainConfig, TrainResult
 from .losses import annealed_beta, kl_nats, kl_with_free_bits, reconstruction_nats
 from .units import default_units
 
+_SETTLING_BATCHES = 16
+"""That statistics of batch norm are taken from after each epoch; a forward pass of each."""
 _MAX_GRADIENT_NORM = 100.0
 """In nats per row; only a runaway step is longer."""
 
@@ -188,8 +190,13 @@ def _epoch(
     order = training[torch.randperm(len(training), generator=generator)]
     model.train()
     total, seen = 0.0, 0
-    for chosen in _batches(order, config.batch_size):
+    batches = list(_batches(order, config.batch_size))
+    for i, chosen in enumerate(batches):
         x = rows[chosen]
+        for group in optimiser.param_groups:
+            group["lr"] = config.learning_rate * _warm(
+                (epoch - 1) * len(batches) + i, config.warmup_epochs * len(batches)
+            )
         mean, logvar, x_logvar, x_hat = model(x, _noise(len(x), config, generator))
         loss = reconstruction_nats(x, x_hat, x_logvar, config).mean()
         loss = loss + beta * kl_with_free_bits(mean, logvar, config.free_bits)
@@ -199,6 +206,7 @@ def _epoch(
         nn.utils.clip_grad_norm_(model.parameters(), _MAX_GRADIENT_NORM * math.sqrt(config.model.elements))
         optimiser.step()
         total, seen = total + loss.item() * len(x), seen + len(x)
+    _settle_batch_norm(model, rows, batches[:_SETTLING_BATCHES], config, generator)
     reconstruction, kl = _validate(model, rows, validation, config)
     # The last step of an epoch can break the weights after its own loss was taken.
     _refuse_non_finite(reconstruction + kl, "validation loss", epoch, config)
@@ -210,6 +218,32 @@ def _epoch(
         kl=kl,
         seconds=time.perf_counter() - start,
     )
+
+
+def _settle_batch_norm(
+    model: nn.Module, rows: Tensor, batches: list[Tensor], config: TrainConfig, generator: torch.Generator
+) -> None:
+    """Means and variances of batch norm from batches through the weights as they are now.
+
+    Its running averages remember ten steps: where an epoch has four, the validation loss is that of another network.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches
+    with torch.no_grad():
+        for chosen in batches:
+            model(rows[chosen], _noise(len(chosen), config, generator))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+def _warm(step: int, of: int) -> float:
+    """Share of the learning rate at a step, from 0, of a warm-up of ``of`` steps."""
+    return min(1.0, (step + 1) / of) if of else 1.0
 
 
 def _refuse_non_finite(loss: float, what: str, epoch: int, config: TrainConfig) -> None:

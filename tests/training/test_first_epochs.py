@@ -1,0 +1,29 @@
+"""The first epochs: a warm-up of the learning rate, and statistics of batch norm that are those of the weights."""
+
+from __future__ import annotations
+
+import torch
+
+from vae_edge.models import ModelConfig, build
+from vae_edge.training import TrainConfig
+from vae_edge.training.loop import _generator, _settle_batch_norm, _warm
+
+
+def test_the_learning_rate_grows_in_equal_steps_to_the_whole() -> None:
+    assert [_warm(step, 4) for step in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert _warm(0, 0) == 1.0
+
+
+def test_statistics_of_batch_norm_are_the_means_over_the_batches_and_the_momentum_stays() -> None:
+    model = build(ModelConfig(kind="conv", input_shape=(1, 8, 8), latent_dim=2, width=4, depth=1))
+    config = TrainConfig(model=model.config, layout="nchw")  # type: ignore[arg-type]
+    rows = torch.rand(12, 1, 8, 8, generator=_generator(0, 0))
+    model.train()
+    batches = [torch.arange(0, 6), torch.arange(6, 12)]
+    _settle_batch_norm(model, rows, batches, config, _generator(0, 1))
+    norm = model.down[0][1]  # type: ignore[index,union-attr]
+    with torch.no_grad():
+        before = model.down[0][0](rows)  # type: ignore[index,union-attr,operator]
+    torch.testing.assert_close(norm.running_mean, before.mean((0, 2, 3)))  # type: ignore[union-attr]
+    assert norm.momentum == 0.1  # type: ignore[union-attr]
+    assert int(norm.num_batches_tracked) == 2  # type: ignore[union-attr,arg-type]
