@@ -152,14 +152,14 @@ def test_memory_does_not_grow_with_the_file(vae: VAE, tmp_path: Path) -> None:
     def peak(blocks: int) -> int:
         path = tmp_path / f"{blocks}.vaez"
         tracemalloc.start()
-        with vae.compress_file(path, bound="0.3", block_rows=64) as writer:
+        with vae.compress_file(path, bound="0.3", block_rows=16) as writer:
             for i in range(blocks):
-                writer.write(windows(64, i))
+                writer.write(windows(16, i))
         with vae.decompress_file(path) as reader:
-            assert sum(len(block) for block in reader) == 64 * blocks
+            assert sum(len(block) for block in reader) == 16 * blocks
         top = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return top
 
     peak(1)
-    assert peak(20) < 1.5 * peak(2) + 200_000
+    assert peak(8) < 1.5 * peak(2) + 200_000
