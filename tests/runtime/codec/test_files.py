@@ -52,7 +52,7 @@ def test_a_followed_file_is_read_up_to_its_last_whole_block(vae: VAE, tmp_path: 
 
 def test_a_torn_last_block_is_dropped_and_said_at_every_length(vae: VAE, tmp_path: Path) -> None:
     path = tmp_path / "day.vaez"
-    with vae.compress_file(path, exact=True, block_rows=10) as writer:
+    with vae.compress_file(path, latents=True, block_rows=10) as writer:
         writer.write(X[:20])
         whole = writer.size_bytes
         writer.write(X[20:30])
