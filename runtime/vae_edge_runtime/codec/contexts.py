@@ -101,6 +101,7 @@ def residual_symbols(numbers: NDArray[np.int64], tables: ResidualTables) -> Symb
         symbol = np.clip((residual >> shift) + (HALF + 1), 0, SYMBOLS - 1)
         escape = (symbol == 0) | (symbol == SYMBOLS - 1)
         entry = (bin_ * FRACTIONS + ((predicted & 7) >> 1)) * SYMBOLS + symbol
+        beyond = np.where(symbol == 0, (-HALF << shift) - 1 - residual, residual - ((HALF + 1) << shift))
         fused = np.minimum(shift, FUSED)
         shift[escape] = fused[escape]  # a reader knows of an escape only after the symbol that carries the first bits
         rest = shift - fused
@@ -112,7 +113,7 @@ def residual_symbols(numbers: NDArray[np.int64], tables: ResidualTables) -> Symb
             array[:: 1 + doubled, part] = values.reshape(columns, -1)
             if doubled:
                 array[1::2, part] = more if isinstance(more, int) else more.reshape(columns, -1)
-        coded[:, part] = residual.reshape(columns, -1)
+        coded[:, part] = ((beyond >> 1) ^ -(beyond & 1)).reshape(columns, -1)
         escaped[:: 1 + doubled, part] = escape.reshape(columns, -1)  # a symbol of low bits never escapes
     return Symbols(out[0], out[1], out[2], coded[escaped[:: 1 + doubled]], escaped)
 
@@ -160,6 +161,12 @@ def read_numbers(source: Source, n: int, tables: ResidualTables) -> I64:
             magnitude[t, at] = np.minimum(np.abs(residual), _BIG) << 4
     read: I64 = numbers[3:, left:].transpose(2, 0, 1)
     return read
+
+
+def beyond_table(symbol: I64, shift: I64, escaped: I64) -> I64:
+    """Residuals of escapes: ``escaped`` says, zigzag, how far each lies beyond what its table has symbols for."""
+    beyond = (escaped << 1) ^ (escaped >> 63)
+    return np.where(symbol == 0, (-HALF << shift) - 1 - beyond, beyond + ((HALF + 1) << shift))
 
 
 def symbol_lookup(tables: ResidualTables) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:

@@ -15,7 +15,7 @@ from ..record import record
 from ..scoring.results import Posterior, Scores, SessionInfo
 from ..statistics.conformal import ScoreSketch
 
-_SCORE_STEPS = 32
+_SCORE_STEPS = 16
 """Steps of a sent score in the distance between the quartiles of the calibration scores."""
 
 

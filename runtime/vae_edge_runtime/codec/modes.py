@@ -15,7 +15,7 @@ from ..errors import CompressedCorrupt, DecoderMismatch
 from ..format.figures import CompressionMode
 from ..format.specs import element_count
 from . import floats
-from .contexts import FUSED, Source, Symbols, read_numbers, residual_symbols, rest_bits, symbol_lookup
+from .contexts import FUSED, Source, Symbols, beyond_table, read_numbers, residual_symbols, rest_bits, symbol_lookup
 from .rans import (
     PRECISION,
     TOTAL,
@@ -289,7 +289,8 @@ class _Block(_Stream):
                 out[part] |= self._decoder.slots(self._padded(rest[part]))[:live]
                 self._advance(np.zeros(live, np.uint32), np.ones(live, np.uint32), rest[part])
         if escape.any():
-            out[escape] = self._escaped(int(escape.sum()))
+            read = np.array(self._escaped(int(escape.sum())), np.int64)
+            out[escape] = beyond_table(symbols[escape].astype(np.int64), shift[escape], read)
         return out
 
     def finish(self) -> None:
@@ -334,7 +335,7 @@ class _Packet(_Stream):
         low = (slot - start) // freq
         self._decoder.advance(start + low * freq, freq, PRECISION + fused)
         if symbol in (0, SYMBOLS - 1):
-            return np.array([self._escaped()], np.int64)
+            return beyond_table(np.array([symbol]), shift, np.array([self._escaped()], np.int64))
         rest = wide - fused
         value = ((symbol - HALF - 1) << wide) | (low << rest) | self._decoder.whole(rest)
         return np.array([value], np.int64)

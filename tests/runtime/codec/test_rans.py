@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -123,3 +125,16 @@ def test_frequencies_are_positive_and_add_up(seed: int, symbols: int, skew: floa
     freq = integer_frequencies(weights)
     assert freq.min() >= 1
     assert freq.sum(axis=1).tolist() == [TOTAL] * 3
+
+
+def test_the_vectors_of_the_docs_are_what_is_written() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "compression.md").read_text()
+    freq = np.array([8192, 4096, 3072, 1024])
+    start = np.cumsum(freq) - freq
+    symbols = np.array([3, 2, 1, 0] * 16).reshape(32, 2)
+    bits = np.full(symbols.shape, PRECISION, np.uint32)
+    lanes = encode_lanes(start[symbols].astype(np.uint32), freq[symbols].astype(np.uint32), bits)
+    row = np.array([3, 2, 1, 0] * 8)
+    alone = encode_row(start[row].tolist(), freq[row].tolist(), [PRECISION] * len(row))
+    for data in (lanes, alone, varints(np.array([0, -1, 1, -64, 64, 1000000]))):
+        assert f"`{data.hex()}`" in page
