@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.stream import Rows
 
-from .rotation import EDGE_BYTES, Known, Place, digest, edges, known, open_file, rotated, same_inode, unread
+from .rotation import EDGE_BYTES, Known, Place, Unread, digest, edges, known, open_file, rotated, same_inode, unread
 from .text_files import POLL_S, Parser, parsed
 
 _CHUNK_BYTES = 1 << 16
@@ -58,7 +58,7 @@ class Followed:
         self._path, self._parse, self._forever, self._poll_s = path, parse, forever, poll_s
         self._note = note or (lambda _text: None)
         self._file: BinaryIO | None = None
-        self._queue: deque[tuple[BinaryIO, bool]] = deque()  # files that follow, and whether one goes on mid-way
+        self._queue: deque[tuple[Unread, bool]] = deque()  # files that follow, and whether one goes on mid-way
         self._offset, self._line, self._rest = 0, 1, b""
         self._head = self._tail = b""
         self._known: tuple[Known, ...] = ()
@@ -106,7 +106,8 @@ class Followed:
             file.close()
             file = None
         if file is None:
-            file, following = self._copy_with(place)
+            copy, following = self._copy_with(place)
+            file = None if copy is None else self._opened(copy)
             if file is not None:
                 self._queue.extend((each, False) for each in following)
         if file is not None:
@@ -124,11 +125,12 @@ class Followed:
     def __iter__(self) -> Iterator[Rows | None]:
         try:
             while not self._closed:
-                if self._file is None and not self._turn():
-                    if not self._forever:
-                        raise DataError(f"{self._path} is not there")
-                    yield None
-                    time.sleep(self._poll_s)
+                if self._file is None:
+                    if not self._turn():
+                        if not self._forever:
+                            raise DataError(f"{self._path} is not there")
+                        yield None
+                        time.sleep(self._poll_s)
                     continue
                 raw = self._more()
                 if raw:
@@ -144,8 +146,6 @@ class Followed:
                     time.sleep(self._poll_s)
         finally:
             self._final = self.position()
-            for file, _ in self._queue:
-                file.close()
             if self._file is not None:
                 self._file.close()
 
@@ -172,11 +172,8 @@ class Followed:
         mine = os.fstat(file.fileno()).st_ino
         if beside == self._beside or mine in beside or not self._path.exists() or self._path.stat().st_ino != mine:
             return False
-        files = self._following()
-        for each in files:
-            each.close()
         self._beside = beside
-        return len(files) > 1
+        return len(self._following()) > 1
 
     def _take(self, raw: bytes, *, written: bool = True) -> Rows | None:
         """Rows of the whole lines; ``written``: the bytes are in the file."""
@@ -214,8 +211,11 @@ class Followed:
                     self._note(f"waiting for {self._path}")
                     self._waiting = True
                 return False
-            file, goes_on = self._queue.popleft()
-            if goes_on:
+            following, goes_on = self._queue.popleft()
+            file = self._opened(following)
+            if file is None:
+                self._look_again(following)
+            elif goes_on:
                 self._leave()
                 self._file = file
                 self._tail, self._rest = self._tail[: len(self._tail) - len(self._rest)], b""  # it is read again
@@ -260,17 +260,44 @@ class Followed:
                 file.close()
         return tuple(listed)
 
-    def _copy_with(self, place: Place) -> tuple[BinaryIO | None, list[BinaryIO]]:
+    def _copy_with(self, place: Place) -> tuple[Unread | None, list[Unread]]:
         """The file that holds what was read, such as a copy, and the files behind it; None: all that are unread."""
         files = self._following()
-        for i, file in enumerate(files):
-            if place.offset and place.is_in(file):
-                for older in files[:i]:
-                    older.close()
-                return file, files[i + 1 :]
+        for i, each in enumerate(files):
+            file = self._opened(each) if place.offset else None
+            if file is not None:
+                with file:
+                    if place.is_in(file):
+                        return each, files[i + 1 :]
         return None, files
 
-    def _following(self, but: BinaryIO | None = None) -> list[BinaryIO]:
+    def _opened(self, following: Unread) -> BinaryIO | None:
+        try:
+            return following.open(self._path)
+        except OSError as error:
+            raise DataError(f"{following.path} cannot be read: {error.strerror}") from error
+
+    def _look_again(self, first: Unread) -> None:
+        """Queue anew what is unread, and name what was deleted: the first of the queue is not there any more."""
+        awaited = [first, *(each for each, _ in self._queue)]
+        self._queue.clear()
+        self._leave()
+        files = self._following()
+        self._queue.extend((each, False) for each in files)
+        there = {each.known for each in files}
+        for each in awaited:
+            if each.known not in there and each.known.size and not self._has_copy(each, files):
+                self._note(f"{each.path} was deleted before it was read: its rows are missing")
+
+    def _has_copy(self, cut: Unread, files: list[Unread]) -> bool:
+        for each in files:
+            if (file := self._opened(each)) is not None:
+                with file:
+                    if cut.begins(file):
+                        return True
+        return False
+
+    def _following(self, but: BinaryIO | None = None) -> list[Unread]:
         """Rotated files that were not read, the oldest first, then the one that has the name itself."""
         try:
             return unread(self._path, self._known if but is None else (*self._known, known(but)))

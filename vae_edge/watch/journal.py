@@ -111,12 +111,11 @@ class Journal:
             "boot": boot_id(),
         }
         self._wanted = Filter(only, faults)
-        self._unsent = unsent
-        self._saved: dict[str, Any] | None = None if saved is None else dict(saved)
+        self._unsent, self._sent = unsent, 0
+        self._saved: dict[str, Any] | None = None if saved is None else {**saved, "unsent": list(unsent)}
+        self._on_disk = self._saved
         self._written_s, self._rows = -float("inf"), 0
-        for line in unsent:
-            sink.append(line)
-        self._sent = self._committed = len(unsent)
+        self._send()
 
     def take(self, event: Event) -> None:
         """Number an event and write it, with a state not before that.
@@ -154,34 +153,52 @@ class Journal:
         if not (last or due or (behind and since_s >= QUIET_S)):
             return
         mark = self._sink.mark()  # events of the state before are on the disk now, and need no place in the next
-        del self._unsent[: self._sent]
-        self._sent = 0
-        self._saved = {
+        unsent = self._unsent[self._sent :]
+        snapshot = {
             **state(),
             "rows": rows,
             "seq": self._seq,
             "faults": list(self._wanted.faults),
             "origin": self.origin,
             "mark": mark,
+            "unsent": list(unsent),
         }
+        # In one go: a signal may end this process between any two lines, and ``close`` goes on from what it sees.
+        self._saved, self._unsent, self._sent = snapshot, unsent, 0
         self._write()
         self._written_s = time.monotonic()
+        self._send()
+
+    def close(self) -> None:
+        """Give what the last state says to whoever reads, and take it out of the state; rows since then are not in it.
+
+        A signal may have come between any two lines, so a file is looked at for what it holds. A pipe cannot be.
+        """
+        if self._file is None or self._saved is None:
+            return
+        with contextlib.suppress(StorageError):  # then the state on the disk holds them still
+            if self._on_disk is not self._saved:
+                self._write()
+            if not (unsent := self._saved["unsent"]):
+                return
+            mark = self._saved["mark"]
+            left = unsent[self._sent :] if mark is None else []
+            if mark is not None:
+                done = self._sink.numbers_behind(mark, self.origin["stream"])
+                for line in unsent:
+                    if json.loads(line)["seq"] not in done:
+                        self._sink.append(line)
+            self._saved = {**self._saved, "mark": self._sink.mark(), "unsent": left}
+            self._unsent, self._sent = list(left), 0
+            self._write()
+
+    def _send(self) -> None:
         while self._sent < len(self._unsent):
             self._sink.append(self._unsent[self._sent])
             self._sent += 1
 
-    def close(self) -> None:
-        """Take out of the state what was sent, so that nobody gets it again; rows since then are not in it."""
-        if self._file is not None and self._saved is not None and self._sent:
-            with contextlib.suppress(StorageError):  # then the state before holds them still
-                self._saved["mark"] = self._sink.mark()
-                self._unsent = self._unsent[self._sent : self._committed]
-                self._sent = 0
-                self._write()
-
     def _write(self) -> None:
         assert self._file is not None
         assert self._saved is not None
-        self._saved["unsent"] = list(self._unsent)
-        self._committed = len(self._unsent)
         self._file.write(self._saved)
+        self._on_disk = self._saved

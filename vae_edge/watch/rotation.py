@@ -21,6 +21,9 @@ _KNOWN_BY = 256
 """First bytes that tell a file from another one that got its inode."""
 EDGE_BYTES = 4096
 """At the beginning of a file, and right before the place in it: that much is compared."""
+_TRIES = 100
+_PAUSE_S = 0.005
+"""Between two looks at files that are renamed meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -120,37 +123,90 @@ def is_known(file: BinaryIO, among: Iterable[Known]) -> bool:
     return False
 
 
-def unread(path: Path, read: Iterable[Known]) -> list[BinaryIO]:
-    """Open files that were rotated away from ``path`` and are not among ``read``, the oldest first; then ``path``.
+@dataclass(frozen=True)
+class Unread:
+    """A file to read later: it is opened in its turn, so any number of them takes one descriptor.
+
+    Attributes:
+        path: its name when it was listed. known: how it is recognised under another name.
+    """
+
+    path: Path
+    known: Known
+
+    def open(self, followed: Path) -> BinaryIO | None:
+        """The file wherever it lies now beside ``followed``; None: it was deleted, or cut.
+
+        Raises:
+            OSError: it cannot be opened. TimeoutError: it was renamed without a pause.
+        """
+        if (file := self._if_it_is(self.path)) is not None:
+            return file
+        for _ in range(_TRIES):
+            names, last = rotated(followed), _inode(followed)
+            for name in (*(name for name, inode in names if inode == self.known.inode), followed):
+                if (file := self._if_it_is(name)) is not None:
+                    return file
+            if rotated(followed) == names and _inode(followed) == last:
+                return None
+            time.sleep(_PAUSE_S)
+        raise _too_fast()
+
+    def begins(self, file: BinaryIO) -> bool:
+        """Whether a file begins with the bytes that this one began with, such as a copy of it."""
+        file.seek(0)
+        return digest(file.read(self.known.size)) == self.known.head
+
+    def _if_it_is(self, path: Path) -> BinaryIO | None:
+        file = open_file(path)
+        if file is not None and not is_known(file, (self.known,)):
+            file.close()
+            return None
+        return file
+
+
+def unread(path: Path, read: Iterable[Known]) -> list[Unread]:
+    """Files that were rotated away from ``path`` and are not among ``read``, the oldest first; then ``path``.
+
+    Two of them are open at a time, however many there are.
 
     Raises:
         OSError: one of them cannot be opened. TimeoutError: they were renamed without a pause.
     """
     read = tuple(read)
-    for _ in range(100):
-        names, files = rotated(path), []
-        try:
-            for name, inode in names:
-                if (file := open_file(name)) is None or os.fstat(file.fileno()).st_ino != inode:
-                    break
-                if is_known(file, read):
-                    file.close()
-                else:
-                    files.append(file)
-            else:
-                if (last := open_file(path)) is not None:
-                    copies = [file for file in files if _is_begin_of(file, last)]
-                    _close(copies)
-                    files = [*(file for file in files if file not in copies), last]
-                # What was renamed between the two looks would be missing.
-                if rotated(path) == names and _inode(path) == (last and os.fstat(last.fileno()).st_ino):
-                    return files
-        except BaseException:
-            _close(files)
-            raise
-        _close(files)
-        time.sleep(0.005)
-    raise TimeoutError(errno.ETIMEDOUT, "it is rotated faster than it can be read")
+    for _ in range(_TRIES):
+        names = rotated(path)
+        with contextlib.ExitStack() as opened:
+            if (last := open_file(path)) is not None:
+                opened.enter_context(last)
+            inode_of_last = last and os.fstat(last.fileno()).st_ino
+            files = _unread_of(names, read, last)
+            # What was renamed between the two looks would be missing.
+            if files is not None and rotated(path) == names and _inode(path) == inode_of_last:
+                return files if last is None else [*files, Unread(path, known(last))]
+        time.sleep(_PAUSE_S)
+    raise _too_fast()
+
+
+def _unread_of(
+    names: Iterable[tuple[Path, int]], read: tuple[Known, ...], last: BinaryIO | None
+) -> list[Unread] | None:
+    """The unread ones of rotated files, without a copy of ``last`` that is not whole yet; None: they were renamed."""
+    files = []
+    for name, inode in names:
+        file = open_file(name)
+        if file is None:
+            return None
+        with file:
+            if os.fstat(file.fileno()).st_ino != inode:
+                return None
+            if not is_known(file, read) and (last is None or not _is_begin_of(file, last)):
+                files.append(Unread(name, known(file)))
+    return files
+
+
+def _too_fast() -> TimeoutError:
+    return TimeoutError(errno.ETIMEDOUT, "it is rotated faster than it can be read")
 
 
 def _is_begin_of(file: BinaryIO, whole: BinaryIO) -> bool:
@@ -165,11 +221,6 @@ def _inode(path: Path) -> int | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return status.st_ino if stat.S_ISREG(status.st_mode) else None
-
-
-def _close(files: Iterable[BinaryIO]) -> None:
-    for file in files:
-        file.close()
 
 
 def open_file(path: Path) -> BinaryIO | None:

@@ -1,0 +1,119 @@
+"""Many rotated files at once: read in order, with few descriptors, whatever happens to them before their turn."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vae_edge.watch.followed import Followed
+from vae_edge.watch.text_files import CsvLines
+
+FILES = 60
+
+
+@pytest.fixture
+def six_descriptors() -> Iterator[None]:
+    """No more than six further files can be open at a time."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open(os.devnull, os.O_RDONLY)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 6, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def write(path: Path, row: int) -> None:
+    path.write_text(f"a,b\n{row},0\n")
+
+
+def rotate(path: Path, row: int) -> None:
+    numbers = sorted((int(p.suffix[1:]) for p in path.parent.glob("live.csv.*")), reverse=True)
+    for n in numbers:
+        path.with_name(f"live.csv.{n}").rename(path.with_name(f"live.csv.{n + 1}"))
+    path.rename(path.with_name("live.csv.1"))
+    write(path, row)
+
+
+class Reader:
+    """A followed file, and the first cells that were read of it."""
+
+    def __init__(self, path: Path, position: dict[str, object] | None = None) -> None:
+        self.notes: list[str] = []
+        parser = CsvLines(str(path), names=("a", "b"), count=2, time_column=None)
+        self.source = Followed(path, parser, poll_s=0, note=self.notes.append, position=position)
+        self._blocks = iter(self.source)
+
+    def read(self, until: int | None = None) -> list[float]:
+        """Rows until nothing is new in two looks, or so many of them."""
+        rows: list[float] = []
+        idle = 0
+        while idle < 2 and (until is None or len(rows) < until):
+            block = next(self._blocks)
+            idle = idle + 1 if block is None else 0
+            rows += [] if block is None else block.values[:, 0].tolist()
+        return rows
+
+
+def rotated_while_stopped(path: Path) -> Reader:
+    """A reader that goes on where another one stopped, which has read row 0; 60 files came between."""
+    write(path, 0)
+    before = Reader(path)
+    assert before.read() == [0]
+    position = before.source.position()
+    for row in range(1, FILES + 1):
+        rotate(path, row)
+    return Reader(path, position)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of descriptors")
+def test_more_rotated_files_than_descriptors_are_read_in_their_order(tmp_path: Path, six_descriptors: None) -> None:
+    reader = rotated_while_stopped(tmp_path / "live.csv")
+    assert reader.read() == list(range(1, FILES + 1))
+    assert not reader.notes
+    assert not reader.source.lost
+
+
+@pytest.mark.parametrize("read_before", [1, 7, FILES - 1])
+def test_files_that_are_renamed_before_their_turn_are_read_once(tmp_path: Path, read_before: int) -> None:
+    path = tmp_path / "live.csv"
+    reader = rotated_while_stopped(path)
+    rows = reader.read(until=read_before)
+    rotate(path, FILES + 1)
+    rotate(path, FILES + 2)
+    assert rows + reader.read() == list(range(1, FILES + 3))
+    assert not reader.notes
+
+
+@pytest.mark.parametrize("read_before", [1, 7, FILES - 1])
+def test_a_file_that_is_copied_and_cut_before_its_turn_is_read_in_its_copy(tmp_path: Path, read_before: int) -> None:
+    path = tmp_path / "live.csv"
+    reader = rotated_while_stopped(path)
+    rows = reader.read(until=read_before)
+    path.rename(tmp_path / "aside")
+    for n in range(FILES, 0, -1):
+        path.with_name(f"live.csv.{n}").rename(path.with_name(f"live.csv.{n + 1}"))
+    (tmp_path / "aside").rename(path)
+    shutil.copyfile(path, path.with_name("live.csv.1"))
+    os.truncate(path, 0)
+    with path.open("a") as file:
+        file.write(f"a,b\n{FILES + 1},0\n")
+    assert rows + reader.read() == list(range(1, FILES + 2))
+    assert not reader.notes
+
+
+def test_files_that_are_deleted_before_their_turn_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "live.csv"
+    reader = rotated_while_stopped(path)
+    rows = reader.read(until=7)
+    for name in ("live.csv.50", "live.csv.51", "live.csv.10"):
+        (tmp_path / name).unlink()
+    assert rows + reader.read() == [
+        row for row in range(1, FILES + 1) if row not in (FILES - 50, FILES - 51, FILES - 10)
+    ]
+    assert len(reader.notes) == 3
+    assert all("deleted before it was read" in note for note in reader.notes)
