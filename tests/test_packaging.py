@@ -61,7 +61,8 @@ def test_the_wheel_holds_three_packages_and_nothing_else(wheel: Path) -> None:
     strangers = [name for name in names if not name.startswith(info) and not name.endswith((".py", "py.typed"))]
     cpp = {f"vae_edge_runtime/cpp/{path.relative_to(ROOT / 'runtime' / 'cpp')}" for path in _files_of("runtime/cpp")}
     assert "vae_edge_runtime/cpp/include/vae_edge.h" in cpp
-    assert set(strangers) == cpp  # libvaeedge as source
+    report = {"vae_edge/report/page.html.j2", "vae_edge/report/texts/en.json"}
+    assert set(strangers) == cpp | report  # libvaeedge as source, and the page of vae-edge report
 
 
 def test_the_wheel_holds_every_module_of_the_tree(wheel: Path) -> None:

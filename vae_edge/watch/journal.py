@@ -184,7 +184,7 @@ class Journal:
             mark = self._saved["mark"]
             left = unsent[self._sent :] if mark is None else []
             if mark is not None:
-                done = self._sink.numbers_behind(mark, self.origin["stream"])
+                done = self._sink.numbers_behind(mark, str(self.origin["stream"]))
                 for line in unsent:
                     if json.loads(line)["seq"] not in done:
                         self._sink.append(line)
