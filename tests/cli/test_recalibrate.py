@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+
 import numpy as np
 import pytest
 from shell import Cli, World
 
+from vae_edge_export.checks.head_choice import head_advice
 from vae_edge_runtime import Bundle, CalibrationError, InputError, OptionError, load, recalibrate, verify
+from vae_edge_runtime.format.heads import HEADS
 
 
 @pytest.fixture(scope="session")
@@ -90,3 +95,18 @@ def test_score_writes_a_column_per_head(several: World, cli: Cli) -> None:
         name for head in ("top", "iwae", "mahalanobis", "typicality", "harmonic") for name in (head, f"{head}_p_value")
     ]
     assert cli("score", several.folder / "heads.vaeb", several.data, "--heads", "depth").code == 2
+
+
+@pytest.mark.parametrize("head", ["top", "iwae", "mahalanobis", "typicality", "harmonic"])
+def test_commands_that_export_advises_run_as_they_are_printed(several: World, cli: Cli, head: str) -> None:
+    assert HEADS[head].may_decide
+    truth = np.arange(40) >= 20
+    noise = np.random.default_rng(0).normal(size=40)
+    advice = " ".join(head_advice("elbo", {"elbo": noise, head: noise + 9.0 * truth}, truth, {}))
+    score, recalibration = map(shlex.split, re.findall(r"(?:score|recalibrate) --[^,;]*", advice))
+    bundle, new = several.folder / "heads.vaeb", several.folder / f"advised-{head}.vaeb"
+    assert cli(*score, bundle, several.folder / "normal.csv", "-o", several.folder / f"advised-{head}.csv").code == 0
+    done = cli(*recalibration, bundle, "-o", new)
+    assert done.code == 0, done.err
+    with load(new, device="cpu") as vae:
+        assert vae.heads[0] == head

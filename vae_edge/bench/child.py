@@ -24,8 +24,9 @@ def main(runtime: str, bundle: str, rows: str, variant: str, device: str, thread
         score = float(vae.score(x, condition=condition).score[0])
         scored = time.perf_counter()
         seconds = {"import_s": imported - start, "load_s": loaded - imported, "first_s": scored - loaded}
-        sys.stdout.write(json.dumps({**seconds, "score": repr(score), "peak_bytes": peak_bytes()}) + "\n")
-        sys.stdout.flush()
+        from vae_edge_runtime.stdio import write  # behind the figures: a device does not import it
+
+        write(sys.stdout, json.dumps({**seconds, "score": repr(score), "peak_bytes": peak_bytes()}) + "\n")
 
 
 def peak_bytes() -> int | None:
