@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from vae_edge.data import read
 from vae_edge.data.limits import LIMITS
@@ -122,3 +123,18 @@ def test_the_page_about_data_states_every_limit() -> None:
     page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
     stated = dict(re.findall(r"^\| ([^|]+?) \| ([\d,]+) \|", page, flags=re.MULTILINE))
     assert stated == {what: f"{limit.most:,}" for what, limit in LIMITS.items()}
+
+
+@pytest.mark.parametrize(("grey", "colour", "is_read"), [(15, 0, True), (16, 0, False), (5, 0, True), (5, 1, False)])
+def test_a_folder_of_pictures_is_refused_where_all_of_them_at_once_pass_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grey: int, colour: int, is_read: bool
+) -> None:
+    """Of 8x8 pixels: 64 bytes each in grey, and one colour picture makes all of them 192."""
+    for i in range(grey + colour):
+        Image.new("L" if i < grey else "RGB", (8, 8), 7 if i < grey else (1, 2, 3)).save(tmp_path / f"{i:02}.png")
+    monkeypatch.setitem(LIMITS, "bytes of numbers in memory", LIMITS["bytes of numbers in memory"]._replace(most=1000))
+    if is_read:
+        assert read(tmp_path).x.nbytes == 64 * grey
+    else:
+        with pytest.raises(DataError, match="bytes of numbers in memory, more than the 1,000 that are read"):
+            read(tmp_path)
