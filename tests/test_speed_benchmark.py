@@ -45,6 +45,8 @@ def document(ours_ms: float = 1.0) -> dict[str, Any]:
         "beside": {"toy": {"1": {"1 thread": {"p50_ms": 0.4, "p95_ms": 0.8},
                                  "2 threads": {"p50_ms": 0.5, "p95_ms": None}}}},
         "stream": {"toy": {"each for itself": 230.0, "waiting ones together": 460.0}},
+        "isolation": {"toy": {"start_s": {"plain": 0.1, "isolated": 0.35}, "score": {
+            "1": {"plain": {"p50_ms": 0.4, "p95_ms": 0.8}, "isolated": {"p50_ms": 0.6, "p95_ms": None}}}}},
         "errors": {"toy": dict.fromkeys(times, 2e-7)}, "cold": {"toy": cold},
         "quality": {"toy": {"rows": 2000, "auroc": 0.9, "ways": {
             "int8": {"spearman": 0.9991, "equal_decisions": 0.999, "auroc": 0.899},
@@ -83,6 +85,8 @@ def test_the_page_of_users_begins_with_speed_and_memory() -> None:
     assert "asked |" not in text
     assert line(text, "toy, 1 row | 0.4")[2:4] == ["0.4 / 0.8", "0.5 / -"]
     assert line(text, "toy | 230")[2:4] == ["230", "460"]
+    assert line(text, "toy, load to first score")[2:4] == ["0.10 s", "0.35 s"]
+    assert line(text, "toy, score of 1 row")[2:4] == ["0.4 / 0.8 ms", "0.6 / - ms"]
     assert speed_page.CHOSEN not in text  # no column of its own: its times are of other rounds
 
 
@@ -130,6 +134,9 @@ def test_a_quick_run_measures_everything_once(tmp_path: Path) -> None:
         c["who"] for c in found["cells"] if c["threads"] == 2
     }
     assert [one["p50_ms"] > 0 for ways in found["beside"]["windows"].values() for one in ways.values()] == [True] * 6
+    cost = found["isolation"]["windows"]
+    assert cost["start_s"]["isolated"] > cost["start_s"]["plain"]  # a process has to begin
+    assert cost["score"].keys() == {"1", "32"}
     nodes = found["nodes"]["windows"]
     assert [n["ms"] > 0 and n["products"] > 0.4 and min(n["moves"], n["rest"]) > -1e-9 for n in nodes] == [True] * 8
     assert found["quality"]["windows"]["ways"]["int8"]["spearman"] > 0.99

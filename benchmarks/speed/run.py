@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from beside import beside_other_work
+from isolation import isolation
 from nodes import node_times
 from speed_models import SUBJECTS, Subject, bundle, trained
 from speed_page import figure, page
@@ -48,7 +49,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one round each, no torch.compile: to see that it runs")
     parser.add_argument("--subjects", default=",".join(s.name for s in SUBJECTS), help="of the three, comma separated")
     parser.add_argument("--rewrite", action="store_true", help="write the pages from the figures of the last run")
-    parser.add_argument("--again", choices=["cold", "quality"], help="measure that part alone, keep the others")
+    parser.add_argument(
+        "--again", choices=["cold", "quality", "isolation"], help="measure that part alone, keep the others"
+    )
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "benchmarks")
     options = parser.parse_args()
     figures, written, targets = options.output / "speed.json", ROOT / "docs" / "benchmarks.md", HERE / "targets.md"
@@ -59,7 +62,7 @@ def main() -> None:
         chosen = [s for s in SUBJECTS if s.name in options.subjects.split(",")]
         if options.again:
             document = json.loads(figures.read_text("utf-8"))
-            part = {"cold": cold_starts, "quality": qualities}[options.again]
+            part = {"cold": cold_starts, "quality": qualities, "isolation": isolations}[options.again]
             document[options.again] |= part(chosen, options.output / "speed", quick=options.quick)
         else:
             document = measure(chosen, options.output / "speed", quick=options.quick)
@@ -101,7 +104,13 @@ def measure(subjects: list[Subject], folder: Path, *, quick: bool) -> dict[str, 
         "beside": {s.name: beside_other_work(s, folder, quick=quick) for s in subjects if s.name != "colour"},
         "stream": {s.name: rates(s, folder, quick=quick) for s in subjects if s.name == "grey"},
         "cold": cold_starts(subjects, folder, quick=quick),
+        "isolation": isolations(subjects, folder, quick=quick),
     }
+
+
+def isolations(subjects: list[Subject], folder: Path, *, quick: bool) -> dict[str, Any]:
+    """``isolation`` of each model."""
+    return {s.name: isolation(s, folder, starts=1 if quick else STARTS, quick=quick) for s in subjects}
 
 
 def cold_starts(subjects: list[Subject], folder: Path, *, quick: bool) -> dict[str, Any]:

@@ -48,6 +48,7 @@ def page(document: dict[str, Any], picture: str) -> str:
         _tails(cells),
         *_beside(document["beside"]),
         *_stream(document["stream"]),
+        *_isolation(document["isolation"]),
         "## What was asked and what was tried",
         "[Targets](../benchmarks/speed/targets.md) compares these figures with the project's own targets, and shows "
         "where the time goes. [The ledger](../benchmarks/speed/ledger.md) lists every change that was measured, and "
@@ -216,6 +217,25 @@ def _stream(found: dict[str, dict[str, float]]) -> list[str]:
         "Frames per second of a live source, one thread, at which 99 of 100 decisions come within 50 ms and none is "
         "dropped, in steps of 15 %.",
         table(("", *next(iter(found.values()))), rows),
+    ]
+
+
+def _isolation(costs: dict[str, Any]) -> list[str]:
+    """A section where it was measured."""
+    if not costs:
+        return []
+    rows = []
+    for name, cost in costs.items():
+        plain, isolated = (f"{cost['start_s'][way]:.2f} s" for way in ("plain", "isolated"))
+        rows.append((f"{name}, load to first score", plain, isolated))
+        for batch, ways in cost["score"].items():
+            times = (f"{_number(ways[way]['p50_ms'])} / {_number(ways[way]['p95_ms'])} ms" for way in ways)
+            rows.append((f"{name}, score of {batch} row{'s' if int(batch) > 1 else ''}", *times))
+    return [
+        "## Isolation",
+        "The plain session beside `load(..., isolate=True)`, whose engine runs in a process of its own: fp32 on ONNX "
+        "Runtime, one thread, turns taken in one process. A start is a median, a score is p50 / p95.",
+        table(("", "plain", "isolated"), rows),
     ]
 
 
