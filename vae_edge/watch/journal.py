@@ -103,7 +103,7 @@ class Journal:
                 unsent = [line for line in unsent if json.loads(line)["seq"] not in done]
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise DataError(f"the events in the state cannot be read: {error}") from error
-        self.origin = {
+        self.origin: dict[str, Any] = {
             "stream": stream,
             "bundle": bundle_id,
             "release": release,
