@@ -59,14 +59,14 @@ class Reader:
         return rows
 
 
-def rotated_while_stopped(path: Path) -> Reader:
+def rotated_while_stopped(path: Path, *, same: bool = False) -> Reader:
     """A reader that goes on where another one stopped, which has read row 0; 60 files came between."""
     write(path, 0)
     before = Reader(path)
     assert before.read() == [0]
     position = before.source.position()
     for row in range(1, FILES + 1):
-        rotate(path, row)
+        rotate(path, 7 if same else row)
     return Reader(path, position)
 
 
@@ -117,3 +117,17 @@ def test_files_that_are_deleted_before_their_turn_are_named(tmp_path: Path) -> N
     ]
     assert len(reader.notes) == 3
     assert all("deleted before it was read" in note for note in reader.notes)
+
+
+def test_files_that_hold_the_same_rows_are_all_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vae_edge.watch.rotation._COPYING_S", 0.0)  # as a minute after the last rotation
+    assert rotated_while_stopped(tmp_path / "live.csv", same=True).read() == [7] * FILES
+
+
+def test_a_young_file_that_may_be_a_copy_is_read_after_the_next_rotation(tmp_path: Path) -> None:
+    path = tmp_path / "live.csv"
+    reader = rotated_while_stopped(path, same=True)
+    assert reader.read() == [7] * (FILES - 1)
+    rotate(path, 8)
+    assert reader.read() == [7, 8]
+    assert not reader.notes

@@ -21,6 +21,8 @@ _KNOWN_BY = 256
 """First bytes that tell a file from another one that got its inode."""
 EDGE_BYTES = 4096
 """At the beginning of a file, and right before the place in it: that much is compared."""
+_COPYING_S = 60.0
+"""Longest time from the last change of a copy to the cut of the file that was copied."""
 _TRIES = 100
 _PAUSE_S = 0.005
 """Between two looks at files that are renamed meanwhile."""
@@ -188,19 +190,18 @@ def unread(path: Path, read: Iterable[Known]) -> list[Unread]:
     raise _too_fast()
 
 
-def _unread_of(
-    names: Iterable[tuple[Path, int]], read: tuple[Known, ...], last: BinaryIO | None
-) -> list[Unread] | None:
+def _unread_of(names: list[tuple[Path, int]], read: tuple[Known, ...], last: BinaryIO | None) -> list[Unread] | None:
     """The unread ones of rotated files, without a copy of ``last`` that is not whole yet; None: they were renamed."""
     files = []
-    for name, inode in names:
+    for i, (name, inode) in enumerate(names):
         file = open_file(name)
         if file is None:
             return None
         with file:
             if os.fstat(file.fileno()).st_ino != inode:
                 return None
-            if not is_known(file, read) and (last is None or not _is_begin_of(file, last)):
+            # Only the youngest may be a copy in the making; a sensor may write the same rows into all of them.
+            if not (is_known(file, read) or (i == len(names) - 1 and last is not None and _is_copy_of(file, last))):
                 files.append(Unread(name, known(file)))
     return files
 
@@ -209,10 +210,15 @@ def _too_fast() -> TimeoutError:
     return TimeoutError(errno.ETIMEDOUT, "it is rotated faster than it can be read")
 
 
-def _is_begin_of(file: BinaryIO, whole: BinaryIO) -> bool:
-    """Whether a file is being copied from ``whole``, which is not cut yet; then its rows are read there."""
-    size = os.fstat(file.fileno()).st_size
-    return 0 < size <= os.fstat(whole.fileno()).st_size and edges(file, size) == edges(whole, size)
+def _is_copy_of(file: BinaryIO, whole: BinaryIO) -> bool:
+    """Whether a file is being copied from ``whole``, which is not cut yet; then its rows are read there.
+
+    The time is that of the inode, which no program can set: a copy may have been given the time of its original.
+    """
+    status = os.fstat(file.fileno())
+    if time.time() - status.st_ctime >= _COPYING_S or not 0 < status.st_size <= os.fstat(whole.fileno()).st_size:
+        return False
+    return edges(file, status.st_size) == edges(whole, status.st_size)
 
 
 def _inode(path: Path) -> int | None:
