@@ -24,7 +24,7 @@ from vae_edge_runtime import load
 from vae_edge_runtime.stream import Alarm
 
 KILLS = int(os.environ.get("VAE_EDGE_KILLS", "40"))
-"""Of the slow test; 300 take half an hour on two busy cores."""
+"""Of the slow test; 300 took 12 minutes on two busy cores, with 401 rotations."""
 ROWS_AHEAD = 600
 """Of the reader, at most: some six rotations."""
 PROGRESS_S = 120
