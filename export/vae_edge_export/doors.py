@@ -80,12 +80,13 @@ def taken_in(rows: Any, config: ExportConfig, what: str) -> tuple[NDArray[Any], 
 
 
 def others_taken_in(
-    evaluation: tuple[Any, ...] | None, example: Any, config: ExportConfig
-) -> tuple[tuple[Any, ...] | None, NDArray[Any] | None]:
-    """Evaluation rows and example rows as arrays, where there are any; ``config`` has the names of the columns."""
+    evaluation: tuple[Any, ...] | None, example: Any, compress_rows: Any, config: ExportConfig
+) -> tuple[tuple[Any, ...] | None, NDArray[Any] | None, NDArray[Any] | None]:
+    """Rows beside those of the calibration as arrays, where there are any; ``config`` has the names of the columns."""
     if evaluation is not None:
         evaluation = (taken_in(evaluation[0], config, "evaluation rows")[0], *evaluation[1:])
-    return evaluation, None if example is None else taken_in(example, config, "example")[0]
+    example = None if example is None else taken_in(example, config, "example")[0]
+    return evaluation, example, None if compress_rows is None else taken_in(compress_rows, config, "compress_rows")[0]
 
 
 def constant_said(x: NDArray[Any], config: ExportConfig) -> tuple[str, ...]:

@@ -107,9 +107,7 @@ def export(
     # Torch: the rows shared out, the model's halves proven, the graphs as modules.
     with timer("check data"):
         calibration, config, said = taken_in(calibration, config, "calibration")
-        evaluation, example = others_taken_in(evaluation, example, config)
-        if compress_rows is not None:
-            compress_rows = taken_in(compress_rows, config, "compress_rows")[0]
+        evaluation, example, compress_rows = others_taken_in(evaluation, example, compress_rows, config)
         rows = split_rows(calibration, condition, evaluation, config)
     with timer("adapt"):
         built = build_graphs(recipe, rows, config, example=example, scale_form=scale_form, codebook=codebook)
@@ -137,18 +135,10 @@ def export(
     # The file: packed in memory, written under another name, read back as a device will, then renamed.
     with timer("pack"):
         bundle = pack(
-            built,
-            rows,
-            config,
-            pair=pair,
-            fit=fit,
-            prior=bundle_prior,
-            variants=variants,
-            golden_feeds=builder.golden_feeds,
-            exporters=exporters.values(),
-            compress_rows=compress_rows,
+            built, rows, config, pair=pair, fit=fit, prior=bundle_prior, variants=variants,
+            golden_feeds=builder.golden_feeds, exporters=exporters.values(), compress_rows=compress_rows,
             progress=lambda mode: timer.say(f"compression: {mode}"),
-        )
+        )  # fmt: skip
         write_atomic(target, [bundle.data], check=read_back, replace=force)
     evidence = (*built.vae.evidence, *brought_along, *said, *codes, *_traced_by_legacy(exporters), *_left_out(traced))
     return _report(

@@ -46,10 +46,14 @@ def test_a_limit_without_a_process_of_its_own_is_refused(
 def test_a_deadline_that_is_missed_and_memory_that_is_too_little_are_typed_errors(
     world: World, cli: Cli, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    late = cli("score", world.bundle, world.data, "--device", "cpu", "--isolate", "--deadline", "0.0000001")
+    deadline = ("--isolate", "--deadline", "0.0000001")
+    for _ in range(20):  # an answer that is there when it is first looked for came in time
+        late = cli("score", world.bundle, world.data, "--device", "cpu", *deadline)
+        if late.code:
+            break
     assert (late.code, late.out) == (4, "")
     assert "DeadlineExceeded: the engine did not finish" in late.err
-    assert main(["score", str(world.bundle), str(world.data), "--isolate", "--deadline", "0.0000001"]) == 4
+    assert any(main(["score", str(world.bundle), str(world.data), *deadline]) == 4 for _ in range(20))
     assert "DeadlineExceeded" in capsys.readouterr().err
     for option, value in (("--deadline", "-1"), ("--deadline", "nan"), ("--max-memory", "1")):
         refused = cli("verify", world.bundle, "--isolate", option, value)

@@ -216,7 +216,7 @@ def calls(arrays: Arrays) -> Iterator[Case]:
     yield {"id": "score/no-finite-row", "do": "score", **sound, "x": arrays.write("sound.bad", bad),
            "expect": {"status": [1, 1, 2], "heads": {"elbo": empty}}}  # fmt: skip
     wide = arrays.write("sound.wide", np.zeros((2, 5), np.float32))
-    doubles = arrays.write("sound.float64", np.zeros((2, 4)))
+    whole = arrays.write("sound.uint8", np.zeros((2, 4), np.uint8))
     label, codes = "../corpus/v1-label.vaeb", "../corpus/v1-codes.vaeb"
     with load(Path(__file__).parent / label, threads=1) as vae:
         labelled, labels = rows_of(vae)
@@ -230,7 +230,7 @@ def calls(arrays: Arrays) -> Iterator[Case]:
         ("unknown-head", "OptionError", {"do": "score", **sound, "x": x, "heads": ["psychic"]}),
         ("unknown-variant", "OptionError", {"do": "score", **sound, "x": x, "variant": "int4"}),
         ("other-shape", "InputError", {"do": "score", **sound, "x": wide}),
-        ("other-dtype", "InputError", {"do": "score", **sound, "x": doubles}),
+        ("other-dtype", "InputError", {"do": "score", **sound, "x": whole}),
         ("condition-for-none", "InputError",
          {"do": "score", **sound, "x": x, "condition": arrays.write("sound.labels", np.zeros(2, np.int64))}),
         ("condition-missing", "InputError", {"do": "score", "bundle": label, "x": rows}),

@@ -186,7 +186,7 @@ def test_an_option_that_is_none_is_an_option_error_that_names_it(
 ) -> None:
     call, arguments = CALLS[name]
     with pytest.raises(OptionError) as caught:
-        call(vae, **(_in_order(vae, arguments) | {argument: value}))
+        call(vae, **(_in_order(vae, name, arguments) | {argument: value}))
     assert ("the file to write" if argument == "out" else argument) in str(caught.value)
     assert len(str(caught.value)) < 300
 

@@ -17,6 +17,7 @@ import vae_edge_runtime
 from vae_edge_runtime import (
     VAE,
     Bundle,
+    Decompressed,
     Event,
     Scorer,
     ScoreSketch,
@@ -37,6 +38,11 @@ def _recalibrated(path: Path) -> Any:
     return recalibrate(path, path.with_name("again.vaeb"), rows=ROWS)
 
 
+def _decompressed() -> Decompressed:
+    text, number = np.full(2, "exact"), np.full(2, np.nan)
+    return Decompressed(ROWS[:2], text, text, number.astype(np.float32), number, np.zeros(2, np.uint8), None)
+
+
 def _event() -> Event:
     row = quiet(1)[0]
     heads = {f"head {i}": (1.0, 0.5) for i in range(20)}
@@ -47,6 +53,7 @@ MADE: dict[str, Callable[[VAE, Path], Any]] = {
     "VAE": lambda vae, path: vae,
     "Anatomy": lambda vae, path: vae.explain(ROWS),
     "Bundle": lambda vae, path: Bundle.open(path),
+    "Decompressed": lambda vae, path: _decompressed(),
     "Event": lambda vae, path: _event(),
     "GoldenCheck": lambda vae, path: verify(path).checks[0],
     "Manifest": lambda vae, path: vae.manifest,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,13 +11,14 @@ from numpy.typing import NDArray
 
 from ..errors import CompressedCorrupt
 from ..format.specs import ELEMENT_SIZE_BYTES, element_count
+from ..record import record
 from .rans import read_varints, varints
 
 RAW = 15
 """Instead of the index of a mode: rows as they are, deflated."""
 
 
-@dataclass(frozen=True, eq=False)
+@record(frozen=True, eq=False)
 class Decompressed:
     """Rows that came back, in the order in which they were compressed.
 

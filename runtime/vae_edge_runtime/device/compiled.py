@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from ..errors import BundleError, OptionError, StorageError
+from ..errors import BundleError, BundleInvalid, OptionError, StorageError
 from ..files import write_atomic
 from ..format.strict_json import build as from_json
 from ..format.strict_json import dump, parse
@@ -191,7 +191,10 @@ class CompiledStore(Generic[Identity, Options]):
         own = {key: plain.pop(key, None) for key in ("identity", "options")} if isinstance(plain, dict) else {}
         sidecar = from_json(Sidecar, plain, member=name)
         built_for = from_json(type(self._default), own["options"], member=name, where="options")
-        return sidecar, built_for, from_json(type(self.identity), own["identity"], member=name, where="identity")
+        built_by = from_json(type(self.identity), own["identity"], member=name, where="identity")
+        if own != {"identity": _plain(built_by), "options": _plain(built_for)}:
+            raise BundleInvalid("keys of identity or options are missing", member=name)
+        return sidecar, built_for, built_by
 
     def _changed(self, built_by: Identity) -> str:
         """How another machine differs from this one: ``driver was 12.6, is 13.2``; empty where it does not."""
