@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import tables
+import js_tables as tables
 
 from vae_edge_runtime import errors
 from vae_edge_runtime.scoring.inputs import Status
@@ -15,7 +15,7 @@ SOURCES = sorted((tables.ROOT / "runtime" / "js" / "src").glob("*.js"))
 
 def test_the_tables_of_the_reader_are_those_of_the_schema_and_the_runtime() -> None:
     assert tables.TARGET.read_text(encoding="utf-8") == tables.text(), (
-        "run python tests/js/tables.py; where the manifest has a new field with a rule of its own, "
+        "run python tests/js/js_tables.py; where the manifest has a new field with a rule of its own, "
         "add the rule to runtime/js/src/manifest.js"
     )
 

@@ -1,4 +1,4 @@
-// Made by tests/js/tables.py from docs/manifest.schema.json and the tables of the Python runtime.
+// Made by tests/js/js_tables.py from docs/manifest.schema.json and the tables of the Python runtime.
 // Do not edit it by hand: run the script again, and read what has changed.
 
 export const VERSION = "0.1.0";

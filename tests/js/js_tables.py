@@ -1,9 +1,9 @@
 """Write ``runtime/js/src/tables.js``: what the JavaScript reader takes from the Python runtime, as data.
 
-    python tests/js/tables.py
+    python tests/js/js_tables.py
 
 The keys and types of the manifest come from ``docs/manifest.schema.json``. Heads, limits and the tables of the
-graph scanner come from the modules of the runtime. ``test_tables.py`` compares the file with what this script writes.
+graph scanner come from the modules of the runtime. ``test_js_tables.py`` compares the file with what this script writes.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def text() -> str:
         "SOME_ROWS": onnx_flow.SOME_ROWS,
     }
     lines = [
-        "// Made by tests/js/tables.py from docs/manifest.schema.json and the tables of the Python runtime.",
+        "// Made by tests/js/js_tables.py from docs/manifest.schema.json and the tables of the Python runtime.",
         "// Do not edit it by hand: run the script again, and read what has changed.",
     ]
     for name, value in tables.items():
