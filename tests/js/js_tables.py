@@ -3,7 +3,7 @@
     python tests/js/js_tables.py
 
 The keys and types of the manifest come from ``docs/manifest.schema.json``. Heads, limits and the tables of the
-graph scanner come from the modules of the runtime. ``test_js_tables.py`` compares the file with what this script writes.
+graph scanner come from the modules of the runtime. ``test_js_tables.py`` compares the file with what this writes.
 """
 
 from __future__ import annotations
