@@ -27,6 +27,12 @@ Labels = Annotated[
     typer.Option(help="Labels, 0 normal and 1 anomaly, of another file: .npy, .npz, .csv or .parquet.",
                  show_default=False),
 ]  # fmt: skip
+ClassColumn = Annotated[
+    str | None, typer.Option(help="Column or key, in the same file, of the kinds of anomaly.", show_default=False)
+]
+Normal = Annotated[
+    str | None, typer.Option(help="Of a folder of images: its sub-folder of normal ones.", show_default=False)
+]
 LabelColumn = Annotated[
     str | None, typer.Option(help="Column (key of an .npz, default y) that holds them.", show_default=False)
 ]

@@ -26,7 +26,7 @@ from vae_edge_runtime.errors import DataError, OptionError
 from vae_edge_runtime.files import refuse_existing, write_atomic
 from vae_edge_runtime.format.specs import InputSpec
 
-from . import _console, _options, _rows, _tables
+from . import _console, _labelled, _options, _rows, _tables
 
 NAME = "evaluate"
 EXAMPLE = "vae-edge evaluate pump.vaeb held_out.npz --heads all --plot roc.png"
@@ -41,15 +41,9 @@ def run(
             help="Labels, 0 normal and 1 anomaly, of another file: .npy, .npz, .csv or .parquet.", show_default=False
         ),
     ] = None,
-    label_column: Annotated[
-        str | None, typer.Option(help="Column (key of an .npz, default y) that holds them.", show_default=False)
-    ] = None,
-    class_column: Annotated[
-        str | None, typer.Option(help="Column or key, in the same file, of the kinds of anomaly.", show_default=False)
-    ] = None,
-    normal: Annotated[
-        str | None, typer.Option(help="Of a folder of images: its sub-folder of normal ones.", show_default=False)
-    ] = None,
+    label_column: _labelled.LabelColumn = None,
+    class_column: _labelled.ClassColumn = None,
+    normal: _labelled.Normal = None,
     masks: Annotated[
         Path | None,
         typer.Option(

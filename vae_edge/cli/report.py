@@ -15,7 +15,7 @@ from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.files import refuse_existing, write_atomic
 
-from . import _console, _options, _rows, _tables
+from . import _console, _labelled, _options, _rows, _tables
 from .evaluate import Truth, truth_of
 
 NAME = "report"
@@ -30,15 +30,9 @@ def run(
         Path | None,
         typer.Option(help="Labels, 0 normal and 1 anomaly: .npy, .npz, .csv or .parquet.", show_default=False),
     ] = None,
-    label_column: Annotated[
-        str | None, typer.Option(help="Column (key of an .npz, default y) that holds them.", show_default=False)
-    ] = None,
-    class_column: Annotated[
-        str | None, typer.Option(help="Column or key, in the same file, of the kinds of anomaly.", show_default=False)
-    ] = None,
-    normal: Annotated[
-        str | None, typer.Option(help="Of a folder of images: its sub-folder of normal ones.", show_default=False)
-    ] = None,
+    label_column: _labelled.LabelColumn = None,
+    class_column: _labelled.ClassColumn = None,
+    normal: _labelled.Normal = None,
     head: Annotated[
         str | None, typer.Option(help="Decide by this head of the bundle; default: its own.", show_default=False)
     ] = None,
