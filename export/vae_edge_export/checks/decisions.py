@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from .traps import ROWS, spring_traps
 from .verdict import check_verdict
 
 Array = NDArray[Any]
+RunTorch = Callable[[str, dict[str, Array]], dict[str, Array]]
 
 _KINDS = 12
 """Copies in float64 of the normal rows that are alive while unnatural ones are made of them."""
@@ -79,10 +81,17 @@ def check_decisions(
     torch_scores, scores = (
         head_scores(built.score, heads, outputs, calibrated.fitted) for outputs in (by_torch, by_artefact)
     )
+
+    @functools.cache
+    def exact_scores() -> dict[str, Array]:
+        outputs = torch_outputs(reference, built, feeds, rows.row, run=reference.run)
+        return head_scores(built.score, heads, outputs, calibrated.fitted)
+
     verdicts = [
         check_verdict(
             scores[head], torch_scores[head], calibrated.by_head[head].threshold, labels, config,
             what="the artefact" if head == heads[0] else f"head '{head}' of the artefact",
+            exact=lambda head=head: exact_scores()[head],  # type: ignore[misc]
         )
         for head in heads
     ]  # fmt: skip
@@ -90,19 +99,24 @@ def check_decisions(
 
 
 def torch_outputs(
-    reference: Reference, built: BuiltGraphs, feeds: dict[str, Array], row: InputSpec | None = None
+    reference: Reference,
+    built: BuiltGraphs,
+    feeds: dict[str, Array],
+    row: InputSpec | None = None,
+    *,
+    run: RunTorch | None = None,
 ) -> dict[str, Array]:
-    """What ``score_outputs`` gives, from PyTorch in float32."""
+    """What ``score_outputs`` gives, from PyTorch: in float32, or by ``run`` of the reference."""
     if row is not None and is_whole(feeds["x"], row):
 
         def of_tiles(tiles: Array, wanted: Sequence[str]) -> list[Array]:
-            outputs = reference.run_float32("score", {"x": tiles})
+            outputs = (run or reference.run_float32)("score", {"x": tiles})
             return [outputs[name] for name in wanted]
 
         return picture_outputs(feeds["x"], row, built.score, outputs_for(built.score, built.score.simple), of_tiles)
-    outputs = reference.run_float32("score", feeds, leave_out=("map",))
+    outputs = run("score", feeds) if run else reference.run_float32("score", feeds, leave_out=("map",))
     if "sampled" in built.signatures:
-        outputs |= reference.run_float32("sampled", with_noise(built, feeds))
+        outputs |= (run or reference.run_float32)("sampled", with_noise(built, feeds))
     return outputs
 
 

@@ -18,14 +18,13 @@ from vae_edge_runtime.verification import max_errors
 from ..rows import Feeds, rows_of
 from .probes import Latents, Probe, ask_torch
 from .reference import Reference, run_backend
+from .rounding import allowed_relative, own_loss
 
 __all__ = ["Compared", "Latents", "Reference", "check_parity", "graph_feeds", "measure_parity", "run_backend"]
 
 _BATCHES = (1, 5)
 """Batch sizes tried besides all rows at once; the graphs are traced with 3."""
 _MEASURED_ROWS = 16
-_PROBE_SLACK = 10.0
-"""A probe may differ by this many times float32 PyTorch's own difference from float64."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,8 @@ class Compared:
     """What a comparison with PyTorch gave.
 
     Attributes:
-        figures: per "graph.output".
-        notes: in words, what could not be compared.
+        figures: per "graph.output"; ``tolerance_relative`` is above ``rtol`` where float32 itself costs more.
+        notes: in words, what could not be compared, and what float32 itself loses.
     """
 
     figures: dict[str, Parity]
@@ -53,8 +52,8 @@ def check_parity(
 ) -> Compared:
     """Figures per "graph.output".
 
-    Real rows, at batch 1, 5 and all at once, must be within ``rtol``. Probes must be finite
-    wherever PyTorch is, and within ``rtol`` or 10 times what float32 costs PyTorch itself.
+    Real rows, at batch 1, 5 and all at once, must be within ``rtol``, or within 10 times what float32 costs PyTorch
+    itself (``rounding``). Probes must be finite wherever PyTorch is, and within the same.
 
     Args:
         feeds: real rows, and their conditions where the model takes any.
@@ -67,7 +66,7 @@ def check_parity(
     """
     encoded = next(iter(reference.run("encode", feeds).values()))
     figures: dict[str, Parity] = {}
-    problems: list[str] = []
+    problems, notes = list[str](), list[str]()
     for graph, whole_feeds in graph_feeds(reference.signatures, feeds, latents(encoded), noise).items():
         wanted = reference.run(graph, whole_feeds)
         signature, count = reference.signatures[graph], len(next(iter(whole_feeds.values())))
@@ -88,10 +87,20 @@ def check_parity(
                 continue
             errors = [max_errors(run[name], exact[: len(run[name])]) for run in runs]
             absolute, relative = max(e[0] for e in errors), max(e[1] for e in errors)
-            figures[f"{graph}.{name}"] = Parity(absolute, relative, rtol, reference.precision, count)
-            if not relative <= rtol:
-                problems.append(f"{graph}.{name} differs by {relative:.2g} (tolerance {rtol:g})")
-    asked, notes = ask_torch(reference, feeds, probe_rows)
+            allowed = rtol
+            if not relative <= rtol:  # asked only here: float32 PyTorch on every row takes as long as the rest
+                own = own_loss(reference.run_float32(graph, whole_feeds)[name], exact)
+                allowed = allowed_relative(rtol, own)
+                what = f"{graph}.{name} differs by {relative:.2g}"
+                if relative <= allowed:
+                    notes.append(
+                        f"{what} from PyTorch in float64, and PyTorch's own float32 by {own:.2g}: its value is what is "
+                        "left of numbers that cancel (a posterior near N(0, I) has such a KL)"
+                    )
+                else:
+                    problems.append(f"{what} (tolerance {allowed:.2g}, PyTorch's own float32 differs by {own:.2g})")
+            figures[f"{graph}.{name}"] = Parity(absolute, relative, allowed, reference.precision, count)
+    asked, dropped = ask_torch(reference, feeds, probe_rows)
     for probe in asked:
         problems += _probe_problems(backend, reference.signatures[probe.graph], probe, rtol)
     if problems:
@@ -99,7 +108,7 @@ def check_parity(
             "the exported graphs do not match PyTorch: " + "; ".join(problems[:6]) + ". Nothing was written",
             report=figures,
         )
-    return Compared(figures, tuple(notes))
+    return Compared(figures, (*notes, *dropped))
 
 
 def graph_feeds(
@@ -159,7 +168,7 @@ def _probe_problems(backend: Backend, signature: Signature, probe: Probe, rtol: 
             problems.append(f"{probe.graph}.{name} is not finite on a '{probe.label}' row where PyTorch is")
         elif where.any():
             relative = _relative(value, exact, where)
-            allowed = max(rtol, _PROBE_SLACK * _relative(single, exact, where))
+            allowed = allowed_relative(rtol, _relative(single, exact, where))
             if not relative <= allowed:
                 problems.append(
                     f"{probe.graph}.{name} differs by {relative:.2g} on a '{probe.label}' row (allowed {allowed:.2g})"

@@ -8,6 +8,7 @@ from ..bundling.finished_variant import FinishedVariant
 from ..bundling.split_weights import SplitGraphs
 from ..checks.decisions import advise_head, check_decisions, find_traps
 from ..checks.parity import check_parity
+from ..checks.rounding import allowed_relative, own_loss
 from .builder import VariantBuilder
 
 
@@ -40,7 +41,15 @@ def build_fp32(builder: VariantBuilder, graphs: SplitGraphs, backend: Backend) -
         traps = find_traps(backend, built, calibrated, rows)
         advice = advise_head(backend, built, calibrated, rows, traps)
     golden = builder.golden_outputs(builder.reference.run)
-    tolerance = {f"{graph}.{name}": config.parity_rtol for graph, outputs in golden.items() for name in outputs}
+    single = builder.golden_outputs(builder.reference.run_float32)
+    tolerance = {
+        (output := f"{graph}.{name}"): max(
+            compared.figures[output].tolerance_relative or 0.0,
+            allowed_relative(config.parity_rtol, own_loss(single[graph][name], exact)),
+        )
+        for graph, outputs in golden.items()
+        for name, exact in outputs.items()
+    }
     return builder.finish(
         "fp32",
         graphs,
