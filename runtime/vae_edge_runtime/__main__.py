@@ -13,7 +13,6 @@ import json
 import shlex
 import sys
 import traceback
-import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -244,18 +243,13 @@ def _engine(options: argparse.Namespace) -> dict[str, Any]:
 
 def _rows(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Rows, and the ``condition`` of an .npz where it holds one."""
-    try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded, None
-        with loaded:
-            names = [name for name in ("x", "X") if name in loaded.files] or loaded.files
-            if len(names) == 1:
-                condition = loaded["condition"] if "condition" in loaded.files else None
-                return np.asarray(loaded[names[0]]), condition
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read as a numpy file: {error}") from error
-    raise DataError(f"{path} holds {', '.join(names) or 'nothing'}: name the rows 'x'")
+    from .array_files import array_of, is_npy, mapped_array, one_of, open_npz  # not at the top: for score alone
+
+    if is_npy(path):
+        return mapped_array(path), None
+    with open_npz(path) as arrays:
+        condition = array_of(path, arrays, "condition") if "condition" in arrays.files else None
+        return one_of(path, arrays, ("x", "X")), condition
 
 
 def _doctor(_: argparse.Namespace) -> int:
