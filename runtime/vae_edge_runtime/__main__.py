@@ -25,7 +25,7 @@ from . import Bundle, DataError, OptionError, StorageError, VaeEdgeError, __vers
 from .dependencies import telemetry
 from .device.devices import help_text
 from .device.doctor import findings, read_machine
-from .files import is_compressed, refuse_existing, write_atomic
+from .files import is_compressed, refuse_existing, refuse_inputs, write_atomic
 from .format.schema import schema_text
 from .scoring.score_table import score_columns, to_csv, to_rows
 from .stdio import DOCUMENT_VERSION, INTERNAL_ERROR, INTERRUPTED, Ended, command_streams, end_as, write
@@ -145,10 +145,9 @@ COMPRESS_FLAGS = {
 
 def _compress(options: argparse.Namespace) -> int:
     target = refuse_existing(options.output, force=options.force)
+    refuse_inputs(target, [options.bundle, options.rows])
     x, condition = _rows(Path(options.rows))
-    with load(
-        options.bundle, device=options.device, allow_fallback=options.allow_fallback, threads=options.threads
-    ) as vae:
+    with load(options.bundle, **_engine(options)) as vae:
         wish = {name: getattr(options, name) for name in ("exact", "latents", "triage")}
         scores = options.scores or None
         data = vae.compress(np.asarray(x), bound=options.bound, scores=scores, condition=condition, **wish)
@@ -162,10 +161,9 @@ def _decompress(options: argparse.Namespace) -> int:
     target = refuse_existing(options.output, force=options.force)
     if target.suffix not in (".npy", ".npz"):
         raise OptionError(f"{target} ends with none of .npy, .npz: the ending chooses the format")
+    refuse_inputs(target, [options.bundle, options.data])
     with (
-        load(
-            options.bundle, device=options.device, allow_fallback=options.allow_fallback, threads=options.threads
-        ) as vae,
+        load(options.bundle, **_engine(options)) as vae,
         vae.decompress_file(options.data, allow_torn=True) as blocks,
     ):
         rows = blocks.all_rows()
