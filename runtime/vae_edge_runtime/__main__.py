@@ -13,7 +13,6 @@ import json
 import shlex
 import sys
 import traceback
-import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +25,7 @@ from . import Bundle, DataError, OptionError, StorageError, VaeEdgeError, __vers
 from .dependencies import telemetry
 from .device.devices import help_text
 from .device.doctor import findings, read_machine
-from .files import is_compressed, refuse_existing, write_atomic
+from .files import is_compressed, refuse_existing, refuse_inputs, write_atomic
 from .format.schema import schema_text
 from .scoring.score_table import score_columns, to_csv, to_rows
 from .stdio import DOCUMENT_VERSION, INTERNAL_ERROR, INTERRUPTED, Ended, command_streams, end_as, write
@@ -146,10 +145,9 @@ COMPRESS_FLAGS = {
 
 def _compress(options: argparse.Namespace) -> int:
     target = refuse_existing(options.output, force=options.force)
+    refuse_inputs(target, [options.bundle, options.rows])
     x, condition = _rows(Path(options.rows))
-    with load(
-        options.bundle, device=options.device, allow_fallback=options.allow_fallback, threads=options.threads
-    ) as vae:
+    with load(options.bundle, **_engine(options)) as vae:
         wish = {name: getattr(options, name) for name in ("exact", "latents", "triage")}
         scores = options.scores or None
         data = vae.compress(np.asarray(x), bound=options.bound, scores=scores, condition=condition, **wish)
@@ -163,10 +161,9 @@ def _decompress(options: argparse.Namespace) -> int:
     target = refuse_existing(options.output, force=options.force)
     if target.suffix not in (".npy", ".npz"):
         raise OptionError(f"{target} ends with none of .npy, .npz: the ending chooses the format")
+    refuse_inputs(target, [options.bundle, options.data])
     with (
-        load(
-            options.bundle, device=options.device, allow_fallback=options.allow_fallback, threads=options.threads
-        ) as vae,
+        load(options.bundle, **_engine(options)) as vae,
         vae.decompress_file(options.data, allow_torn=True) as blocks,
     ):
         rows = blocks.all_rows()
@@ -244,18 +241,13 @@ def _engine(options: argparse.Namespace) -> dict[str, Any]:
 
 def _rows(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Rows, and the ``condition`` of an .npz where it holds one."""
-    try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded, None
-        with loaded:
-            names = [name for name in ("x", "X") if name in loaded.files] or loaded.files
-            if len(names) == 1:
-                condition = loaded["condition"] if "condition" in loaded.files else None
-                return np.asarray(loaded[names[0]]), condition
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read as a numpy file: {error}") from error
-    raise DataError(f"{path} holds {', '.join(names) or 'nothing'}: name the rows 'x'")
+    from .array_files import array_of, is_npy, mapped_array, one_of, open_npz  # not at the top: for score alone
+
+    if is_npy(path):
+        return mapped_array(path), None
+    with open_npz(path) as arrays:
+        condition = array_of(path, arrays, "condition") if "condition" in arrays.files else None
+        return one_of(path, arrays, ("x", "X")), condition
 
 
 def _doctor(_: argparse.Namespace) -> int:

@@ -48,6 +48,44 @@ def refuse_existing(path: str | os.PathLike[str], *, force: bool) -> Path:
     return target
 
 
+def refuse_inputs(
+    written: str | os.PathLike[str], read: Iterable[str | os.PathLike[str]], *, folder: bool = False
+) -> None:
+    """Refuse to write over what the same command reads; ``--force`` does not change that.
+
+    Args:
+        written: a file or folder, there or not.
+        read: files and folders; what is not there is passed over.
+        folder: ``written`` becomes a folder of files, which must not lie inside one that is read.
+
+    Raises:
+        OptionError: ``written`` is one of them under whatever name, or a folder inside one of them.
+    """
+    target = _identities(Path(written))
+    for path in map(Path, read):
+        identity = _identities(path)[0]
+        if identity is None:
+            continue
+        if identity == target[0]:
+            raise OptionError(f"{written} is {path}, which this command reads: name another output")
+        if folder and identity in target[1:]:
+            raise OptionError(f"{written} lies inside {path}, which this command reads: name a folder outside of it")
+
+
+def _identities(path: Path) -> list[tuple[int, int] | None]:
+    """Device and inode of a file, which all its names share, and of the folders above it; None: it is not there."""
+    made: list[tuple[int, int] | None] = []
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        for place in (path, *path.resolve().parents):
+            try:
+                status = place.stat()
+            except OSError:
+                made.append(None)
+            else:
+                made.append((status.st_dev, status.st_ino))
+    return made or [None]
+
+
 def is_compressed(path: str | os.PathLike[str]) -> bool:
     """Whether a regular file begins like one of compressed rows; False where it cannot be read."""
     target = Path(path)

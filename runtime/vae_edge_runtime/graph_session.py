@@ -44,7 +44,29 @@ FEWEST_MEMORY_BYTES = 256 << 20
 """Of a process of its own: the engine takes some 100 MB of it before it has seen a row."""
 
 
-def _check_isolation(isolate: bool, deadline_s: float | None, memory_bytes: int | None) -> None:
+def session_options(
+    *,
+    device: str = "auto",
+    variant: str = "auto",
+    allow_fallback: bool = False,
+    threads: int | None = None,
+    spin: bool | None = None,
+    isolate: bool = False,
+    deadline_s: float | None = None,
+    memory_bytes: int | None = None,
+) -> dict[str, Any]:
+    """The options of ``load``, checked; whatever opens a session takes these.
+
+    Raises:
+        OptionError: one is not a valid value, or needs ``isolate`` and has it not.
+    """
+    arguments.instance("device", device, str, "the name of a device, or auto")
+    arguments.instance("variant", variant, str, "the name of a variant, or auto")
+    arguments.flag("allow_fallback", allow_fallback)
+    if threads is not None:
+        arguments.whole_number("threads", threads, low=1, high=MAX_THREADS)
+    if spin is not None:
+        arguments.flag("spin", spin)
     arguments.flag("isolate", isolate)
     for name, value in (("deadline_s", deadline_s), ("memory_bytes", memory_bytes)):
         if value is not None and not isolate:
@@ -53,6 +75,16 @@ def _check_isolation(isolate: bool, deadline_s: float | None, memory_bytes: int 
         raise OptionError(f"deadline_s is {deadline_s}; pass a positive number of seconds")
     if memory_bytes is not None:
         arguments.whole_number("memory_bytes", memory_bytes, low=FEWEST_MEMORY_BYTES, high=1 << 50)
+    return {
+        "device": device,
+        "variant": variant,
+        "allow_fallback": allow_fallback,
+        "threads": threads,
+        "spin": spin,
+        "isolate": isolate,
+        "deadline_s": deadline_s,
+        "memory_bytes": memory_bytes,
+    }
 
 
 class GraphSession:
@@ -61,38 +93,14 @@ class GraphSession:
     Pickled, it is the path of the bundle, its id and the options; who unpickles it opens the bundle again.
     """
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        *,
-        device: str,
-        variant: str,
-        allow_fallback: bool,
-        threads: int | None,
-        spin: bool | None,
-        isolate: bool = False,
-        deadline_s: float | None = None,
-        memory_bytes: int | None = None,
-    ) -> None:
-        arguments.instance("device", device, str, "the name of a device, or auto")
-        arguments.instance("variant", variant, str, "the name of a variant, or auto")
-        arguments.flag("allow_fallback", allow_fallback)
-        if threads is not None:
-            arguments.whole_number("threads", threads, low=1, high=MAX_THREADS)
-        _check_isolation(isolate, deadline_s, memory_bytes)
+    def __init__(self, bundle: Bundle, **options: Any) -> None:
+        """``options``: of ``session_options``."""
+        self._options = session_options(**options)
         self._bundle, self.manifest = bundle, bundle.manifest
-        self._options = {
-            "device": device,
-            "variant": variant,
-            "allow_fallback": allow_fallback,
-            "threads": threads,
-            "spin": spin,
-            "isolate": isolate,
-            "deadline_s": deadline_s,
-            "memory_bytes": memory_bytes,
-        }
         self._tuned: str | None = None
-        wishes = device, variant, threads, spin
+        wishes = device, variant, threads, spin = tuple(
+            self._options[name] for name in ("device", "variant", "threads", "spin")
+        )
         if wishes == ("auto", "auto", None, None) and (choice := find_choice(bundle.bundle_id)):
             device, variant, threads, spin = choice.device, choice.variant, choice.threads, choice.spin
             self._tuned = choice.why
@@ -101,22 +109,19 @@ class GraphSession:
         self._scorer = Scorer(bundle.manifest, self._variant, bundle.read)
         self._prior: bytes | None = None
         load, file = partial(bundle.graph, self._variant_name), partial(bundle.graph_file, self._variant_name)
-        if isolate:
+        how = {"allow_fallback": self._options["allow_fallback"], "threads": threads, "spin": spin}
+        if self._options["isolate"]:
             from .backends.isolated.backend import IsolatedBackend  # not at the top: few sessions need it
 
             self._backend: Backend = IsolatedBackend(
                 load,
                 device=device,
-                allow_fallback=allow_fallback,
-                threads=threads,
-                spin=spin,
-                deadline_s=deadline_s,
-                memory_bytes=memory_bytes,
+                deadline_s=self._options["deadline_s"],
+                memory_bytes=self._options["memory_bytes"],
+                **how,
             )
         else:
-            self._backend = open_backend(
-                device, load, allow_fallback=allow_fallback, threads=threads, file=file, spin=spin
-            )
+            self._backend = open_backend(device, load, file=file, **how)
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)

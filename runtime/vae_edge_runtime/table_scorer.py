@@ -15,7 +15,7 @@ from .errors import CalibrationError, InputError, OptionError, SessionClosed
 from .format.bundle import Bundle, reopened
 from .format.manifest import Manifest
 from .format.specs import InputSpec, element_count
-from .graph_session import MAX_THREADS, opened
+from .graph_session import opened, session_options
 from .record import one_line
 from .scoring.columns import split_lessened
 from .scoring.frames import Added, Frame, check_names, frame_of
@@ -25,7 +25,7 @@ from .scoring.results import Scores
 from .session import VAE
 
 ADDED = ("score", "p_value", "is_anomaly", "status")
-"""Columns that a ``Scorer`` adds, in this order."""
+"""Columns that a ``Scorer`` adds, in this order; each further head adds one of its name and one of p-values."""
 
 
 class _Sessions:
@@ -50,7 +50,8 @@ class _Feature(NamedTuple):
 
 
 class Scorer:
-    """Scores batches of a table, whatever holds them: the same columns come back, with four more.
+    """Scores batches of a table, whatever holds them: the same columns come back, with four more and those of further
+    heads.
 
     It pickles as the path of the bundle, its id and the options. Each process opens the bundle once, at its first
     batch, and all Scorers of the process with the same options share that session. It may be called from many threads.
@@ -68,10 +69,15 @@ class Scorer:
         batch: int = 4096,
         threshold: float | None = None,
         prefix: str = "",
+        heads: Sequence[str] | str = (),
         device: str = "auto",
         variant: str = "auto",
         allow_fallback: bool = False,
         threads: int | None = None,
+        spin: bool | None = None,
+        isolate: bool = False,
+        deadline_s: float | None = None,
+        memory_bytes: int | None = None,
     ) -> None:
         """Check the bundle and the options; nothing is scored yet.
 
@@ -83,8 +89,10 @@ class Scorer:
             batch: rows that are turned into numbers and scored at once, from 1.
             threshold: instead of the calibrated one, in the unit of the score.
             prefix: before the names of the new columns.
-            device, variant, allow_fallback, threads: as for ``load``. ``threads=1`` suits engines that run a process
-                per core.
+            heads: of ``VAE.heads``, further ones to score by; ``all`` for all. Each adds a column of its name, and one
+                of p-values.
+            device, variant, allow_fallback, threads, spin, isolate, deadline_s, memory_bytes: as for ``load``.
+                ``threads=1`` suits engines that run a process per core.
 
         Raises:
             BundleError: the file is refused.
@@ -100,32 +108,30 @@ class Scorer:
         if condition is not None:
             arguments.instance("condition", condition, str, "the name of a column")
         arguments.instance("prefix", prefix, str, "text")
-        arguments.instance("device", device, str, "the name of a device, or auto")
-        arguments.instance("variant", variant, str, "the name of a variant, or auto")
-        arguments.flag("allow_fallback", allow_fallback)
-        if threads is not None:
-            arguments.whole_number("threads", threads, low=1, high=MAX_THREADS)
         self._condition, self._prefix = condition, prefix
         self._batch = arguments.whole_number("batch", batch, low=1)
         self._threshold = None if threshold is None else arguments.number("threshold", threshold)
-        self._options = {
-            "device": device, "variant": variant, "allow_fallback": allow_fallback, "threads": threads, "spin": None
-        }  # fmt: skip
+        self._options = session_options(
+            device=device, variant=variant, allow_fallback=allow_fallback, threads=threads, spin=spin, isolate=isolate,
+            deadline_s=deadline_s, memory_bytes=memory_bytes,
+        )  # fmt: skip
         with Bundle.open(bundle) as checked:
             self._path, self._bundle_id = checked.absolute_path, checked.bundle_id
             calibration = checked.manifest.variants[checked.choose_variant(variant)].calibration
             _features(checked.manifest.input, self._columns)
             _check_condition(checked.manifest, condition)
+            self._heads = _further(checked.manifest, heads)
         if calibration is None and self._threshold is None:
             raise CalibrationError("this bundle carries no calibration, so nothing is decided: pass threshold=")
 
     @property
     def added(self) -> tuple[str, ...]:
         """Names of the new columns, in order."""
-        return tuple(self._prefix + name for name in ADDED)
+        further = (name for head in self._heads for name in (head, f"{head}_p_value"))
+        return tuple(self._prefix + name for name in (*ADDED, *further))
 
     def __call__(self, batch: Any) -> Any:
-        """The batch with four more columns, of the kind that came in.
+        """The batch with the new columns, of the kind that came in.
 
         Args:
             batch: a pyarrow RecordBatch or Table, a pandas or polars DataFrame, or a dict of arrays.
@@ -145,7 +151,7 @@ class Scorer:
         for start in range(0, max(n, 1), self._batch):
             part = frame.part(batch, list(dict.fromkeys(needed)), start, min(n, start + self._batch))
             parts.append(self._scores(vae, frame, part, features))
-        return frame.extended(batch, dict(zip(self.added, _columns(parts), strict=True)))
+        return frame.extended(batch, dict(zip(self.added, _columns(parts, self._heads), strict=True)))
 
     def close(self) -> None:
         """Close the session that Scorers of the same options share in this process; the next batch opens it again."""
@@ -186,9 +192,9 @@ class Scorer:
             wanted = vae.manifest.condition
             condition = _exactly(frame.numbers(part, self._condition), wanted.dtype, self._condition)
         try:
-            return vae.score(x, condition=condition, threshold=self._threshold)
+            return vae.score(x, condition=condition, heads=self._heads, threshold=self._threshold)
         except SessionClosed:  # another thread called close
-            return self._session().score(x, condition=condition, threshold=self._threshold)
+            return self._session().score(x, condition=condition, heads=self._heads, threshold=self._threshold)
 
 
 def _features(spec: InputSpec, columns: Sequence[str] | None) -> list[_Feature]:
@@ -247,6 +253,16 @@ def _check_condition(manifest: Manifest, condition: str | None) -> None:
         raise OptionError("this model is conditional: pass condition=, the name of the column that holds it")
 
 
+def _further(manifest: Manifest, heads: Sequence[str] | str) -> tuple[str, ...]:
+    """Heads beyond the default one, in the order of the bundle."""
+    default = manifest.score.default_head
+    known = tuple(dict.fromkeys((default, *manifest.score.heads)))
+    wanted = arguments.heads(heads, known)
+    for head in wanted:
+        arguments.choice("heads", head, known)
+    return tuple(head for head in known if head in wanted and head != default)
+
+
 def _rows(columns: Sequence[NDArray[Any]], spec: InputSpec, features: Sequence[_Feature]) -> NDArray[Any]:
     rows = np.empty((len(columns[0]), len(columns)), spec.dtype)
     for i, (column, feature) in enumerate(zip(columns, features, strict=True)):
@@ -289,16 +305,24 @@ def _exactly(values: NDArray[Any], dtype: str, name: str) -> NDArray[Any]:
     return values.astype(dtype)
 
 
-def _columns(parts: Sequence[Scores]) -> list[Added]:
+def _columns(parts: Sequence[Scores], heads: Sequence[str]) -> list[Added]:
     score, status = (np.concatenate([getattr(part, name) for part in parts]) for name in ("score", "status"))
     decided = np.concatenate([part.is_anomaly for part in parts])
     calibrated = parts[0].calibrated
     p_value = np.concatenate([part.p_value for part in parts]) if calibrated else np.full(len(score), np.nan)
     names = np.array([Status(value).name.lower() for value in range(max(Status) + 1)])
     scored = status == Status.OK
+    further = []
+    for head in heads:
+        of_head = [part.heads[head] for part in parts]
+        further.append(Added(np.concatenate([part.score for part in of_head]), scored))
+        fits = of_head[0].calibrated
+        p_values = np.concatenate([part.p_value for part in of_head]) if fits else np.full(len(score), np.nan)
+        further.append(Added(p_values, scored & fits))
     return [
         Added(score, scored),
         Added(p_value, scored & calibrated),
         Added(decided, scored),
         Added(names[status], np.ones(len(score), bool)),
+        *further,
     ]

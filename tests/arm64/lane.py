@@ -46,6 +46,7 @@ NOT_HERE = (
             "test_pickling.py::test_a_spawned_worker_scores_with_the_session_it_was_sent",  # the same
             "test_table_scorer.py::test_a_spawned_worker_scores_with_the_scorer_it_was_sent",  # the same
             "test_table_scorer.py::test_a_forked_child_opens_a_session_of_its_own",  # the same
+            "test_table_scorer.py::test_the_engine_of_a_scorer_may_run_in_a_process_of_its_own",  # the same
             "scoring/test_html.py::test_a_process_that_scores_pays_nothing_for_json_and_notebooks",  # the same
             "device/test_devices.py::test_a_row_of_ones_own_is_in_the_help",  # typer is not installed there
             "device/test_devices.py::test_every_row_is_in_the_help_of_both_commands_and_in_the_docs",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +111,25 @@ def test_the_device_commands_write_and_read_the_same_files(
         assert set(loaded["kind"].tolist()) == {"bounded"}
     assert device(["decompress", bundle, str(day), "-o", str(tmp_path / "back.txt")]) == 2
     assert device(["compress", bundle, str(rows), "--exact", "-o", str(day)]) == 2  # it exists
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".jsonl"])
+def test_a_file_without_a_row_yet_gives_a_table_without_rows(cli: Cli, tmp_path: Path, suffix: str) -> None:
+    day, back = tmp_path / "day.vaez", tmp_path / f"back{suffix}"
+    with load(window_bundle(), device="cpu") as vae:
+        vae.compress_file(day, exact=True).close()
+    done = cli("decompress", window_bundle(), day, "-o", back)
+    assert (done.code, "0 rows (none)" in done.out) == (0, True), done.err
+    assert suffix != ".csv" or back.read_text().startswith("v,w,x,y,z,row,")
+    if suffix == ".npz":
+        assert device(["decompress", str(window_bundle()), str(day), "-o", str(tmp_path / "device.npz")]) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_never_waited_for(cli: Cli, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "day.vaez")
+    for ended in (
+        cli("decompress", window_bundle(), tmp_path / "day.vaez", "-o", tmp_path / "back.npy"),
+        cli("decode", window_bundle(), tmp_path / "day.vaez", "-o", tmp_path / "back.npy"),
+    ):
+        assert (ended.code, "no regular file" in ended.err) == (2, True), ended.err

@@ -133,7 +133,7 @@ def test_maps_of_rows_with_like_names_do_not_replace_each_other(
     found = cli("score", tiny, "a b/x.npy", "a_b/x.npy", "A_b/x.npy", "--maps", "maps")
     assert found.code == 0, found.err
     assert len({p.name.lower() for p in Path("maps").iterdir()}) == 3
-    found = cli("score", tiny, "a_b/x.npy", "--maps", "a_b/x.npy", "--force")
+    found = cli("score", tiny, "a_b/x.npy", "--maps", "A_b/x.npy", "--force")
     assert (found.code, found.out) == (2, "")
     assert "takes a folder" in found.err
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from vae_edge.data import read
+from vae_edge.data.images import read_image
 from vae_edge_runtime import DataError
 
 Image = pytest.importorskip("PIL.Image")
@@ -213,4 +214,26 @@ def test_of_several_sizes_the_commonest_is_named_with_its_option(tmp_path: Path)
     with pytest.raises(
         DataError, match=r"4 pictures have 2 sizes\. 3 of them.*are 6x8.*0odd\.png is 5x5.*--image-size 8x6"
     ):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(("form", "damage"), [("JPEG", b"Exif\0\0"), ("TIFF", b"II*\0")])
+def test_tags_that_cannot_be_read_are_an_error_and_not_a_guess(tmp_path: Path, form: str, damage: bytes) -> None:
+    """Pillow warns and goes on without them: the picture would lie on its side, or have other pixels."""
+    path = tmp_path / "a.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("L", (8, 6), 5).save(path, form, exif=exif)
+    whole = path.read_bytes()
+    assert read_image(path, None).size == 48
+    if form == "JPEG":
+        at = whole.index(damage) + len(damage) + 8  # the number of its entries
+        path.write_bytes(whole[:at] + b"\x00\xff" + whole[at + 2 :])
+    else:
+        at = int.from_bytes(whole[4:8], "little") + 2  # the first entry: its count of values
+        path.write_bytes(whole[: at + 4] + b"\xff\xff\xff\x0f" + whole[at + 8 :])
+    with pytest.raises(DataError, match=r"a\.png is not a readable image: "):
+        read_image(path, None)
+    Image.new("L", (8, 6), 5).save(tmp_path / "b.png")
+    with pytest.raises(DataError, match=r"a\.png is not a readable image: "):
         read(tmp_path)

@@ -12,11 +12,12 @@ import random
 import sys
 import time
 import traceback
+import warnings
 from pathlib import Path
 
+from all_targets import TARGETS
 from engine import ENGINES, end_of, graphs
-from mutate import mutated
-from targets import TARGETS, accepted
+from targets import accepted
 
 from vae_edge_runtime.dependencies import require
 
@@ -42,11 +43,13 @@ def corpus(target: str) -> list[bytes]:
 def fuzz(name: str, seconds: float, seed: int) -> tuple[int, int, int]:
     """Executions, those accepted, and findings."""
     target, rng = TARGETS[name], random.Random(seed)
+    if target.needs is not None:
+        require(target.needs, extra=None, why="fuzzing")
     seeds = [*target.seeds(), *corpus(name)]
     runs = taken = findings = 0
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        raw = mutated(seeds, rng)
+        raw = target.mutate(seeds, rng)
         start = time.process_time()
         try:
             taken += accepted(target, raw)
@@ -94,6 +97,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60, help="of each target; default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same inputs")
     options = parser.parse_args()
+    warnings.simplefilter("error", RuntimeWarning)
+    warnings.simplefilter(
+        "error", UserWarning
+    )  # a file of a stranger is taken or refused, and prints nothing of its own
     found = 0
     for name in options.targets:
         run = fuzz_engine if name in ENGINES else fuzz

@@ -7,7 +7,9 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
+from mutate import mutated, mutated_json
 from operator_cases import CASES
 from operator_graphs import build
 from tiny_bundle import DECODE_WEIGHTS, ENCODE_WEIGHTS, GRAPHS, TinyBundle, model, weights
@@ -17,6 +19,8 @@ from vae_edge_runtime.format import strict_json
 from vae_edge_runtime.format.manifest import Manifest
 from vae_edge_runtime.format.onnx_scan import scan
 
+_FOLDER = tempfile.TemporaryDirectory(prefix="vae-edge-fuzz-")
+
 
 @dataclass(frozen=True)
 class Target:
@@ -25,24 +29,42 @@ class Target:
     Attributes:
         seeds: inputs that it takes.
         run: raises ``VaeEdgeError`` or nothing.
+        runs: of the fast test.
+        mutate: how seeds are damaged.
+        needs: a package, which not every machine has.
+        least_refused: share of damaged inputs that the fast test expects to be refused.
     """
 
     seeds: Callable[[], Sequence[bytes]]
     run: Callable[[bytes], object]
+    runs: int
+    mutate: Callable[[Sequence[bytes], Random], bytes] = mutated
+    needs: str | None = None
+    least_refused: float = 0.25
 
 
-_FOLDER = Path(tempfile.gettempdir()) / "vae-edge-fuzz"
+def folder() -> Path:
+    """Of this process, for the files that targets read."""
+    return Path(_FOLDER.name)
 
 
-def _written(name: str, raw: bytes) -> Path:
-    _FOLDER.mkdir(exist_ok=True)
-    path = _FOLDER / name
+def written(name: str, raw: bytes) -> Path:
+    """A file with these bytes."""
+    path = folder() / name
     path.write_bytes(raw)
     return path
 
 
+def accepted(target: Target, raw: bytes) -> bool:
+    """Whether the target took the bytes; any other exception than the deliberate ones comes through."""
+    with contextlib.suppress(VaeEdgeError):
+        target.run(raw)
+        return True
+    return False
+
+
 def _bundle() -> bytes:
-    return TinyBundle(_written("seed.vaeb", b"")).write().read_bytes()
+    return TinyBundle(written("seed.vaeb", b"")).write().read_bytes()
 
 
 def _manifest() -> Sequence[bytes]:
@@ -68,32 +90,18 @@ def _graphs() -> Sequence[bytes]:
 
 
 def _open(raw: bytes) -> None:
-    with Bundle.open(_written("input.vaeb", raw)) as bundle:
+    with Bundle.open(written("input.vaeb", raw)) as bundle:
         bundle.verify_members()
         for name, variant in bundle.manifest.variants.items():
             for graph in variant.graphs:
                 bundle.graph(name, graph)
 
 
-def _csv(raw: bytes) -> None:
-    from vae_edge.data import read
-
-    read(_written("input.csv", raw))
-
-
-_TABLES = [b"a,b\n1,2\n3,4\n", b'"a","b c"\r\n1.5e3,-0.1\r\n,\r\n', b"1;2\n3;4\n", b"\xef\xbb\xbft,a\n0,1\n"]
-TARGETS = {
-    "json": Target(_json, lambda raw: strict_json.parse(raw, member="m")),
-    "manifest": Target(_manifest, Manifest.from_json),
-    "archive": Target(lambda: [_bundle()], _open),
-    "scanner": Target(_graphs, scan),
-    "csv": Target(lambda: _TABLES, _csv),
+TARGETS: dict[str, Target] = {
+    "json": Target(_json, lambda raw: strict_json.parse(raw, member="m"), 1000),
+    "manifest": Target(_manifest, Manifest.from_json, 200),
+    "manifest-values": Target(_manifest, Manifest.from_json, 300, mutated_json),
+    "archive": Target(lambda: [_bundle()], _open, 200),
+    "scanner": Target(_graphs, scan, 1000),
 }
-
-
-def accepted(target: Target, raw: bytes) -> bool:
-    """Whether the target took the bytes; any other exception than the deliberate ones comes through."""
-    with contextlib.suppress(VaeEdgeError):
-        target.run(raw)
-        return True
-    return False
+"""Without those of ``data_targets`` and ``session_targets``."""

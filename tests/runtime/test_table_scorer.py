@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import inspect
 import os
 import pickle
 import subprocess
@@ -334,3 +335,60 @@ def test_scores_do_not_depend_on_how_the_rows_are_cut(tiny_path: Path) -> None:
     whole = Scorer(tiny_path, device="cpu", threads=1)(many)
     pieces = Scorer(tiny_path, device="cpu", threads=1, batch=7)(many)
     np.testing.assert_allclose(whole["score"], pieces["score"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_further_heads_add_a_score_and_a_p_value_each(kind: str) -> None:
+    path, names = CORPUS / "v1-table.vaeb", "abcdef"
+    x = np.random.default_rng(1).normal(size=(9, 6)).astype(np.float32)
+    x[4, 1] = np.nan
+    given = KINDS[kind]({name: x[:, i] for i, name in enumerate(names)})
+    scorer = Scorer(path, device="cpu", threads=1, batch=4, heads=("kl", "elbo", "mahalanobis"), prefix="vae_")
+    columns = _lists(scorer(given))
+    further = ("vae_kl", "vae_kl_p_value", "vae_mahalanobis", "vae_mahalanobis_p_value")
+    assert scorer.added == (*(f"vae_{name}" for name in table_scorer.ADDED), *further)
+    assert list(columns) == [*names, *scorer.added]
+    with load(path, device="cpu", threads=1) as vae:
+        scores = vae.score(x, heads="all")
+    ok = np.arange(9) != 4
+    for head in ("kl", "mahalanobis"):
+        for name, wanted in ((f"vae_{head}", "score"), (f"vae_{head}_p_value", "p_value")):
+            values = [value for value, good in zip(columns[name], ok, strict=True) if good]
+            np.testing.assert_allclose(values, getattr(scores.heads[head], wanted)[ok], rtol=1e-5)
+            assert columns[name][4] is None or np.isnan(columns[name][4])
+    assert scorer.added == pickle.loads(pickle.dumps(scorer)).added
+    assert len(Scorer(path, heads="all").added) == 4 + 2 * 11
+
+
+def test_a_head_that_the_bundle_does_not_have_is_refused_before_a_row_is_scored(tiny_path: Path) -> None:
+    for heads in ("iwae", ("elbo", "iwae"), 3, (3,)):
+        with pytest.raises(OptionError, match="heads"):
+            Scorer(tiny_path, heads=heads)  # type: ignore[arg-type]
+    assert Scorer(tiny_path, heads="elbo").added == table_scorer.ADDED
+
+
+def test_it_takes_every_option_of_load_and_checks_it_as_load_does(tiny_path: Path) -> None:
+    options = {name: p for name, p in inspect.signature(load).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    own = inspect.signature(Scorer).parameters
+    assert {name: (p.default, p.annotation) for name, p in options.items()} == {
+        name: (own[name].default, own[name].annotation) for name in options
+    }
+    wrong: list[dict[str, Any]] = [
+        {"device": 3}, {"variant": None}, {"allow_fallback": "no"}, {"threads": 0}, {"spin": "no"}, {"isolate": 1},
+        {"deadline_s": 5.0}, {"memory_bytes": 1 << 30}, {"isolate": True, "deadline_s": -1},
+    ]  # fmt: skip
+    for options_ in wrong:
+        with pytest.raises(OptionError) as ours:
+            Scorer(tiny_path, **options_)
+        with pytest.raises(OptionError) as of_load:
+            load(tiny_path, **options_)
+        assert str(ours.value) == str(of_load.value)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a process is isolated on Linux and macOS only")
+def test_the_engine_of_a_scorer_may_run_in_a_process_of_its_own(tiny_path: Path) -> None:
+    scorer = Scorer(tiny_path, device="cpu", threads=1, isolate=True, deadline_s=60)
+    assert scorer._session().info.isolated
+    here = Scorer(tiny_path, device="cpu", threads=1)
+    assert not here._session().info.isolated
+    np.testing.assert_array_equal(scorer(_values())["score"], here(_values())["score"])

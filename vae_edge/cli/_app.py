@@ -16,6 +16,7 @@ from vae_edge_runtime import __version__
 from vae_edge_runtime.errors import OptionError
 
 from . import (
+    _apart,
     _console,
     _help,
     _options,
@@ -102,6 +103,7 @@ def _with_loudness(run: Callable[..., None]) -> Callable[..., None]:
         if verbose and quiet:
             raise OptionError("--verbose and --quiet contradict each other: pass one")
         _console.loudness.set(_console.VERBOSE if verbose else _console.QUIET if quiet else _console.NORMAL)
+        _apart.check(options)
         _rows.begin(**{name: options.pop(name, default) for name, (_, default) in of_tables.items()})
         start = time.perf_counter()
         _console.detail(f"vae-edge {__version__}, Python {platform.python_version()}, numpy {np.__version__}")

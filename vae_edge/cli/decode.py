@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 from numpy.typing import NDArray
 
 from vae_edge_runtime import load
+from vae_edge_runtime.array_files import array_of, is_npy, mapped_array, open_npz
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.files import refuse_existing
 from vae_edge_runtime.format.manifest import Manifest
@@ -57,15 +57,13 @@ def read_latents(path: Path, manifest: Manifest) -> NDArray[Any]:
         DataError: the file cannot be read, or holds no latents.
     """
     name = "indices" if manifest.latent.kind == "codes" else "mean"
-    try:
-        stored: Any = np.load(path, allow_pickle=False)
-        if isinstance(stored, np.lib.npyio.NpzFile):
-            with stored:
-                if name not in stored:
-                    raise DataError(f"{path} holds no '{name}' (it has {', '.join(stored)}): pass the .npz of encode")
-                stored = stored[name]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read as .npy or .npz: {error}") from error
+    if is_npy(path):
+        stored = mapped_array(path)
+    else:
+        with open_npz(path) as arrays:
+            if name not in arrays.files:
+                raise DataError(f"{path} holds no '{name}' (it has {', '.join(arrays.files)}): pass the .npz of encode")
+            stored = array_of(path, arrays, name)
     wanted = np.dtype(np.int64 if manifest.latent.kind == "codes" else np.float32)
     if stored.dtype.kind not in ("iu" if wanted.kind == "i" else "fiu"):
         raise DataError(f"{path} holds {stored.dtype}; latents of this model are {wanted}")

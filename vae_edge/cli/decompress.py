@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime import Decompressed, Status, load
 from vae_edge_runtime.files import refuse_existing, write_atomic
-from vae_edge_runtime.format.specs import InputSpec
+from vae_edge_runtime.format.specs import InputSpec, element_count
 
 from . import _arrays, _console, _options, _tables
 
@@ -78,7 +78,7 @@ def table_columns(rows: Decompressed, spec: InputSpec) -> dict[str, NDArray[Any]
     count = spec.shape[-1]
     windowed = spec.layout == "time_features"
     steps = spec.shape[0] if windowed else 1
-    flat = rows.rows.reshape(len(rows) * steps, -1)
+    flat = rows.rows.reshape(len(rows) * steps, element_count(spec.shape) // steps)  # -1 would fail where none came
     names = spec.names if len(spec.names) == flat.shape[1] == count else [f"x{i}" for i in range(flat.shape[1])]
     columns: dict[str, Any] = {name: flat[:, i] for i, name in enumerate(names)}
     sent: dict[str, Any] = {

@@ -97,4 +97,4 @@ def as_condition(condition: NDArray[Any], n: int, where: str) -> NDArray[Any]:
     condition = np.asarray(condition)
     if condition.ndim < 1 or len(condition) != n or condition.dtype.kind not in "iuf":
         raise DataError(f"{where}: {condition.dtype} {condition.shape}; conditions are {n} numbers or rows of numbers")
-    return condition.astype(np.int64 if condition.dtype.kind in "iu" else np.float32)
+    return condition.astype(np.int64) if condition.dtype.kind in "iu" else round_to_float32(condition)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +103,9 @@ def _open(file: Path, shape: tuple[int, int] | None, fit: str) -> tuple[NDArray[
     """The pixels, whether they were turned upright, and whether their aspect ratio was changed."""
     from PIL import Image, ImageOps
 
-    with _opened(file) as image:
-        _check_mode(file, image)
+    with _doubts_are_errors(), _opened(file) as image:
         try:
+            _check_mode(file, image)
             image.load()
             if image.format == "PNG" and not is_complete(file):
                 raise DataError(f"{file} is not a readable image: it ends before its last pixel")
@@ -143,9 +144,7 @@ def _opened(file: Path) -> Any:
     known = [name for name in FORMATS if name in _registered()]
     check_regular(file)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower, and an error
-            image = Image.open(file, formats=known)
+        image = Image.open(file, formats=known)
     except Image.DecompressionBombError as error:
         raise DataError(
             f"{file} has more than {LIMITS['pixels of a picture'].most:,} pixels, which are not read: {error}"
@@ -183,7 +182,20 @@ def _damages() -> tuple[type[Exception], ...]:
     from PIL import Image, UnidentifiedImageError
 
     of_python = (OSError, ValueError, SyntaxError, TypeError, LookupError, EOFError, OverflowError, MemoryError)
-    return (*of_python, AttributeError, struct.error, zlib.error, UnidentifiedImageError, Image.DecompressionBombError)
+    of_pillow = (UnidentifiedImageError, Image.DecompressionBombError, UserWarning)
+    return (*of_python, AttributeError, struct.error, zlib.error, *of_pillow)
+
+
+@contextlib.contextmanager
+def _doubts_are_errors() -> Iterator[None]:
+    """Pillow warns where it passes over damaged tags, and then guesses sizes, colours or which side is up."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.filterwarnings("ignore", "Palette images with Transparency")  # ours are opaque: that was looked at
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower, and an error
+        yield
 
 
 def _check_mode(file: Path, image: Any) -> None:
@@ -228,8 +240,11 @@ def _check_sizes(files: Sequence[Path]) -> None:
     """
     sizes = []
     for file in files:
-        with _opened(file) as image:
-            turned = image.getexif().get(_ORIENTATION, 1) in range(5, 9)
+        with _doubts_are_errors(), _opened(file) as image:
+            try:
+                turned = image.getexif().get(_ORIENTATION, 1) in range(5, 9)
+            except _damages() as error:
+                raise DataError(f"{file} is not a readable image: {error}") from error
             sizes.append(image.size[::-1] if turned else image.size)
     counts = Counter(sizes)
     if len(counts) == 1:

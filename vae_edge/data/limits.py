@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from vae_edge_runtime.array_files import MAX_BYTES
 from vae_edge_runtime.errors import DataError
 
 
@@ -18,7 +19,7 @@ LIMITS: dict[str, Limit] = {
     "rows": Limit(1 << 25, "split the file"),
     "columns": Limit(1 << 17, "name those to use in a smaller file"),
     "bytes in a line": Limit(1 << 24, "it is no table of rows"),
-    "bytes of numbers in memory": Limit(1 << 32, "split the file, or save it as a .npy, which is mapped"),
+    "bytes of numbers in memory": Limit(MAX_BYTES, "split the file, or save it as a .npy, which is mapped"),
     "bytes of a mapped .npy": Limit(1 << 36, "split the file"),
     "pixels of a picture": Limit(1 << 26, "make it smaller or cut it"),
     "entries of a folder": Limit(1 << 22, "split the folder"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_edge.data.dataset import as_labels
+from vae_edge.data.limits import check_limit
 from vae_edge.data.options import TableOptions
 from vae_edge.data.tables import open_table
+from vae_edge_runtime.array_files import array_of, mapped_array, open_npz
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError
 
@@ -96,22 +96,13 @@ def _where(path: Path, name: str | None) -> str:
 def _read_npy(path: Path, name: str | None) -> NDArray[Any]:
     if name is not None:
         raise DataError(f"{path} holds one array without a name; {name!r} is for .npz, CSV and Parquet")
-    try:
-        with path.open("rb") as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError, MemoryError) as error:
-        raise DataError(f"{path} cannot be read as a numpy file: {error}") from error
+    check_limit("bytes of numbers in memory", path.stat().st_size, path)
+    return np.array(mapped_array(path))
 
 
 def _read_npz(path: Path, name: str | None) -> NDArray[Any]:
-    try:
-        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as arrays:
-            chosen = _choose(path, arrays.files, name)
-            return np.asarray(arrays[chosen])
-    except DataError:
-        raise
-    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} cannot be read as a numpy file: {error}") from error
+    with open_npz(path) as arrays:
+        return array_of(path, arrays, _choose(path, arrays.files, name))
 
 
 def _read_table(path: Path, name: str | None, options: TableOptions) -> NDArray[Any]:

@@ -64,7 +64,7 @@ class Followed:
         self._known: tuple[Known, ...] = ()
         self._beside: frozenset[int] = frozenset()
         self._final: dict[str, Any] | None = None
-        self._closed = self._waiting = self._cut = False
+        self._closed = self._begun = self._waiting = self._cut = False
         self.lost = ""
         if position is None:
             self._known = self._rotated_now()
@@ -72,8 +72,10 @@ class Followed:
             self._resume(position)
 
     def close(self) -> None:
-        """End the iteration at the next look."""
+        """End the iteration at the next look; where it has not begun, close the file now."""
         self._closed = True
+        if not self._begun and self._file is not None:
+            self._file.close()
 
     def position(self) -> dict[str, Any]:
         """Where the next line begins; between two blocks it is behind all rows that were given."""
@@ -93,8 +95,8 @@ class Followed:
 
     def _resume(self, position: Mapping[str, Any]) -> None:
         try:
-            self._known = tuple(Known(**one) for one in position["known"])
-            place = None if position["place"] is None else Place(**position["place"])
+            self._known = tuple(Known.of_state(one) for one in position["known"])
+            place = None if position["place"] is None else Place.of_state(position["place"])
             self._parse.restore(position["parser"])
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise DataError(f"the place in {self._path} cannot be read from the state: {error}") from error
@@ -123,6 +125,7 @@ class Followed:
         self._queue.extend((each, False) for each in self._following())
 
     def __iter__(self) -> Iterator[Rows | None]:
+        self._begun = True
         try:
             while not self._closed:
                 if self._file is None:

@@ -9,10 +9,10 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 _ROTATED = re.compile(r"[.-]\d[\dTZ:_.-]*")
 """Behind the name of the file: ``.1`` and ``-20261128``, and not ``.gz`` or ``.bak``."""
@@ -44,6 +44,16 @@ class Place:
     head: str
     tail: str
 
+    @classmethod
+    def of_state(cls, plain: Mapping[str, Any]) -> Place:
+        """A place as a state file has it.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is none.
+        """
+        device, inode, offset, line = (_count(plain[name]) for name in ("device", "inode", "offset", "line"))
+        return cls(device, inode, offset, line, str(plain["head"]), str(plain["tail"]))
+
     def is_in(self, file: BinaryIO) -> bool:
         """Whether a file holds what was read before this place."""
         head, tail = edges(file, self.offset)
@@ -58,6 +68,19 @@ class Known:
     inode: int
     size: int
     head: str
+
+    @classmethod
+    def of_state(cls, plain: Mapping[str, Any]) -> Known:
+        """One as a state file has it; errors as of ``Place``."""
+        device, inode, size = (_count(plain[name]) for name in ("device", "inode", "size"))
+        return cls(device, inode, size, str(plain["head"]))
+
+
+def _count(value: object) -> int:
+    """A whole number that a file or its place can have."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 63:
+        raise ValueError(f"{value!r:.40} is no whole number from 0")
+    return value
 
 
 def digest(raw: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import struct
 import zlib
 from collections.abc import Iterator
@@ -202,8 +203,11 @@ def open_frames(path: str | os.PathLike[str], mode: str = "rb") -> tuple[BinaryI
         DataError: the system does not open it.
         CompressedCorrupt, CompressedCut, CompressedTooNew: as ``read_header``.
     """
+    name = path_text("path", path)
     try:
-        file: Any = open(path_text("path", path), mode)  # noqa: PTH123, SIM115  the caller closes it
+        if not stat.S_ISREG(os.stat(name).st_mode):  # noqa: PTH116  a pipe would block, and cannot be looked at twice
+            raise DataError(f"{path} is no regular file: name a .vaez file")
+        file: Any = open(name, mode)  # noqa: PTH123, SIM115  the caller closes it
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be opened: {getattr(error, 'strerror', None) or error}") from None
     try:

@@ -145,6 +145,7 @@ class RowCodec:
 
     # ---------------------------------------------------------------- bytes to rows
 
+    @np.errstate(all="ignore")  # numbers of a stranger may be anything; what is wrong is an error, and no warning
     def read_block(self, body: bytes, n: int) -> Decompressed:
         """Rows of a block's body.
 
@@ -176,6 +177,7 @@ class RowCodec:
                 rows[at] = self._reading(index).read_block(piece, len(at), own)
         return self._decompressed(rows, modes, status, self._read_scores(parts[2], status), conditions)
 
+    @np.errstate(all="ignore")
     def read_packet(self, data: bytes) -> Decompressed:
         """The row of a packet.
 

@@ -177,14 +177,15 @@ _UNARY: dict[str, Callable[[Any], Any]] = {
     "Reciprocal": np.reciprocal, "Relu": lambda x: np.maximum(x, 0), "Sin": np.sin, "Cos": np.cos, "Tan": np.tan,
     "Sinh": np.sinh, "Cosh": np.cosh, "Tanh": np.tanh, "Asin": np.arcsin, "Acos": np.arccos, "Atan": np.arctan,
     "Asinh": np.arcsinh, "Acosh": np.arccosh, "Atanh": np.arctanh, "IsNaN": np.isnan, "IsInf": np.isinf,
-    "Sigmoid": lambda x: 1 / (1 + np.exp(-x)), "Softplus": lambda x: np.logaddexp(x, 0), "Erf": np.vectorize(math.erf),
+    "Sigmoid": lambda x: 1 / (1 + np.exp(-x)), "Softplus": lambda x: np.logaddexp(x, 0),
+    "Erf": np.vectorize(math.erf, otypes=[float]),
 }  # fmt: skip
 _REDUCING: dict[str, Callable[..., Any]] = {
     "ReduceSum": np.sum,
     "ReduceProd": np.prod,
     "ReduceMax": np.max,
     "ReduceMin": np.min,
-    "ReduceMean": np.mean,
+    "ReduceMean": lambda x, axis: _mean(x, axis),
 }
 
 
@@ -228,6 +229,12 @@ def evaluate(node: Node, shape: Shape, element: int | None) -> Array | None:
             axes = node.given(1, "axes")
             result = _REDUCING[op](first, axis=tuple(axes) if axes else None)
         return None if result is None else np.asarray(result, NUMPY_TYPES[need(element)]).reshape(shape)
+
+
+def _mean(x: Array, axis: tuple[int, ...] | None) -> Any:
+    """As ``np.mean``, which warns of an empty slice whatever ``errstate`` says."""
+    total = np.asarray(np.sum(x, axis=axis))
+    return total / np.float64(x.size // max(total.size, 1))
 
 
 def _quotient(op: str, a: Array, b: Array, *, truncated: bool) -> Array:

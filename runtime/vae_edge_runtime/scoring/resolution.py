@@ -75,8 +75,8 @@ def _parts(x: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
 
 
 def round_to_float32(x: NDArray[Any]) -> NDArray[Any]:
-    """Round float64; what float32 cannot hold becomes infinity, which scoring marks as non-finite."""
-    with np.errstate(over="ignore"):
+    """Round numbers; what float32 cannot hold becomes infinity, which scoring marks as non-finite."""
+    with np.errstate(over="ignore", invalid="ignore"):  # invalid: a NaN that signals, out of a file
         return x.astype(np.float32)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..format.specs import InputSpec
+from ..scoring.resolution import round_to_float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +56,7 @@ def as_rows(item: Any, spec: InputSpec, index: int) -> Rows:
     if values.dtype != spec.dtype:
         if not (spec.dtype == "float32" and values.dtype.kind in "fiu"):
             raise InputError(f"row {index} of the stream is {values.dtype}; the model takes {spec.dtype}")
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which the guard names
-            values = values.astype(np.float32)
+        values = round_to_float32(values)  # what it cannot hold becomes infinite, which the guard names
     where, labels = f"at row {index} of the stream", tuple(item.labels)
     missing = None if item.missing is None else np.asarray(item.missing)
     if labels and len(labels) != len(values):
