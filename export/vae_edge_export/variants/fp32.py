@@ -8,6 +8,7 @@ from ..bundling.finished_variant import FinishedVariant
 from ..bundling.split_weights import SplitGraphs
 from ..checks.decisions import advise_head, check_decisions, find_traps
 from ..checks.parity import check_parity
+from ..checks.size_parity import compare_sizes
 from .builder import VariantBuilder
 
 
@@ -32,6 +33,8 @@ def build_fp32(builder: VariantBuilder, graphs: SplitGraphs, backend: Backend) -
             noise=builder.noise(feeds),
             rtol=config.parity_rtol,
         )
+        rtol = config.parity_rtol
+        sizes = compare_sizes(backend, builder.reference, built, rows, rtol=rtol, tolerance=lambda _: rtol)
     with timer("calibrate"):
         calibrated = builder.calibrate(backend, "fp32")
     with timer("verdict"):
@@ -52,4 +55,5 @@ def build_fp32(builder: VariantBuilder, graphs: SplitGraphs, backend: Backend) -
         tolerance=tolerance,
         warnings=(*compared.notes, *builder.latents.notes),
         advice=advice,
+        sizes=sizes,
     )
