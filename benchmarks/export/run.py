@@ -15,8 +15,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 CASES = ("export-256", "score-512-1", "score-512-8", "score-512-64")
+SD_CASES = ("export-sd-512", "export-sd-512-free")
+"""The diffusers autoencoder of 84 M parameters; they take minutes, need diffusers, and run when they are named."""
 
 
 def _model(channels: int, steps: int) -> object:
@@ -60,6 +63,33 @@ def _export(path: Path, size: int, rows: int, channels: int, steps: int) -> dict
     return dict(export(_model(channels, steps), path, calibration=frames, config=config, force=True).seconds)
 
 
+def _export_sd(path: Path, weights: Path, *, free: bool) -> dict[str, float]:
+    """12 rows of 512 x 512: 10 calibrate, 2 are held out."""
+    import sd_size
+
+    from vae_edge_export import ExportConfig, export
+
+    config: dict[str, Any] = {"layout": "nhwc", "offset": (127.5,), "scale": (127.5,), "false_positive_rate": 0.1}
+    if free:
+        config["dynamic_size"] = True
+    start = time.perf_counter()
+
+    def say(stage: str) -> None:
+        print(f"{time.perf_counter() - start:7.1f} s {_peak_mib():6d} MiB  {stage}", file=sys.stderr, flush=True)
+
+    report = export(
+        sd_size.model(weights), path, calibration=sd_size.pictures(12, 512, 512), progress=say, force=True,
+        config=ExportConfig(**config, allow_poor_fit=True),
+    )  # fmt: skip
+    for line in (*report.evidence, *report.warnings):
+        print(line, file=sys.stderr)
+    return dict(report.seconds)
+
+
+def _peak_mib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
 def _score(path: Path, rows: int) -> dict[str, float]:
     import numpy as np
 
@@ -73,11 +103,13 @@ def _score(path: Path, rows: int) -> dict[str, float]:
         return {"score": time.perf_counter() - start}
 
 
-def _case(name: str, folder: Path) -> dict[str, object]:
+def _case(name: str, folder: Path, weights: Path) -> dict[str, object]:
     """Run one case in this process."""
     large = folder / "large.vaeb"
     runs: dict[str, Callable[[], dict[str, float]]] = {
         "export-256": lambda: _export(folder / "export.vaeb", 256, 64, 32, 4),
+        "export-sd-512": lambda: _export_sd(folder / "sd.vaeb", weights, free=False),
+        "export-sd-512-free": lambda: _export_sd(folder / "sd.vaeb", weights, free=True),
         "bundle-512": lambda: _export(large, 512, 26, 8, 5),
         **{f"score-512-{n}": (lambda n=n: _score(large, n)) for n in (1, 8, 64)},
     }
@@ -86,7 +118,7 @@ def _case(name: str, folder: Path) -> dict[str, object]:
     return {
         "case": name,
         "seconds": round(time.perf_counter() - start, 1),
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_mib": _peak_mib(),
         "stages": {stage: round(value, 2) for stage, value in seconds.items()},
     }
 
@@ -95,16 +127,18 @@ def main() -> int:
     """Run every case asked for, one process each, and print a line of JSON per case."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", default=CASES)
+    parser.add_argument("--weights", type=Path, default=Path("sd.pt"), help="of sd_size.py; else random ones")
     parser.add_argument("--inside", default="", help="folder of the bundle; runs one case in this process")
     given = parser.parse_args()
     if given.inside:
-        print(json.dumps(_case(given.cases[0], Path(given.inside))), flush=True)
+        print(json.dumps(_case(given.cases[0], Path(given.inside), given.weights)), flush=True)
         return 0
     with tempfile.TemporaryDirectory() as folder:
         needs_bundle = any(case.startswith("score") for case in given.cases)
         for case in [*(["bundle-512"] if needs_bundle else []), *given.cases]:
-            done = subprocess.run([sys.executable, __file__, case, "--inside", folder], capture_output=True, text=True)
-            print(done.stdout.strip() or f"{case}: ended with {done.returncode} {done.stderr[-300:]}", flush=True)
+            command = [sys.executable, __file__, case, "--inside", folder, "--weights", str(given.weights)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+            print(done.stdout.strip() or f"{case}: ended with {done.returncode}", flush=True)
     return 0
 
 

@@ -23,6 +23,8 @@ from .gates import DEFAULT_GATES, Gate
 
 Precision = Literal["fp32", "fp16", "int8", "int8-cpu"]
 
+_FREE_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
+"""Variants of free height and width."""
 _CHOICES = {
     "likelihood": tuple(LIKELIHOODS),
     "layout": get_args(Layout),
@@ -64,6 +66,9 @@ class ExportConfig:
         fit: how pictures of another size were brought to this one; readers of the bundle do the same.
         tile, overlap: pictures are larger than the model's rows, which are squares of ``tile`` pixels that overlap by
             ``overlap``; scores, maps and thresholds are of whole pictures.
+        dynamic_size: ``encode`` and ``decode`` take pictures of other heights and widths than the rows have, too; what
+            is calibrated (scores, thresholds, maps) keeps the size of the rows.
+        size_multiple: pixels that height and width are multiples of then; None: found.
         output_dtype: of ``decode``: ``uint8`` rounds and saturates at 0 and 255.
         false_positive_rate: what the calibrated threshold stands for.
         threshold_method: ``conformal``, a quantile; or ``tail``, peaks over threshold, for rates that a
@@ -112,6 +117,8 @@ class ExportConfig:
     fit: Fit = "exact"
     tile: int | None = None
     overlap: int = 0
+    dynamic_size: bool = False
+    size_multiple: int | None = None
     output_dtype: Literal["float32", "uint8"] = "float32"
     false_positive_rate: float = 0.01
     threshold_method: Method = "conformal"
@@ -133,6 +140,7 @@ class ExportConfig:
 
     def __post_init__(self) -> None:
         self._check_tiles()
+        self._check_size()
         for name, valid in _CHOICES.items():
             if getattr(self, name) not in valid:
                 raise OptionError(f"{name} is {getattr(self, name)!r}; valid are {', '.join(valid)}")
@@ -184,6 +192,20 @@ class ExportConfig:
         if wrong := [head for head in self.heads if head in HEADS and HEADS[head].over_tiles is None]:
             known = ", ".join(head for head, row in HEADS.items() if row.over_tiles)
             raise OptionError(f"head '{wrong[0]}' has no rule for tiles; those that have: {known}")
+
+    def _check_size(self) -> None:
+        if not self.dynamic_size:
+            if self.size_multiple is not None:
+                raise OptionError("size_multiple is of a height and width that are free: say dynamic_size, too")
+            return
+        if self.size_multiple is not None and self.size_multiple < 1:
+            raise OptionError(f"size_multiple is {self.size_multiple}; it is at least 1")
+        if self.layout not in ("nchw", "nhwc") or self.tile is not None:
+            raise OptionError("dynamic_size is of pictures, in layout 'nchw' or 'nhwc', that are not cut into tiles")
+        if wrong := [name for name in self.precisions if name not in _FREE_PRECISIONS]:
+            raise OptionError(
+                f"dynamic_size has the variants {', '.join(_FREE_PRECISIONS)}; '{wrong[0]}' writes sizes into graphs"
+            )
 
     def _check_heads(self) -> None:
         if wrong := [head for head in self.heads if head not in HEADS]:

@@ -26,6 +26,7 @@ from .checks.code_ranges import with_code_ranges
 from .checks.fit import check_fit, fit_warnings
 from .checks.in_memory import in_memory
 from .checks.parity import Reference, run_backend
+from .checks.size_parity import examples_at, free_axes
 from .checks.traps import trap_warnings
 from .config import ExportConfig, ExportReport
 from .doors import constant_said, others_taken_in, taken_in
@@ -116,12 +117,15 @@ def export(
         rows, codes = with_code_ranges(built, rows)
 
     # ONNX: every graph traced and cleaned up; the fp32 ones cut into skeletons and weights, as they ship.
-    traced = trace_all(built.modules, built.signatures, built.examples, timer)
+    examples = built.examples
+    if built.sizes is not None:
+        examples = {**examples, **examples_at(built, rows, built.sizes.traced)}
+    traced = trace_all(built.modules, built.signatures, examples, timer, free_axes(built, rows.row.layout))
     models = {name: graph.model for name, graph in traced.items()}
     exporters = {name: graph.exporter for name, graph in traced.items()}
     fp32_models = {name: finish_fp32(model, graph=name) for name, model in models.items()}
     pair = pair_id(fp32_models)
-    fp32_graphs = split_and_scan(fp32_models, prefix="fp32", pair=pair)
+    fp32_graphs = split_and_scan(fp32_models, prefix="fp32", pair=pair, sizes=built.dimensions(rows.row))
 
     # Variants: fp32 is held to PyTorch, every reduced one to fp32. A gate that is missed ends the export here.
     reference = Reference.of(built.modules, built.signatures, built.examples, built.row_bytes)
@@ -140,6 +144,8 @@ def export(
             progress=lambda mode: timer.say(f"compression: {mode}"),
         )  # fmt: skip
         write_atomic(target, [bundle.data], check=read_back, replace=force)
+    if built.sizes is not None:
+        said = (*said, built.sizes.in_words())
     evidence = (*built.vae.evidence, *brought_along, *said, *codes, *_traced_by_legacy(exporters), *_left_out(traced))
     return _report(
         target, bundle, fit, variants, fp32.advice, evidence, constant_said(calibration, config), timer.seconds

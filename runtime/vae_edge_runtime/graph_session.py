@@ -17,10 +17,10 @@ from . import arguments
 from .backends.opening import open_backend
 from .device.devices import find_device
 from .device.tuned import find_choice
-from .errors import InputError, OptionError, SessionClosed
+from .errors import InputError, OptionError, ProviderUnavailable, SessionClosed
 from .format.bundle import Bundle, reopened
 from .format.manifest import Variant
-from .format.specs import element_count
+from .format.specs import LatentSpec, TensorSpec, element_count
 from .record import one_line
 from .sampling.prior import check_prior
 from .scoring.inputs import check_condition, check_rows, checked_rows
@@ -129,6 +129,12 @@ class GraphSession:
         try:
             running = self._backend.describe()
             bundle.check_engine(running.backend, running.engine_version)
+            if bundle.manifest.free_size is not None and not find_device(running.device).free_size:
+                raise ProviderUnavailable(
+                    f"device '{running.device}' builds a graph for one height and width, and those of this bundle are "
+                    "free",
+                    remedy='pass device="cpu" or "cuda", or export the model without --dynamic-size',
+                )
             if find_device(running.device).prepare_at_start:
                 self._backend.prepare("score")
         except BaseException:
@@ -173,7 +179,12 @@ class GraphSession:
             raise OptionError(f"{graph} has no output {min(unknown)!r}")
         if not isinstance(feeds, Mapping) or feeds.keys() != {t.name for t in spec.inputs}:
             raise InputError(f"feeds are not one array each for {', '.join(t.name for t in spec.inputs)}, by name")
-        checked = {t.name: check_rows(feeds[t.name], shape=t.shape, dtype=t.dtype, what=t.name) for t in spec.inputs}
+        checked = {
+            t.name: check_rows(
+                feeds[t.name], shape=self._shape_for(graph, t, feeds[t.name]), dtype=t.dtype, what=t.name
+            )
+            for t in spec.inputs
+        }
         if len({len(x) for x in checked.values()}) != 1:
             raise InputError(f"{graph} takes {', '.join(checked)}, each with the same number of rows")
         return self._run(graph, checked, names)
@@ -245,11 +256,18 @@ class GraphSession:
         return self._prior
 
     def _rows(
-        self, x: Any, condition: NDArray[Any] | int | None, *, gpu: bool = False
+        self, x: Any, condition: NDArray[Any] | int | None, *, to_score: bool = False
     ) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8]]:
         """Feeds of raw rows and their condition, and the status of each row."""
         spec = self.manifest.input
-        rows = self._gpu_rows(x) if gpu and not isinstance(x, np.ndarray) else None
+        if self.manifest.free_size is not None:
+            from .free_rows import input_for, refuse_to_score  # not at the top: few bundles are of free size
+
+            if to_score:
+                refuse_to_score(self.manifest, x)
+            else:
+                spec = input_for(self.manifest, x)
+        rows = self._gpu_rows(x) if to_score and not isinstance(x, np.ndarray) else None
         x, status = rows or checked_rows(x, spec)
         return {"x": x, **check_condition(condition, self.manifest.condition, len(x))}, status
 
@@ -272,6 +290,32 @@ class GraphSession:
             raise InputError("this model takes codes, whose range only the host can check: pass rows of the host")
         rows = gpu_rows(x, shape=self.manifest.input.shape, dtype=self.manifest.input.dtype)
         return rows, np.zeros(len(rows), np.uint8)
+
+    def _shape_for(self, graph: str, tensor: TensorSpec, x: Any) -> tuple[int, ...]:
+        """The shape of one row of an input of a graph; at the height and width of ``x`` where they are free."""
+        if self.manifest.free_size is None or graph not in ("encode", "decode"):
+            return tensor.shape
+        from .free_rows import shape_for
+
+        return shape_for(self.manifest, tensor, x)
+
+    def _latent_at(self, size: tuple[int, int] | None) -> LatentSpec:
+        """What ``sample`` draws for rows of this height and width; None: those of ``manifest.input``."""
+        if size is None:
+            return self.manifest.latent
+        from .free_rows import latent_at
+
+        return latent_at(self.manifest, size)
+
+    def _both_ends(self, a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+        """Two raw rows of one shape as rows."""
+        spec = self._variant.graphs["encode"].inputs[0]
+        for name, row in (("a", a), ("b", b)):
+            rows = row[None] if isinstance(row, np.ndarray) else row
+            check_rows(rows, shape=self._shape_for("encode", spec, rows), dtype=spec.dtype, what=name)
+        if a.shape != b.shape:
+            raise InputError(f"a has shape {a.shape} and b has {b.shape}: the ends of a line are of one size")
+        return np.stack([a, b])
 
     def _bytes_per_row(self) -> int:
         """Of a latent and of the row decoded from it, whichever is larger; 8 bytes an element at most."""
@@ -298,10 +342,18 @@ class GraphSession:
         n = len(next(iter(feeds.values())))
         self._enter()
         try:
-            most = self._rows_per_run(graph) if n > 1 else 1
+            shapes = {t.name: t.shape for t in spec.outputs}
+            if self.manifest.free_size is not None and graph in ("encode", "decode"):
+                from .free_rows import shapes_and_bytes
+
+                limit = self._options["memory_bytes"]
+                shapes, row_bytes = shapes_and_bytes(self._bundle, self._variant_name, graph, feeds, limit)
+                most = rows_within(BYTES_PER_RUN, row_bytes)
+            else:
+                most = self._rows_per_run(graph) if n > 1 else 1
             if 0 < n <= most:
                 return self._backend.run(graph, feeds, names)
-            wholes = [np.empty((n, *spec.output(name).shape), dtype=spec.output(name).dtype) for name in names]
+            wholes = [np.empty((n, *shapes[name]), dtype=spec.output(name).dtype) for name in names]
             for start in range(0, n, most):
                 rows = slice(start, start + most)
                 part = self._backend.run(graph, {name: x[rows] for name, x in feeds.items()}, names)

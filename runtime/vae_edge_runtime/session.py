@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .stream import Stream
 
 Condition = NDArray[Any] | int | None
+Size = tuple[int, int]
+"""Height and width in pixels."""
 
 
 def load(
@@ -127,7 +129,7 @@ class VAE(CompressingSession):
             from .scoring.tiling import picture_scores  # not at the top: few bundles are of tiles
 
             return picture_scores(self._scorer, self._run, x, condition, wanted, maps, threshold)
-        feeds, status = self._rows(x, condition, gpu=True)
+        feeds, status = self._rows(x, condition, to_score=True)
         return self._scorer.scores(self._run, feeds, status, heads=wanted, maps=maps, threshold=threshold)
 
     def explain(self, x: NDArray[Any], *, condition: Condition = None) -> Anatomy:
@@ -300,7 +302,7 @@ class VAE(CompressingSession):
                 )
             z = z.mean if z.indices is None else z.indices
         latent = self._variant.graphs["decode"].inputs[0]
-        z = check_rows(z, shape=latent.shape, dtype=latent.dtype, what="z")
+        z = check_rows(z, shape=self._shape_for("decode", latent, z), dtype=latent.dtype, what="z")
         if not all_finite(z):
             raise InputError("z holds NaN or infinity")
         codebook = self.manifest.latent.codebook
@@ -332,7 +334,9 @@ class VAE(CompressingSession):
             )
         return self.decode(posterior, condition=condition)
 
-    def sample(self, n: int, *, seed: int, temperature: float = 1.0, condition: Condition = None) -> NDArray[Any]:
+    def sample(
+        self, n: int, *, seed: int, temperature: float = 1.0, condition: Condition = None, size: Size | None = None
+    ) -> NDArray[Any]:
         """Draw ``n`` new rows from the prior of ``manifest.latent``: (n, *output_shape) in data units.
 
         The same seed gives the same latents in every language and on every device, and the
@@ -343,9 +347,10 @@ class VAE(CompressingSession):
             seed: a whole number from 0 to 2**64 - 1.
             temperature: scales the noise, from 0; 1 is the prior itself.
             condition: as in ``score``.
+            size: (height, width) of the rows, of a bundle of free size; None: that of ``manifest.input``.
 
         Raises:
-            OptionError: n, seed or temperature is not valid, or the model has no prior.
+            OptionError: n, seed, temperature or size is not valid, or the model has no prior.
             BackendError, SessionClosed: as ``score``.
 
         Example:
@@ -354,7 +359,7 @@ class VAE(CompressingSession):
         """
         n = arguments.row_count("n", n, low=0, bytes_per_row=self._bytes_per_row())
         temperature = arguments.number("temperature", temperature, low=0, note=" (1 is the prior itself)")
-        latents = draw(self.manifest.latent, self._prior_numbers(), n, seed=seed, temperature=temperature)
+        latents = draw(self._latent_at(size), self._prior_numbers(), n, seed=seed, temperature=temperature)
         return self.decode(latents, condition=condition)
 
     def interpolate(
@@ -383,10 +388,7 @@ class VAE(CompressingSession):
         steps = arguments.row_count("steps", steps, low=2, bytes_per_row=self._bytes_per_row())
         if self.manifest.latent.kind == "codes":
             raise OptionError("there is no straight line between the codes of a VQ model")
-        spec = self.manifest.input
-        for name, row in (("a", a), ("b", b)):
-            check_rows(row[None] if isinstance(row, np.ndarray) else row, shape=spec.shape, dtype=spec.dtype, what=name)
-        posterior = self.encode(np.stack([a, b]), condition=condition)
+        posterior = self.encode(self._both_ends(a, b), condition=condition)
         if posterior.status.any():
             raise InputError("a or b is not finite")
         t = np.linspace(0, 1, steps, dtype=np.float32).reshape(-1, *[1] * len(self.manifest.latent.shape))

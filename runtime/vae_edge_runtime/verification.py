@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .format.bundle import Bundle
-from .format.specs import GRAPHS, ConditionSpec, InputSpec, TensorSpec
+from .format.figures import SizeCheck
+from .format.manifest import Golden
+from .format.specs import GRAPHS, TensorSpec
 from .record import record
 from .scoring.heads import posterior_noise
 from .scoring.results import SessionInfo
@@ -51,6 +54,7 @@ class GoldenCheck:
         max_absolute: largest difference, in the unit of the output.
         max_relative: largest difference relative to the size of the output; see ``max_errors``.
         tolerance_relative: what the manifest allows.
+        size: HEIGHTxWIDTH of the rows, where they are of another size than ``manifest.input``; else None.
     """
 
     variant: str
@@ -59,6 +63,7 @@ class GoldenCheck:
     max_absolute: float
     max_relative: float
     tolerance_relative: float
+    size: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -162,34 +167,56 @@ def verify(
 
 
 def _golden_checks(vae: VAE, variant: str) -> list[GoldenCheck]:
-    manifest, golden = vae.manifest, vae.manifest.golden
-    graphs = manifest.variants[variant].graphs
+    manifest = vae.manifest
+    graphs = tuple(name for name in GRAPHS if name in manifest.variants[variant].graphs)
+    checks = _run_golden(vae, variant, graphs, manifest.golden, None)
+    if manifest.free_size is not None:
+        from .format.sizes import FREE_GRAPHS  # not at the top: few bundles are of free size
 
-    def stored(member: str, tensor: TensorSpec | InputSpec | ConditionSpec) -> NDArray[Any]:
-        dtype = np.dtype(tensor.dtype).newbyteorder("<")
-        array = np.frombuffer(vae.read_member(member), dtype=dtype).astype(tensor.dtype)
-        return array.reshape(golden.rows, *tensor.shape)
+        for at_size in manifest.free_size.checks:
+            checks += _run_golden(vae, variant, FREE_GRAPHS, at_size, (at_size.height, at_size.width))
+    return checks
+
+
+def _run_golden(
+    vae: VAE, variant: str, graphs: Sequence[str], golden: Golden | SizeCheck, size: tuple[int, int] | None
+) -> list[GoldenCheck]:
+    """Run graphs on golden rows, which may be of another height and width than ``manifest.input``."""
+    manifest, specs = vae.manifest, vae.manifest.variants[variant].graphs
+    dimensions: dict[str, int] = {}
+    if size is not None:
+        from .format.sizes import dimensions_at
+
+        dimensions = dimensions_at(size, manifest.input, manifest.latent.shape)
+
+    def stored(member: str, tensor: TensorSpec, rows: int) -> NDArray[Any]:
+        shape = tensor.shape
+        if dimensions:
+            from .format.sizes import shape_at
+
+            shape = shape_at(tensor, manifest.input.layout, dimensions)
+        array = np.frombuffer(vae.read_member(member), dtype=np.dtype(tensor.dtype).newbyteorder("<"))
+        return array.astype(tensor.dtype).reshape(rows, *shape)
 
     expected = {}
     for key, member in golden.expected[variant].items():
         graph, _, output = key.partition(".")
-        expected[graph, output] = stored(member, graphs[graph].output(output))
-    latent = graphs["encode"].outputs[0].name
-    feeds = {"x": stored(golden.input, manifest.input), graphs["decode"].inputs[0].name: expected["encode", latent]}
-    if golden.condition is not None and manifest.condition is not None:
-        feeds["condition"] = stored(golden.condition, manifest.condition)
+        expected[graph, output] = stored(member, specs[graph].output(output), golden.rows)
+    latent = specs["encode"].outputs[0].name
+    x = TensorSpec("x", manifest.input.dtype, manifest.input.shape)
+    feeds = {"x": stored(golden.input, x, golden.rows), specs["decode"].inputs[0].name: expected["encode", latent]}
+    if manifest.golden.condition is not None and manifest.condition is not None:
+        beside = TensorSpec("condition", manifest.condition.dtype, manifest.condition.shape)
+        feeds["condition"] = stored(manifest.golden.condition, beside, manifest.golden.rows)[: golden.rows]
     checks = []
     if "sampled" in graphs:
         feeds["noise"] = posterior_noise(manifest.score, manifest.latent, golden.rows)
-    for graph in (name for name in GRAPHS if name in graphs):
-        spec = graphs[graph]
-        names = [t.name for t in spec.outputs if (graph, t.name) in expected]
-        outputs = vae.run_graph(graph, {t.name: feeds[t.name] for t in spec.inputs}, names)
+    for graph in graphs:
+        names = [t.name for t in specs[graph].outputs if (graph, t.name) in expected]
+        outputs = vae.run_graph(graph, {t.name: feeds[t.name] for t in specs[graph].inputs}, names)
         for name, array in zip(names, outputs, strict=True):
             absolute, relative = max_errors(array, expected[graph, name])
-            checks.append(
-                GoldenCheck(
-                    variant, graph, name, absolute, relative, golden.tolerance_relative[variant][f"{graph}.{name}"]
-                )
-            )
+            allowed = golden.tolerance_relative[variant][f"{graph}.{name}"]
+            at = None if size is None else f"{size[0]}x{size[1]}"
+            checks.append(GoldenCheck(variant, graph, name, absolute, relative, allowed, at))
     return checks

@@ -240,6 +240,19 @@ def test_a_bundle_decides_by_its_own_head_in_both(head: str, runtime: CRuntime, 
         assert [info.head[i].name.decode() for i in range(info.heads)] == list(vae.heads)
 
 
+def test_a_bundle_of_free_size_is_refused_with_a_word(runtime: CRuntime, tmp_path: Path) -> None:
+    def change(plain: dict[str, Any]) -> None:
+        check = {"height": 8, "width": 8, "rows": 1, "input": plain["golden"]["input"]}
+        empty: dict[str, dict[str, Any]] = {"parity": {}, "expected": {}, "tolerance_relative": {}}
+        plain["free_size"] = {"multiple": [4, 4], "smallest": [4, 4], "checks": [check | empty]}
+
+    path = changed_manifest(CORPUS / "v1-picture.vaeb", tmp_path / "free.vaeb", change)
+    assert runtime.library.c.vaee_check(str(path).encode(), None) == 0
+    with pytest.raises(Refused, match="OptionError"), runtime.session(path):
+        pass
+    assert "any height and width" in runtime.library.message()
+
+
 def test_a_bundle_of_tiles_is_refused_with_a_word(runtime: CRuntime, tmp_path: Path) -> None:
     def change(plain: dict[str, Any]) -> None:
         plain["input"]["overlap"] = 2

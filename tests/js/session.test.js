@@ -306,6 +306,13 @@ test("bytes that the caller changes, or hands to another thread, are noticed, an
   assert.deepEqual([...(await call).status], [Status.OK]);
 });
 
+test("a bundle of free height and width is refused by name", async () => {
+  const check = { height: 8, width: 8, rows: 1, input: "golden/input.bin", parity: {}, expected: {}, tolerance_relative: {} };
+  const free_size = { multiple: [4, 4], smallest: [4, 4], checks: [check] };
+  const free = await withManifest(bundle("v1-picture.vaeb"), (m) => Object.assign(m, { free_size }));
+  await assert.rejects(open(free, { ort: {} }), /rows of any height and width.*--dynamic-size/);
+});
+
 test("a bundle of tiles is not scored tile by tile against the threshold of pictures", options, async () => {
   const tiled = await withManifest(bundle("v1-picture.vaeb"), (m) => (m.input.overlap = 2));
   const vae = await open(tiled, { ort: await engine("node") });

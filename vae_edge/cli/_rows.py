@@ -19,6 +19,7 @@ from vae_edge.data.folders import is_pattern
 from vae_edge.data.options import in_model_order, joined
 from vae_edge.data.tables import SUFFIXES as TABLES
 from vae_edge_runtime.errors import DataError, OptionError
+from vae_edge_runtime.format.manifest import Manifest
 from vae_edge_runtime.format.specs import InputSpec
 from vae_edge_runtime.scoring.inputs import check_rows
 from vae_edge_runtime.scoring.resolution import round_to_float32
@@ -104,8 +105,8 @@ def split_columns(columns: str | None) -> tuple[str, ...] | None:
     return tuple(name.strip() for name in names)
 
 
-def image_size(text: str | None) -> tuple[int, int] | None:
-    """``64x48`` to (height 64, width 48).
+def image_size(text: str | None, what: str = "image size") -> tuple[int, int] | None:
+    """``64x48`` to (height 64, width 48); ``what`` it is, for the message.
 
     Raises:
         OptionError: it does not have that form.
@@ -114,7 +115,7 @@ def image_size(text: str | None) -> tuple[int, int] | None:
         return None
     height, cross, width = text.lower().partition("x")
     if not (cross and is_whole(height) and is_whole(width) and int(height) and int(width)):
-        raise OptionError(f"image size is {text!r:.80}; write HEIGHTxWIDTH, such as 64x64")
+        raise OptionError(f"{what} is {text!r:.80}; write HEIGHTxWIDTH, such as 64x64")
     return int(height), int(width)
 
 
@@ -142,18 +143,24 @@ def read_for(
     stride: int | None = None,
     columns: str | None = None,
     size: str | None = None,
+    any_size: Manifest | None = None,
 ) -> Dataset:
     """Read a file as rows of the shape, dtype and layout a bundle takes.
 
     Columns of a table are found by the names in the bundle. Axes are moved where the file says what they are
     (pictures), and grey pictures become colour for a model of colour pictures.
 
+    Args:
+        any_size: the manifest, for a command that takes pictures of every height and width that the bundle does.
+
     Raises:
+        InputError: the bundle has free sizes, and this one is none of them.
         DataError: the file cannot be read, or its rows do not fit the model.
     """
     is_table = path.suffix.lower() in TABLES
     if is_table and spec.layout == "time_features" and window is None:
         window = spec.shape[0]
+    free = any_size is not None and any_size.free_size is not None
     names = in_model_order(split_columns(columns), spec.names)
     wanted, fit = size_for(spec, image_size(size))
     if (
@@ -173,7 +180,11 @@ def read_for(
     )
     x = dataset.x if dataset.x.dtype != np.float64 else round_to_float32(dataset.x)
     if dataset.layout == "nhwc":
-        x = _pictures_for(spec, x, path)
+        x = _pictures_for(spec, x, path, any_size=free)
+    if any_size is not None and free:
+        from vae_edge_runtime.free_rows import input_for
+
+        spec = input_for(any_size, x)
     if spec.overlap is not None:
         from vae_edge_runtime.scoring.tiling import check_pictures
 
@@ -184,7 +195,7 @@ def read_for(
     return replace(dataset, x=x, layout=spec.layout)
 
 
-def _pictures_for(spec: InputSpec, x: NDArray[Any], path: Path) -> NDArray[Any]:
+def _pictures_for(spec: InputSpec, x: NDArray[Any], path: Path, *, any_size: bool = False) -> NDArray[Any]:
     """Pictures (n, height, width, channels) uint8 in the layout of a model, or an error that says what it takes."""
     n, height, width, channels = x.shape
     colours = "grey" if channels == 1 else "colour"
@@ -204,7 +215,7 @@ def _pictures_for(spec: InputSpec, x: NDArray[Any], path: Path) -> NDArray[Any]:
         )
     wanted_channels = spec.shape[0] if spec.layout == "nchw" else spec.shape[2]
     wanted = spec.shape[1:] if spec.layout == "nchw" else spec.shape[:2]
-    if (height, width) != wanted and spec.overlap is None:
+    if (height, width) != wanted and spec.overlap is None and not any_size:
         raise DataError(
             f"{have}. The model takes {wanted[1]}x{wanted[0]}: resize them with --image-size {wanted[0]}x{wanted[1]} "
             "(height x width), if that is how it was trained"

@@ -57,6 +57,16 @@ Variance = Annotated[
 Offset = Annotated[str | None, typer.Option(help="x_model = (x - offset) / scale; comma separated.")]
 Scale = Annotated[str | None, typer.Option(help="Divisor of the rows; see --offset.", show_default=False)]
 Layout = Annotated[str | None, typer.Option(help="nchw or nhwc, for arrays of images.", show_default=False)]
+DynamicSize = Annotated[
+    bool,
+    typer.Option(
+        "--dynamic-size", help="Leave height and width of encode and decode free; scores keep the rows' size."
+    ),
+]
+SizeMultiple = Annotated[
+    int | None,
+    typer.Option(min=1, help="With --dynamic-size: what both are multiples of; default: found.", show_default=False),
+]
 
 
 @dataclass(frozen=True)

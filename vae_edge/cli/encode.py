@@ -48,7 +48,10 @@ def run(
     refuse_existing(output, force=force)
     with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback) as vae:
         _console.header(vae.info)
-        rows = _rows.read_for(vae.manifest.input, path, window=window, stride=stride, columns=columns, size=image_size)
+        rows = _rows.read_for(
+            vae.manifest.input, path, window=window, stride=stride, columns=columns, size=image_size,
+            any_size=vae.manifest,
+        )  # fmt: skip
         posterior = vae.encode(np.ascontiguousarray(rows.x), condition=rows.condition)
         if output.suffix.lower() == ".npz":
             buffer = io.BytesIO()

@@ -37,7 +37,7 @@ PANELS: _help.Panels = {
     ),
     "Rows": (
         "offset", "scale", "layout", "label_column", "columns", "window", "stride", "image_size", "fit", "tile",
-        "overlap",
+        "overlap", "dynamic_size", "size_multiple",
     ),
     "How a table is read": tuple(_options.TABLE),
     "Scoring": ("heads", "top_share", "draws", "map_sigma", "map_channels", "false_positive_rate", "threshold_method"),
@@ -145,6 +145,8 @@ def run(
     fit: _options.Fit = None,
     tile: _options.Tile = None,
     overlap: _options.Overlap = 0,
+    dynamic_size: _source.DynamicSize = False,
+    size_multiple: _source.SizeMultiple = None,
     allow_poor_fit: Annotated[
         bool, typer.Option("--allow-poor-fit", help="Export a model that rebuilds rows worse than their mean does.")
     ] = False,
@@ -198,6 +200,8 @@ def run(
         fit=fit or "exact",  # type: ignore[arg-type]
         tile=tile,
         overlap=overlap,
+        dynamic_size=dynamic_size,
+        size_multiple=size_multiple,
         least_r2=_LEAST_R2,
         allow_poor_fit=allow_poor_fit,
         compress=compress,

@@ -31,6 +31,19 @@ def run(bundle: _options.Bundle, json: _options.Json = False) -> None:
         _show(opened.manifest, opened.size_bytes, opened.bundle_id)
 
 
+def free_size(manifest: Manifest) -> str:
+    """Which heights and widths a bundle of free size takes, in words."""
+    free = manifest.free_size
+    assert free is not None
+    multiple = "x".join(map(str, dict.fromkeys(free.multiple)))
+    checked = ", ".join(f"{each.height}x{each.width}" for each in free.checks)
+    smallest = "x".join(map(str, free.smallest))
+    return (
+        f"encode and decode take multiples of {multiple} from {smallest} (height x width), compared with PyTorch at "
+        f"{checked} too; score takes the input's own"
+    )
+
+
 def _show_compressed(path: Path, json: bool) -> None:
     document = described(path)
     if json:
@@ -73,6 +86,7 @@ def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:
         "weights (pair id)": manifest.pair_id,
         "size": f"{size_bytes:,} bytes",
         "input": f"{row.dtype} {list(row.shape)} {row.layout}, calibrated on [{row.low:g}, {row.high:g}]",
+        **({"sizes": free_size(manifest)} if manifest.free_size else {}),
         "condition": "-"
         if condition is None
         else f"{condition.dtype} {list(condition.shape)}, calibrated on [{condition.low:g}, {condition.high:g}]",

@@ -43,7 +43,10 @@ def run(
     refuse_existing(output, force=force)
     with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback) as vae:
         _console.header(vae.info)
-        raw = _rows.read_for(vae.manifest.input, path, window=window, stride=stride, columns=columns, size=image_size)
+        raw = _rows.read_for(
+            vae.manifest.input, path, window=window, stride=stride, columns=columns, size=image_size,
+            any_size=vae.manifest,
+        )  # fmt: skip
         if max(first, last) >= len(raw.x):
             raise DataError(f"{path} holds {len(raw.x)} rows, counted from 0: there is no row {max(first, last)}")
         condition = None if raw.condition is None else np.ascontiguousarray(raw.condition[first])

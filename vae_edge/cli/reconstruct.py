@@ -40,7 +40,10 @@ def run(
     refuse_existing(output, force=force)
     with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback) as vae:
         _console.header(vae.info)
-        raw = _rows.read_for(vae.manifest.input, path, window=window, stride=stride, columns=columns, size=image_size)
+        raw = _rows.read_for(
+            vae.manifest.input, path, window=window, stride=stride, columns=columns, size=image_size,
+            any_size=vae.manifest,
+        )  # fmt: skip
         x = np.ascontiguousarray(raw.x)
         rows = vae.reconstruct(x, condition=raw.condition)
         write_rows(output, rows, vae.manifest, partners=x, replace=force)

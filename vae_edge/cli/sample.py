@@ -14,7 +14,7 @@ from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.files import refuse_existing
 from vae_edge_runtime.format.specs import ConditionSpec, element_count
 
-from . import _console, _options, _tables
+from . import _console, _options, _rows, _tables
 from ._arrays import SUFFIXES, write_rows
 
 NAME = "sample"
@@ -32,6 +32,10 @@ def run(
     condition: Annotated[
         str | None, typer.Option(help="Of a conditional model, one for all rows: a label, or numbers with commas.")
     ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="HEIGHTxWIDTH of the rows, of a bundle of free size, e.g. 256x384.", show_default=False),
+    ] = None,
     device: _options.Device = "auto",
     variant: _options.Variant = "auto",
     allow_fallback: _options.AllowFallback = False,
@@ -44,11 +48,11 @@ def run(
     """Draw new rows from the prior."""
     _tables.check_suffix(output, SUFFIXES)
     refuse_existing(output, force=force)
-    limits = _options.isolation(isolate, deadline, max_memory)
+    limits, wanted = _options.isolation(isolate, deadline, max_memory), _rows.image_size(size, "size")
     with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback, **limits) as vae:
         _console.header(vae.info)
         given = one_condition(condition, vae.manifest.condition)
-        rows = vae.sample(number, seed=seed, temperature=temperature, condition=given)
+        rows = vae.sample(number, seed=seed, temperature=temperature, condition=given, size=wanted)
         write_rows(output, rows, vae.manifest, replace=force)
         if json:
             drawn = {"seed": seed, "temperature": temperature, "shape": list(rows.shape)}

@@ -35,7 +35,7 @@ def run(
         _console.say(f"{outcome.members} members, {outcome.size_bytes:,} bytes: structure and every SHA-256 are right")
         rows = [
             (
-                f"{c.variant} {c.graph}.{c.output}",
+                f"{c.variant} {c.graph}.{c.output}" + (f" at {c.size}" if c.size else ""),
                 f"{c.max_absolute:.2g}",
                 f"{c.max_relative:.2g}",
                 f"{c.tolerance_relative:g}",

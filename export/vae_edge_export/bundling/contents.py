@@ -15,15 +15,20 @@ import torch
 from numpy.typing import NDArray
 
 from vae_edge_runtime import __version__
-from vae_edge_runtime.format.figures import ModelFit
+from vae_edge_runtime.format.figures import FreeSize, ModelFit, SizeCheck
 from vae_edge_runtime.format.manifest import SCHEMA_VERSION, Golden, GraphSpec, Manifest, MemberSpec, Variant
+from vae_edge_runtime.format.sizes import Size
 from vae_edge_runtime.format.specs import ModelCard, Preprocessing, PriorSpec, Requirements, Signature
 from vae_edge_runtime.format.stream_rules import AlarmSpec, StreamSpec, fit_guard, longest_run
+from vae_edge_runtime.free_rows import shown
 
+from ..checks.size_parity import SizeFigures
 from ..config import ExportConfig
 from ..graphs.build import BuiltGraphs
+from ..graphs.free_size import SizePlan
 from ..onnx_version import IR_VERSION, OPSET
 from ..rows import ExportRows
+from .finished_variant import FinishedVariant, GoldenAtSize
 from .split_weights import SplitGraphs
 
 GOLDEN_INPUT, GOLDEN_CONDITION = "golden/input.bin", "golden/condition.bin"
@@ -51,6 +56,39 @@ def golden_outputs(
     return members, expected
 
 
+def golden_at(variant: str, size: Size, figures: SizeFigures) -> tuple[dict[str, bytes], GoldenAtSize]:
+    """Members of what one variant gives at another height and width, and the figures that go with them."""
+    members, expected = golden_outputs(f"{variant}/{shown(size)}", figures.golden)
+    return members, GoldenAtSize(figures.parity, expected, figures.tolerance)
+
+
+def free_size(
+    plan: SizePlan, feeds: Mapping[Size, Mapping[str, NDArray[Any]]], variants: Mapping[str, FinishedVariant]
+) -> tuple[dict[str, bytes], FreeSize]:
+    """Members of the golden rows of every further height and width, and what the manifest says of them.
+
+    Args:
+        feeds: the golden rows per size.
+    """
+    members, checks = {}, []
+    for size in plan.others:
+        member = f"golden/{shown(size)}/input.bin"
+        members[member] = _little_endian(feeds[size]["x"])
+        by_variant = {name: variant.sizes[size] for name, variant in variants.items()}
+        checks.append(
+            SizeCheck(
+                height=size[0],
+                width=size[1],
+                rows=len(feeds[size]["x"]),
+                input=member,
+                parity={name: each.parity for name, each in by_variant.items()},
+                expected={name: each.expected for name, each in by_variant.items()},
+                tolerance_relative={name: each.tolerance for name, each in by_variant.items()},
+            )
+        )
+    return members, FreeSize(plan.multiple, plan.smallest, tuple(checks))
+
+
 def graph_specs(graphs: SplitGraphs, tensors: Mapping[str, Signature]) -> dict[str, GraphSpec]:
     """The manifest's entries of the graphs of one variant."""
     specs = {}
@@ -73,6 +111,7 @@ def manifest(
     golden: Golden,
     members: Mapping[str, bytes],
     exporters: Iterable[str],
+    free_size: FreeSize | None = None,
 ) -> Manifest:
     """The manifest of a bundle; its own checks run as it is built."""
     return Manifest(
@@ -110,6 +149,7 @@ def manifest(
         golden=golden,
         requires=Requirements(SCHEMA_VERSION, OPSET, IR_VERSION, _OLDEST_ONNXRUNTIME),
         members={name: MemberSpec(len(raw), hashlib.sha256(raw).hexdigest()) for name, raw in sorted(members.items())},
+        free_size=free_size,
     )
 
 

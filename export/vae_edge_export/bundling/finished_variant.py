@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from vae_edge_runtime.format.figures import Parity
 from vae_edge_runtime.format.manifest import Variant
 from vae_edge_runtime.scoring.calibrate import Calibrated
 
 from .split_weights import SplitGraphs
+
+
+@dataclass(frozen=True)
+class GoldenAtSize:
+    """What one variant gave at one height and width, per "graph.output"; ``expected`` are names of members."""
+
+    parity: dict[str, Parity]
+    expected: dict[str, str]
+    tolerance: dict[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +29,7 @@ class FinishedVariant:
         expected: per "graph.output", the member of the golden outputs.
         tolerance: per "graph.output", what another engine may differ by.
         warnings: in words. advice: which head to decide by, and why.
+        sizes: per further height and width: parity, members of the golden outputs, and tolerances.
     """
 
     variant: Variant
@@ -29,3 +40,4 @@ class FinishedVariant:
     tolerance: dict[str, float]
     warnings: tuple[str, ...]
     advice: tuple[str, ...] = ()
+    sizes: dict[tuple[int, ...], GoldenAtSize] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from vae_edge_runtime.format.bundle import Bundle
 from vae_edge_runtime.format.figures import ModelFit
 from vae_edge_runtime.format.manifest import MEMBER, Golden, Manifest
 
+from ..checks.size_parity import GOLDEN_ROWS, feeds_at
 from ..config import ExportConfig
 from ..graphs.build import BuiltGraphs
 from ..rows import ExportRows
@@ -76,6 +77,11 @@ def pack(
         {name: variant.expected for name, variant in variants.items()},
         {name: variant.tolerance for name, variant in variants.items()},
     )
+    free_size = None
+    if built.sizes is not None:
+        golden_rows = {size: feeds_at(rows, size, GOLDEN_ROWS) for size in built.sizes.others}
+        golden_members, free_size = contents.free_size(built.sizes, golden_rows, variants)
+        members |= golden_members
     manifest = contents.manifest(
         built,
         rows,
@@ -87,6 +93,7 @@ def pack(
         golden=golden,
         members=members,
         exporters=exporters,
+        free_size=free_size,
     )
     if config.compress is not None:
         normal = rows.calibration

@@ -8,7 +8,7 @@ bytes, and needs no ``onnx`` for it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -47,15 +47,21 @@ def pair_id(models: Mapping[str, onnx.ModelProto]) -> str:
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:32]
 
 
-def split_and_scan(models: Mapping[str, onnx.ModelProto], *, prefix: str, pair: str) -> SplitGraphs:
-    """``split``, and every joined graph read as a device will read it.
+def split_and_scan(
+    models: Mapping[str, onnx.ModelProto],
+    *,
+    prefix: str,
+    pair: str,
+    sizes: Mapping[str, Sequence[Mapping[str, int]]] | None = None,
+) -> SplitGraphs:
+    """``split``, and every joined graph read as a device will read it; ``sizes``: per graph, of its free dimensions.
 
     Raises:
         BundleInvalid: a device would refuse a graph; here it costs nobody an update.
     """
     graphs = split(models, prefix=prefix, pair=pair)
     for graph in graphs.parts:
-        scan(graphs.joined(graph))
+        scan(graphs.joined(graph), sizes=(sizes or {}).get(graph, ({},)))
     return graphs
 
 

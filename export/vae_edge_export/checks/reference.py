@@ -60,13 +60,18 @@ class Reference:
             return cls(modules, modules, signatures, "float32", row_bytes or {})
         return cls(modules, exact, signatures, "float64", row_bytes or {})
 
-    def run(self, graph: str, feeds: Feeds) -> Outputs:
-        """Reference outputs by name; those of the same rows are computed once, whatever gate asks."""
+    def run(self, graph: str, feeds: Feeds, signature: Signature | None = None) -> Outputs:
+        """Reference outputs by name; those of the same rows are computed once, whatever gate asks.
+
+        Args:
+            signature: of rows of another height and width; None: of those of the calibration.
+        """
         dtype = torch.float64 if self.precision == "float64" else torch.float32
         key = _key(graph, feeds)
         if key not in self._kept:
             rows = self._rows(graph, "double" if self.precision == "float64" else "single")
-            outputs = run_torch(self.exact[graph], self.signatures[graph], feeds, dtype=dtype, rows=rows)
+            signature = signature or self.signatures[graph]
+            outputs = run_torch(self.exact[graph], signature, feeds, dtype=dtype, rows=rows)
             if (
                 sum(x.nbytes for x in (*outputs.values(), *(y for z in self._kept.values() for y in z.values())))
                 > _KEPT

@@ -14,7 +14,17 @@ from torch import nn
 from vae_edge_runtime.errors import InputError, OptionError
 from vae_edge_runtime.format.heads import HEADS
 from vae_edge_runtime.format.likelihoods import LIKELIHOODS
-from vae_edge_runtime.format.specs import LatentSpec, Layout, PriorSpec, ScoreSpec, Signature, TensorSpec, signatures
+from vae_edge_runtime.format.sizes import FREE_GRAPHS, dimensions_at
+from vae_edge_runtime.format.specs import (
+    InputSpec,
+    LatentSpec,
+    Layout,
+    PriorSpec,
+    ScoreSpec,
+    Signature,
+    TensorSpec,
+    signatures,
+)
 from vae_edge_runtime.graph_session import ROWS_PER_RUN, rows_within
 from vae_edge_runtime.scoring.heads import posterior_noise
 from vae_edge_runtime.scoring.inputs import check_condition
@@ -26,6 +36,7 @@ from ..cut import adapt_or_cut
 from ..halves.vae import AdaptedVae
 from ..rows import ExportRows, check_classes, check_unit_interval, finite_rows_of, model_shape, rows_of
 from .decoded import with_named_family
+from .free_size import SizePlan, find_sizes
 from .modules import DataUnits, DecodeGraph, EncodeGraph, SampledGraph, ScoreGraph
 from .row_bytes import RowBytes, measure_row_bytes
 from .whitening import fit_whitening
@@ -42,6 +53,7 @@ class BuiltGraphs:
 
     Attributes:
         modules, signatures, examples, row_bytes: per graph. latent: still without its prior.
+        sizes: heights and widths that ``encode`` and ``decode`` take; None: that of the rows alone.
     """
 
     vae: AdaptedVae
@@ -51,6 +63,14 @@ class BuiltGraphs:
     signatures: dict[str, Signature]
     examples: dict[str, dict[str, Array]]
     row_bytes: dict[str, RowBytes]
+    sizes: SizePlan | None = None
+
+    def dimensions(self, row: InputSpec) -> dict[str, list[dict[str, int]]]:
+        """Per graph of free size, its named dimensions at every size that it is compared at."""
+        if self.sizes is None:
+            return {}
+        at = [dimensions_at(size, row, self.latent.shape) for size in (self.sizes.base, *self.sizes.others)]
+        return dict.fromkeys(FREE_GRAPHS, at)
 
     def rows_at_once(self, graph: str, *, most: int = ROWS_PER_RUN) -> int:
         """Rows that an engine is given at once, within ``BYTES_AT_ONCE``."""
@@ -138,6 +158,7 @@ def build_graphs(
         signatures=signed,
         examples=examples,
         row_bytes={name: measure_row_bytes(modules[name], signed[name], examples[name]) for name in modules},
+        sizes=find_sizes(vae, x, beside, config.size_multiple) if config.dynamic_size else None,
     )
 
 

@@ -18,7 +18,7 @@ from vae_edge_runtime.format.specs import Signature
 from ..passes import clean_up
 from ..timer import Timer
 from .remedies import remedy_for
-from .trace import refused_operators, trace
+from .trace import FreeAxes, refused_operators, trace
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,18 +38,23 @@ class CleanGraph:
 
 
 def trace_clean(
-    module: nn.Module, example: Mapping[str, NDArray[Any]], *, graph: str, signature: Signature
+    module: nn.Module,
+    example: Mapping[str, NDArray[Any]],
+    *,
+    graph: str,
+    signature: Signature,
+    free: FreeAxes | None = None,
 ) -> CleanGraph:
     """Trace one graph and clean it up; operators that are refused are reported, not raised.
 
     Args:
-        example: by input name, (n, *shape) to trace with.
+        example: by input name, (n, *shape) to trace with. free: as ``trace`` takes it.
 
     Raises:
         ExportFailed: PyTorch's exporter failed, or a pass found something it cannot keep exact.
     """
     inputs = [torch.from_numpy(np.array(example[t.name])) for t in signature.inputs]
-    traced = trace(module, inputs, graph=graph, signature=signature)
+    traced = trace(module, inputs, graph=graph, signature=signature, free=free)
     model = clean_up(traced.model, graph=graph)
     return CleanGraph(model, traced.exporter, refused_operators(model, traced), traced.left_out)
 
@@ -59,8 +64,9 @@ def trace_all(
     signatures: Mapping[str, Signature],
     examples: Mapping[str, Mapping[str, NDArray[Any]]],
     timer: Timer,
+    free: Mapping[str, FreeAxes] | None = None,
 ) -> dict[str, CleanGraph]:
-    """Every graph of a bundle, traced and cleaned up.
+    """Every graph of a bundle, traced and cleaned up; ``free``: per graph, as ``trace`` takes it.
 
     Raises:
         ExportFailed: as ``trace_clean``, or a graph holds an operator outside the allow-list.
@@ -68,7 +74,9 @@ def trace_all(
     traced = {}
     for graph, module in modules.items():
         with timer(f"trace {graph}"):
-            traced[graph] = trace_clean(module, examples[graph], graph=graph, signature=signatures[graph])
+            traced[graph] = trace_clean(
+                module, examples[graph], graph=graph, signature=signatures[graph], free=(free or {}).get(graph)
+            )
             _check_operators(traced[graph], graph)
     return traced
 

@@ -8,7 +8,7 @@ import re
 import tempfile
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ from .watch import Watched, watch
 _NEWEST_TRACED_IR_VERSION = 10
 TRACED_ROWS = 3  # 0 and 1 are specialised by torch.export
 
+FreeAxes = Mapping[str, Mapping[int, str]]
 _DATA_DEPENDENT = ("GuardOnDataDependentSymNode", "DataDependentOutputException", "UserError", "TracerWarning")
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\w+)')
 _OPERATION = re.compile(r"target=torch\.ops\.(aten\.\w+)")
@@ -62,8 +63,13 @@ class Traced:
     left_out: tuple[str, ...] = ()
 
 
-def trace(module: nn.Module, examples: Sequence[Tensor], *, graph: str, signature: Signature) -> Traced:
+def trace(
+    module: nn.Module, examples: Sequence[Tensor], *, graph: str, signature: Signature, free: FreeAxes | None = None
+) -> Traced:
     """Trace ``module`` with rows like ``examples`` (at least one each) into an ONNX model.
+
+    Args:
+        free: per tensor, the axes of one row that are free beside the batch, and their names; None: no axis.
 
     ``torch.export`` goes first. Where it fails for a reason of its own the legacy tracer may try,
     under a guard: it freezes Python branches and batch sizes without an error, so any warning of
@@ -87,7 +93,7 @@ def trace(module: nn.Module, examples: Sequence[Tensor], *, graph: str, signatur
         ) from error
     steered = Steered(module, watched)
     try:
-        model = _dynamo(steered, rows, signature)
+        model = _dynamo(steered, rows, signature, free or {})
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit of a model, too
@@ -95,7 +101,7 @@ def trace(module: nn.Module, examples: Sequence[Tensor], *, graph: str, signatur
         if type(root).__name__ in _DATA_DEPENDENT:
             raise _failed(graph, root, watched) from error
         try:
-            model, exporter = _legacy(steered, rows, signature), "legacy"
+            model, exporter = _legacy(steered, rows, signature, free or {}), "legacy"
         except KeyboardInterrupt:
             raise
         except BaseException as also:
@@ -109,6 +115,7 @@ def trace(module: nn.Module, examples: Sequence[Tensor], *, graph: str, signatur
             f"graph '{graph}' was frozen to a batch of {TRACED_ROWS} rows ({exporter} exporter): somewhere the batch "
             "size becomes a Python number; use x.shape[0] as it is, without int(), or -1"
         )
+    _name_free_axes(model, free or {}, graph)
     lines = {node.op_type: _line_of(node, watched) for node in reversed(model.graph.node)}
     for node in _needed(model.graph):
         if node.op_type.startswith(_RANDOM):
@@ -117,6 +124,19 @@ def trace(module: nn.Module, examples: Sequence[Tensor], *, graph: str, signatur
                 "and the scale parameter, and leave the noise to the runtime"
             )
     return Traced(_named(model, signature), exporter, lines, tuple(watched.checks))
+
+
+def _name_free_axes(model: onnx.ModelProto, free: FreeAxes, graph: str) -> None:
+    """Give the free axes of inputs and outputs their names; one that is a number was frozen."""
+    for value in (*model.graph.input, *model.graph.output):
+        for axis, name in free.get(value.name.removeprefix(_OUTER), {}).items():
+            dim = value.type.tensor_type.shape.dim[1 + axis]
+            if dim.dim_value:
+                raise ExportFailed(
+                    f"graph '{graph}' was frozen to a {name.replace('_', ' ')} of {dim.dim_value}: somewhere a size "
+                    "becomes a Python number; use x.shape[-2:] as it is, or export without --dynamic-size"
+                )
+            dim.dim_param = name
 
 
 def _outer_names(signature: Signature) -> tuple[list[str], list[str]]:
@@ -144,8 +164,12 @@ def refused_operators(model: onnx.ModelProto, traced: Traced) -> dict[str, str]:
     return {op: traced.lines.get(op, "an unknown place") for op in refused}
 
 
-def _dynamo(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature) -> onnx.ModelProto:
+def _dynamo(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature, free: FreeAxes) -> onnx.ModelProto:
     batch = torch.export.Dim("batch")
+    # AUTO: that a height is a multiple of 8 is the tracer's to find, and parity at several sizes holds it.
+    axes = tuple(
+        {0: batch, **{1 + axis: torch.export.Dim.AUTO for axis in free.get(t.name, {})}} for t in signature.inputs
+    )
     inputs, outputs = _outer_names(signature)
     with quiet(), kept_rng(), slow_attention(), packing_as_padding(), torch.no_grad():
         program = torch.onnx.export(
@@ -155,7 +179,7 @@ def _dynamo(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature) -
             # The stock optimiser deletes additions of 1e-8 and less (0/0 on a black frame).
             optimize=False,
             opset_version=OPSET,
-            dynamic_shapes=(tuple({0: batch} for _ in rows),),
+            dynamic_shapes=(axes,),
             input_names=inputs,
             output_names=outputs,
             verbose=False,
@@ -166,8 +190,10 @@ def _dynamo(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature) -
     return model
 
 
-def _legacy(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature) -> onnx.ModelProto:
+def _legacy(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature, free: FreeAxes) -> onnx.ModelProto:
     inputs, outputs = _outer_names(signature)
+    axes = {name: {1 + axis: text for axis, text in free.get(name.removeprefix(_OUTER), {}).items()}
+            for name in (*inputs, *outputs)}  # fmt: skip
     with (
         quiet(),
         clean_stdout(),
@@ -186,7 +212,7 @@ def _legacy(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature) -
             dynamo=False,
             opset_version=OPSET,
             do_constant_folding=False,
-            dynamic_axes={name: {0: "batch"} for name in (*inputs, *outputs)},
+            dynamic_axes={name: {0: "batch", **more} for name, more in axes.items()},
             input_names=inputs,
             output_names=outputs,
         )

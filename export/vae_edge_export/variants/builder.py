@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.format.figures import Fidelity, Parity, Reduction, Verdict
 from vae_edge_runtime.format.manifest import Variant
+from vae_edge_runtime.format.sizes import Size
 from vae_edge_runtime.graph_session import rows_within
 from vae_edge_runtime.scoring.calibrate import Calibrated, calibrate
 
@@ -21,6 +22,7 @@ from ..bundling.split_weights import SplitGraphs
 from ..checks.decisions import score_outputs, with_noise
 from ..checks.parity import Reference
 from ..checks.probes import ProbeLatents, probes
+from ..checks.size_parity import SizeFigures
 from ..config import ExportConfig, Precision
 from ..graphs.build import BuiltGraphs
 from ..rows import ExportRows, rows_of
@@ -130,6 +132,7 @@ class VariantBuilder:
         fidelity: Fidelity | None = None,
         warnings: tuple[str, ...] = (),
         advice: tuple[str, ...] = (),
+        sizes: Mapping[Size, SizeFigures] | None = None,
     ) -> FinishedVariant:
         """Everything measured of one variant, as its entry of the manifest and its members."""
         default, *further = self.built.score.heads
@@ -147,6 +150,9 @@ class VariantBuilder:
             traps=traps,
         )
         golden_members, expected = contents.golden_outputs(name, golden)
+        at_sizes = {size: contents.golden_at(name, size, figures) for size, figures in (sizes or {}).items()}
+        for members, _ in at_sizes.values():
+            golden_members |= members
         return FinishedVariant(
             variant,
             graphs,
@@ -156,6 +162,7 @@ class VariantBuilder:
             tolerance=tolerance,
             warnings=(*calibrated.warnings, *warnings),
             advice=advice,
+            sizes={size: figures for size, (_, figures) in at_sizes.items()},
         )
 
 

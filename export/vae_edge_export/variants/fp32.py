@@ -9,6 +9,7 @@ from ..bundling.split_weights import SplitGraphs
 from ..checks.decisions import advise_head, check_decisions, find_traps
 from ..checks.parity import check_parity
 from ..checks.rounding import allowed_relative, own_loss
+from ..checks.size_parity import compare_sizes
 from .builder import VariantBuilder
 
 
@@ -33,6 +34,8 @@ def build_fp32(builder: VariantBuilder, graphs: SplitGraphs, backend: Backend) -
             noise=builder.noise(feeds),
             rtol=config.parity_rtol,
         )
+        rtol = config.parity_rtol
+        sizes = compare_sizes(backend, builder.reference, built, rows, rtol=rtol, tolerance=lambda _: rtol)
     with timer("calibrate"):
         calibrated = builder.calibrate(backend, "fp32")
     with timer("verdict"):
@@ -61,4 +64,5 @@ def build_fp32(builder: VariantBuilder, graphs: SplitGraphs, backend: Backend) -
         tolerance=tolerance,
         warnings=(*compared.notes, *builder.latents.notes),
         advice=advice,
+        sizes=sizes,
     )

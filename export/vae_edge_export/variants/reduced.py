@@ -21,6 +21,7 @@ from ..checks.decisions import find_traps, score_outputs, simple_heads, torch_ou
 from ..checks.in_memory import in_memory
 from ..checks.parity import graph_feeds, measure_parity, run_backend
 from ..checks.probes import ask_torch
+from ..checks.size_parity import compare_sizes
 from ..checks.verdict import measure_verdict
 from ..gates import figures, problems
 from ..passes.clean import strip_and_name
@@ -76,7 +77,7 @@ def _build_one(
     with timer(f"{name}: make"):
         candidate = search(baseline, builder.config.gate(name), precision=name, progress=timer.say)
     models = {graph: strip_and_name(model, graph=graph) for graph, model in candidate.models.items()}
-    graphs = split_and_scan(models, prefix=name, pair=builder.pair)
+    graphs = split_and_scan(models, prefix=name, pair=builder.pair, sizes=built.dimensions(builder.rows.row))
     proving = timer(f"{name}: prove")
     with proving, in_memory(graphs.joined) as shipped, in_memory(candidate.measured) as measured:
         feeds = builder.parity_feeds
@@ -90,6 +91,10 @@ def _build_one(
         verdict, warnings = _verdict(builder, name, measured, fp32_backend, calibrated, fp32)
         golden = builder.golden_outputs(_runner(builder, shipped))
         tolerance = _tolerances(builder, name, candidate, golden)
+        sizes = compare_sizes(
+            measured, builder.reference, built, builder.rows, rtol=None, tolerance=tolerance.__getitem__,
+            golden_backend=shipped,
+        )  # fmt: skip
     return builder.finish(
         name,
         graphs,
@@ -102,6 +107,7 @@ def _build_one(
         reduction=candidate.reduction,
         fidelity=fidelity,
         warnings=warnings,
+        sizes=sizes,
     )
 
 

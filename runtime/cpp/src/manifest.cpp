@@ -194,6 +194,24 @@ void compression(const Json& o) {
     }
 }
 
+void size_check(const Json& o) {
+    for (const char* key : {"height", "width", "rows"}) check(o.whole_at(key) >= 1, "a height, a width or the rows of a size are below 1");
+}
+
+void free_size(const Json& o) {
+    std::vector<i64> multiple = shape_of(o.at("multiple")), smallest = shape_of(o.at("smallest"));
+    check(multiple.size() == 2 && smallest.size() == 2, "multiple and smallest are not a height and a width each");
+    for (i64 side : {multiple[0], multiple[1], smallest[0], smallest[1]}) check(side >= 1, "multiple or smallest is below 1");
+    std::set<std::pair<i64, i64>> sizes;
+    const char* sides[] = {"height", "width"};
+    for (const Json& each : o.at("checks").items) {
+        sizes.insert({each.whole_at("height"), each.whole_at("width")});
+        for (int axis = 0; axis < 2; ++axis)
+            check(each.whole_at(sides[axis]) % multiple[axis] == 0 && each.whole_at(sides[axis]) >= smallest[axis], "a size that was compared does not fit");
+    }
+    check(!sizes.empty() && sizes.size() == o.at("checks").items.size() && sizes.size() <= 8, "sizes are missing, repeated or too many");
+}
+
 void tensor_spec(const Json& o) { check_shape(shape_of(o.at("shape")), "tensor shape"); }
 
 void requirements(const Json& o) {
@@ -267,6 +285,7 @@ const std::map<std::string, Rule>& rules() {
         {"ScoreSpec", score_spec}, {"TensorSpec", tensor_spec}, {"Requirements", requirements},
         {"Reduction", reduction}, {"ModelFit", model_fit}, {"GraphSpec", graph_spec}, {"MemberSpec", member_spec},
         {"CodeRange", code_range}, {"CompressionMode", compression_mode}, {"Compression", compression},
+        {"FreeSize", free_size}, {"SizeCheck", size_check},
         {"Calibration", calibration_spec}, {"TailFit", tail_fit}, {"GuardSpec", guard_spec}, {"AlarmSpec", alarm_spec}};
     return made;
 }
@@ -511,9 +530,14 @@ std::vector<std::string> Manifest::referenced() const {
     if (!golden.is_null("condition")) names.push_back(golden.text_at("condition"));
     if (!json_.is_null("compression"))
         for (const Json& mode : json_.at("compression").at("modes").items) names.push_back(mode.text_at("member"));
-    names.push_back(golden.text_at("input"));
-    for (const auto& by_output : golden.at("expected").members)
-        for (const auto& output : by_output.second.members) names.push_back(output.second.string);
+    auto add_golden = [&names](const Json& each) {
+        names.push_back(each.text_at("input"));
+        for (const auto& by_output : each.at("expected").members)
+            for (const auto& output : by_output.second.members) names.push_back(output.second.string);
+    };
+    add_golden(golden);
+    if (!json_.is_null("free_size"))
+        for (const Json& each : json_.at("free_size").at("checks").items) add_golden(each);
     return names;
 }
 

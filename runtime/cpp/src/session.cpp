@@ -127,6 +127,8 @@ Session::Session(std::shared_ptr<Bundle> bundle, const vaee_options& options) : 
     variant_ = bundle_->choose_variant(options.variant);
     if (!manifest().json().at("input").is_null("overlap"))
         fail(VAEE_OPTION_ERROR, "this bundle scores whole pictures by tiles, which libvaeedge does not: use the Python runtime");
+    if (!manifest().json().is_null("free_size"))
+        fail(VAEE_OPTION_ERROR, "this bundle takes rows of any height and width, which libvaeedge does not: use the Python runtime");
     sketch(manifest().default_head());
     ort_ = Ort::load(options.onnxruntime);
     bundle_->check_engine(ort_->version());

@@ -97,6 +97,17 @@ const RULES = {
     const places = columns.every((column) => 0 <= (column ?? 0) && (column ?? 0) < x.shape[x.shape.length - 1]);
     check(places && (!columns.includes(null) || columns.length === 1), `codes are in the columns ${columns.join(", ")}`);
   },
+  FreeSize(f) {
+    check(f.multiple.length === 2 && f.smallest.length === 2, "multiple and smallest are not a height and a width each");
+    check(Math.min(...f.multiple, ...f.smallest) >= 1, "multiple or smallest is below 1");
+    const sizes = new Set(f.checks.map(({ height, width }) => `${height}x${width}`));
+    check(0 < f.checks.length && f.checks.length === sizes.size && sizes.size <= 8, "sizes are missing, repeated or too many");
+    const fits = (side, axis) => side % f.multiple[axis] === 0 && side >= f.smallest[axis];
+    check(f.checks.every((c) => fits(c.height, 0) && fits(c.width, 1)), "a size that was compared does not fit");
+  },
+  SizeCheck(c) {
+    check(Math.min(c.height, c.width, c.rows) >= 1, "a height, a width or the rows of a size are below 1");
+  },
   CodeRange(c) {
     check(c.low <= c.high, `low ${c.low} is above high ${c.high}`);
   },
@@ -206,7 +217,7 @@ function calibrationsOf(variant) {
 
 /** Every member name the manifest points at. */
 function referenced(m) {
-  const names = [m.golden.input];
+  const names = [];
   for (const variant of Object.values(m.variants)) {
     for (const graph of Object.values(variant.graphs)) names.push(...graph.parts);
     names.push(...calibrationsOf(variant).map((calibration) => calibration.member));
@@ -214,7 +225,10 @@ function referenced(m) {
   }
   for (const member of [m.latent.prior.member, m.golden.condition]) if (member !== null) names.push(member);
   if (m.compression) names.push(...m.compression.modes.map(({ member }) => member));
-  for (const members of Object.values(m.golden.expected)) names.push(...Object.values(members));
+  for (const golden of [m.golden, ...(m.free_size ? m.free_size.checks : [])]) {
+    names.push(golden.input);
+    for (const members of Object.values(golden.expected)) names.push(...Object.values(members));
+  }
   return new Set(names);
 }
 

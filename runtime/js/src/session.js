@@ -56,6 +56,12 @@ export class VAE {
   constructor(bundle, { ort, variant = "auto", session = {} }) {
     this.#bundle = bundle;
     this.manifest = bundle.manifest;
+    if (this.manifest.free_size !== null) {
+      throw new OptionError(
+        "encode and decode of this bundle take rows of any height and width, which this package does not run: use the " +
+          "Python runtime, or export the model without --dynamic-size",
+      );
+    }
     const name = bundle.chooseVariant(variant);
     this.#variant = bundle.manifest.variants[name];
     this.#engine = new Engine(ort, (graph) => bundle.graph(name, graph), session);

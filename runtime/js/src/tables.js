@@ -10,7 +10,7 @@ export const UPGRADES = {
 };
 
 export const OBJECTS = {
-  "Manifest": {"format": ["enum", ["vae-edge-bundle"]], "schema_version": ["enum", [2]], "model": ["object", "ModelCard"], "release": "integer", "pair_id": "string", "made_with": ["map", "string"], "input": ["object", "InputSpec"], "condition": ["nullable", ["object", "ConditionSpec"]], "preprocessing": ["object", "Preprocessing"], "latent": ["object", "LatentSpec"], "output": ["object", "TensorSpec"], "score": ["object", "ScoreSpec"], "stream": ["nullable", ["object", "StreamSpec"]], "fit": ["nullable", ["object", "ModelFit"]], "compression": ["nullable", ["object", "Compression"]], "variants": ["map", ["object", "Variant"]], "golden": ["object", "Golden"], "requires": ["object", "Requirements"], "members": ["map", ["object", "MemberSpec"]]},
+  "Manifest": {"format": ["enum", ["vae-edge-bundle"]], "schema_version": ["enum", [2]], "model": ["object", "ModelCard"], "release": "integer", "pair_id": "string", "made_with": ["map", "string"], "input": ["object", "InputSpec"], "condition": ["nullable", ["object", "ConditionSpec"]], "preprocessing": ["object", "Preprocessing"], "latent": ["object", "LatentSpec"], "output": ["object", "TensorSpec"], "score": ["object", "ScoreSpec"], "stream": ["nullable", ["object", "StreamSpec"]], "fit": ["nullable", ["object", "ModelFit"]], "compression": ["nullable", ["object", "Compression"]], "variants": ["map", ["object", "Variant"]], "golden": ["object", "Golden"], "requires": ["object", "Requirements"], "members": ["map", ["object", "MemberSpec"]], "free_size": ["nullable", ["object", "FreeSize"]]},
   "AlarmSpec": {"raise_after": "integer", "of": "integer", "clear_after": "integer", "clear_rate": "number", "cool_down": "integer"},
   "Calibration": {"n": "integer", "false_positive_rate": "number", "threshold": "number", "points": "integer", "member": "string", "source": ["enum", ["conformal", "tail", "model"]], "tail": ["nullable", ["object", "TailFit"]], "correlation_rows": "number"},
   "CodeRange": {"column": ["nullable", "integer"], "low": "integer", "high": "integer"},
@@ -18,6 +18,7 @@ export const OBJECTS = {
   "CompressionMode": {"name": "string", "kind": ["enum", ["latents", "bounded", "exact"]], "predictor": ["enum", ["vae", "near"]], "bound": ["array", "number"], "member": "string", "rows": "integer", "row_bytes": "number", "latent_bytes": "number", "largest_error": "number", "flipped": ["nullable", "integer"]},
   "ConditionSpec": {"shape": ["array", "integer"], "dtype": ["enum", ["int64", "float32"]], "low": "number", "high": "number"},
   "Fidelity": {"rows": "integer", "rank_correlation": "number", "decision_agreement": "number", "auroc_change": "number", "auroc_on": ["enum", ["labelled", "synthetic"]], "reconstruction_psnr_db": "number", "reconstruction_ssim": ["nullable", "number"], "latent_error": "number"},
+  "FreeSize": {"multiple": ["array", "integer"], "smallest": ["array", "integer"], "checks": ["array", ["object", "SizeCheck"]]},
   "Golden": {"rows": "integer", "input": "string", "condition": ["nullable", "string"], "expected": ["map", ["map", "string"]], "tolerance_relative": ["map", ["map", "number"]]},
   "GraphSpec": {"parts": ["array", "string"], "size_bytes": "integer", "sha256": "string", "inputs": ["array", ["object", "TensorSpec"]], "outputs": ["array", ["object", "TensorSpec"]]},
   "GuardSpec": {"low": ["array", "number"], "high": ["array", "number"], "margin": "number", "stuck_rows": "integer", "saturated_rows": "integer", "period_s": ["nullable", "number"], "constant": ["array", "boolean"]},
@@ -32,6 +33,7 @@ export const OBJECTS = {
   "Reduction": {"scheme": "string", "activations": ["enum", ["none", "int8", "uint8"]], "ranges": ["enum", ["none", "minmax", "entropy", "percentile"]], "layers": "integer", "layers_total": "integer", "kept": ["map", "string"], "weight_bytes": "integer", "weight_bytes_fp32": "integer"},
   "Requirements": {"runtime_schema": "integer", "opset": "integer", "ir_version": "integer", "onnxruntime": "string"},
   "ScoreSpec": {"likelihood": ["enum", ["mse", "bernoulli", "gaussian", "laplace", "beta", "categorical"]], "variance": ["nullable", "number"], "reconstruction_weight": "number", "kl_weight": ["nullable", "number"], "transform": ["enum", ["identity", "sqrt"]], "heads": ["array", ["enum", ["elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient", "reconstruction_probability", "iwae", "mahalanobis", "typicality", "fisher", "harmonic", "ranks"]]], "top_share": "number", "draws": "integer", "map_sigma": "number", "parts": ["array", ["enum", ["elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient", "reconstruction_probability", "iwae", "mahalanobis", "typicality", "fisher", "harmonic", "ranks"]]], "decides_by": ["nullable", ["enum", ["elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient", "reconstruction_probability", "iwae", "mahalanobis", "typicality", "fisher", "harmonic", "ranks"]]], "map_channels": ["enum", ["plain", "whitened"]]},
+  "SizeCheck": {"height": "integer", "width": "integer", "rows": "integer", "input": "string", "parity": ["map", ["map", ["object", "Parity"]]], "expected": ["map", ["map", "string"]], "tolerance_relative": ["map", ["map", "number"]]},
   "StreamSpec": {"guard": ["object", "GuardSpec"], "alarm": ["object", "AlarmSpec"]},
   "TailFit": {"level": "number", "shape": "number", "scale": "number", "excesses": "integer", "n": "integer"},
   "TensorSpec": {"name": "string", "dtype": ["enum", ["float32", "uint8", "int64"]], "shape": ["array", "integer"]},
@@ -40,6 +42,7 @@ export const OBJECTS = {
 };
 
 export const DEFAULTS = {
+  "Manifest": {"free_size": null},
   "InputSpec": {"codes": [], "fit": "exact", "overlap": null},
   "ScoreSpec": {"decides_by": null, "map_channels": "plain"},
 };

@@ -107,11 +107,16 @@ def remedy_for(reason: str, *, jetson: bool) -> str:
 
 
 def try_one_row(session: Any) -> None:
-    """Run one row of zeros: kernels that the GPU lacks and a cuDNN that does not fit come out at the first run only."""
+    """Run one row of zeros: kernels that the GPU lacks and a cuDNN that does not fit come out at the first run only.
+
+    A graph of free height and width is not tried: how small a row it takes is not known here.
+    """
     feeds = {}
     for tensor in session.get_inputs():
+        if not all(isinstance(dim, int) for dim in tensor.shape[1:]):
+            return
         kind = tensor.type.removeprefix("tensor(").removesuffix(")")
-        shape = (1, *(dim if isinstance(dim, int) else 1 for dim in tensor.shape[1:]))
+        shape = (1, *tensor.shape[1:])
         feeds[tensor.name] = np.zeros(shape, _NUMPY_NAMES.get(kind, kind))
     session.run(None, feeds)
 

@@ -84,6 +84,7 @@ class Device:
         takes: options of ``OPTIONS`` that it takes. tuned: those of them that ``vae-edge tune`` tries values of.
         auto_rank: place in the order that ``auto`` tries, the smallest first; None where ``auto`` leaves it out.
         fallback: device to run on where this one is not to be had and a fallback is allowed; None: there is none.
+        free_size: runs a graph on rows of any height and width, where the bundle lets them be free.
         prepare_at_start: load the graph ``score`` when a session opens, as only trying says whether the device works.
     """
 
@@ -97,6 +98,7 @@ class Device:
     auto_rank: int | None = None
     fallback: str | None = "cpu"
     prepare_at_start: bool = True
+    free_size: bool = True
 
     def __post_init__(self) -> None:
         if not self.candidates:
@@ -181,6 +183,7 @@ _TABLE: dict[str, Device] = {
             help="TensorRT on an NVIDIA GPU, by itself or by ONNX Runtime",
             candidates=(Candidate(TENSORRT), Candidate(ONNXRUNTIME, "TensorrtExecutionProvider")),
             gpu=True,
+            free_size=False,
         ),
         Device(
             name="tensorrt-tf32",
@@ -188,6 +191,7 @@ _TABLE: dict[str, Device] = {
             candidates=(Candidate(TENSORRT),),
             exact=False,
             gpu=True,
+            free_size=False,
         ),
     )
 }

@@ -33,6 +33,8 @@ from .specs import TensorSpec, version_numbers
 if TYPE_CHECKING:
     from .onnx_scan import GraphFacts, ValueFacts
 
+_MOST_SIZES = 256
+"""Heights and widths of which the memory is remembered; for a further one the graph is looked through again."""
 PAIR_ID = "vae_edge.pair_id"
 """Metadata key under which each graph names the trained weights it belongs to."""
 
@@ -55,6 +57,7 @@ class Bundle:
         self._archive = archive
         self.path, self.size_bytes = archive.path, archive.size_bytes
         self.row_bytes: dict[tuple[str, str], int] = {}
+        self._row_bytes_at: dict[tuple[str, str, tuple[int, ...]], int] = {}
         self.absolute_path = os.path.abspath(archive.path)  # noqa: PTH100  pathlib costs 7 ms at start
         entry = archive.entries[manifest_module.MEMBER]
         if entry.size_bytes > strict_json.MAX_BYTES:  # before it is read into memory
@@ -129,6 +132,24 @@ class Bundle:
         with file:
             self._look_through(memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)), variant, graph)
             yield _path_of(file)
+
+    def row_bytes_at(self, variant: str, graph: str, size: tuple[int, ...]) -> int:
+        """The most bytes that one row of another height and width needs inside a graph of free size.
+
+        Raises:
+            GraphRefused: the graph asks for more than the limits at this size.
+        """
+        key = variant, graph, tuple(size)
+        if key not in self._row_bytes_at:
+            if len(self._row_bytes_at) >= _MOST_SIZES:
+                self._row_bytes_at.clear()
+            from .onnx_scan import scan
+            from .sizes import dimensions_at
+
+            joined = b"".join(self._checked_pieces(self._graph_spec(variant, graph)))
+            dimensions = dimensions_at(size, self.manifest.input, self.manifest.latent.shape)
+            self._row_bytes_at[key] = scan(joined, sizes=[dimensions]).row_bytes
+        return self._row_bytes_at[key]
 
     def choose_variant(self, wish: str) -> str:
         """A variant's name: ``auto`` is fp32 where there is one.
@@ -227,8 +248,17 @@ class Bundle:
         """Refuse a graph that this runtime does not run, or that is not the one of the manifest."""
         from .onnx_scan import scan  # not at the top: whoever reads the manifest only pays for no scanner
 
+        sizes: list[dict[str, int]] = [{}]
+        free = self.manifest.free_size is not None
+        if free:
+            from .sizes import FREE_GRAPHS, dimensions_at, sizes_of
+
+            free = graph in FREE_GRAPHS
+            if free:
+                latent = self.manifest.latent.shape
+                sizes = [dimensions_at(size, self.manifest.input, latent) for size in sizes_of(self.manifest)]
         try:
-            facts = scan(joined, partial(self._check_facts, spec=self._graph_spec(variant, graph)))
+            facts = scan(joined, partial(self._check_facts, spec=self._graph_spec(variant, graph), free=free), sizes)
         except GraphRefused as refused:
             raise GraphRefused(f"{self.path} [{variant} {graph}]: {refused}") from None
         self.row_bytes[variant, graph] = facts.row_bytes
@@ -272,7 +302,7 @@ class Bundle:
             if size != spec.size_bytes:
                 raise BundleInvalid(f"holds {size} bytes; the manifest says {spec.size_bytes}", member=name)
 
-    def _check_facts(self, facts: GraphFacts, spec: GraphSpec) -> None:
+    def _check_facts(self, facts: GraphFacts, spec: GraphSpec, *, free: bool = False) -> None:
         """What the graph is against what the manifest says it is."""
         requires = self.manifest.requires
         for what, have, said in (
@@ -287,7 +317,14 @@ class Bundle:
                     f"{side}s are {[v.name for v in values]}; the manifest says {[t.name for t in tensors]}"
                 )
             for value, tensor in zip(values, tensors, strict=True):
-                _check_value(value, tensor, side)
+                _check_value(value, tensor, side, self._dimensions(tensor) if free else tensor.shape)
+
+    def _dimensions(self, tensor: TensorSpec) -> tuple[int | str, ...]:
+        """The dimensions of a tensor of a graph of free size, its free ones by name."""
+        from .sizes import axis_names
+
+        names = axis_names(tensor.name, len(tensor.shape), self.manifest.input.layout)
+        return tuple(names.get(axis, n) for axis, n in enumerate(tensor.shape))
 
 
 def reopened(path: str, bundle_id: str) -> Bundle:
@@ -310,10 +347,10 @@ def _path_of(file: FileIO) -> str:
     return f"/proc/self/fd/{file.fileno()}"
 
 
-def _check_value(value: ValueFacts, tensor: TensorSpec, side: str) -> None:
+def _check_value(value: ValueFacts, tensor: TensorSpec, side: str, wanted: tuple[int | str, ...]) -> None:
     batch, row = value.dims[:1], value.dims[1:]
-    if value.dtype != tensor.dtype or row != tensor.shape or not batch or isinstance(batch[0], int):
+    if value.dtype != tensor.dtype or row != wanted or not batch or isinstance(batch[0], int) or batch[0] in row:
         raise GraphRefused(
             f"{side} {value.name!r} is {value.dtype} {list(value.dims)}; the manifest says "
-            f"{tensor.dtype} {['batch', *tensor.shape]} with a free batch axis"
+            f"{tensor.dtype} {['batch', *wanted]} with a free batch axis"
         )

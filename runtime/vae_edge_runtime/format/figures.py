@@ -128,6 +128,63 @@ class ModelFit:
         return f"{text}; no better than the mean row" if self.poor else text
 
 
+@record(frozen=True)
+class SizeCheck:
+    """``encode`` and ``decode`` at one height and width of rows, compared with PyTorch, and their golden vectors there.
+
+    Attributes:
+        height, width: of a row, in pixels.
+        rows: of the self-test; a conditional model is fed the conditions of the first rows of ``Golden``.
+        input: member with the raw rows.
+        parity: per variant, per "graph.output"; likewise the members ``expected`` and ``tolerance_relative``.
+    """
+
+    height: int
+    width: int
+    rows: int
+    input: str
+    parity: dict[str, dict[str, Parity]]
+    expected: dict[str, dict[str, str]]
+    tolerance_relative: dict[str, dict[str, float]]
+
+    def __post_init__(self) -> None:
+        check(min(self.height, self.width, self.rows) >= 1, "a height, a width or the rows of a size are below 1")
+
+
+@record(frozen=True)
+class FreeSize:
+    """``encode`` and ``decode`` take rows of other heights and widths than ``InputSpec.shape`` has; ``score`` does not.
+
+    Attributes:
+        multiple: pixels that height and width are multiples of.
+        smallest: height and width from which on the model runs, in pixels.
+        checks: sizes beside that of ``InputSpec.shape`` that were compared with PyTorch.
+    """
+
+    multiple: tuple[int, ...]
+    smallest: tuple[int, ...]
+    checks: tuple[SizeCheck, ...]
+
+    def __post_init__(self) -> None:
+        check(len(self.multiple) == len(self.smallest) == 2, "multiple and smallest are not a height and a width each")
+        check(min(*self.multiple, *self.smallest) >= 1, "multiple or smallest is below 1")
+        sizes = [(each.height, each.width) for each in self.checks]
+        check(0 < len(sizes) == len(set(sizes)) <= MAX_SIZES, "sizes are missing, repeated or too many")
+        check(all(self.problem(size) is None for size in sizes), "a size that was compared does not fit")
+
+    def problem(self, size: tuple[int, ...]) -> str | None:
+        """What is wrong with a height and width, in words; None where they fit."""
+        (height, width), (tall, wide) = self.multiple, self.smallest
+        if size[0] % height or size[1] % width:
+            each = f"{height}" if height == width else f"{height} and {width}"
+            return f"height and width are multiples of {each}"
+        if size[0] < tall or size[1] < wide:
+            return f"the smallest is {tall}x{wide} (height x width)"
+        return None
+
+
+MAX_SIZES = 8
+"""Of ``FreeSize.checks``: a graph is looked through once for each."""
 CompressionKind = Literal["latents", "bounded", "exact"]
 MAX_MODES = 16
 """A packet names its mode in four bits."""

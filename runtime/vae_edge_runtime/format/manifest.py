@@ -15,7 +15,7 @@ from ..record import record
 from ..statistics.mahalanobis import statistics_bytes
 from ..statistics.tail import TailFit
 from . import archive, strict_json
-from .figures import Compression, Fidelity, ModelFit, Parity, Reduction, Verdict
+from .figures import Compression, Fidelity, FreeSize, ModelFit, Parity, Reduction, SizeCheck, Verdict
 from .heads import HEADS
 from .limits import MAX_PARTS, MAX_VARIANTS
 from .specs import (
@@ -167,7 +167,7 @@ class Manifest:
     """Everything a bundle says about itself.
 
     ``pair_id`` names the trained weights: SHA-256 over every initialiser of the fp32 graphs,
-    first 32 hex digits.
+    first 32 hex digits. ``free_size``: rows of other heights and widths, where the graphs take any.
     """
 
     format: Literal["vae-edge-bundle"]
@@ -189,6 +189,7 @@ class Manifest:
     golden: Golden
     requires: Requirements
     members: dict[str, MemberSpec]
+    free_size: FreeSize | None = None
 
     def __post_init__(self) -> None:
         check(self.release >= 1, "release is below 1")
@@ -210,6 +211,8 @@ class Manifest:
         for name, variant in self.variants.items():
             self._check_variant(name, variant)
         self._check_golden()
+        if self.free_size is not None:
+            self._check_free_size(self.free_size)
         check(self.compression is None or "fp32" in self.variants, "compression needs the variant fp32")
 
     def _check_size(self, member: str, wanted: int) -> None:
@@ -224,7 +227,9 @@ class Manifest:
             names += [variant.latent_statistics] if variant.latent_statistics else []
         names += [m for m in (self.latent.prior.member, self.golden.condition) if m is not None]
         names += [mode.member for mode in self.compression.modes] if self.compression else []
-        names += [self.golden.input, *(m for by_output in self.golden.expected.values() for m in by_output.values())]
+        all_golden: list[Golden | SizeCheck] = [self.golden, *(self.free_size.checks if self.free_size else ())]
+        for golden in all_golden:
+            names += [golden.input, *(m for by_output in golden.expected.values() for m in by_output.values())]
         return names
 
     def variant_bytes(self, name: str) -> int:
@@ -283,6 +288,36 @@ class Manifest:
                 shapes.append((member, tensor.dtype, tensor.shape))
         for member, dtype, shape in shapes:
             self._check_size(member, golden.rows * ELEMENT_SIZE_BYTES[dtype] * element_count(shape))
+
+    def _check_free_size(self, free: FreeSize) -> None:
+        from .sizes import FREE_GRAPHS, dimensions_at, shape_at, wrong_shapes  # not at the top: few bundles have one
+
+        problem = wrong_shapes(self)
+        check(problem is None, f"free_size: {problem}")
+        for each in free.checks:
+            where = f"size {each.height}x{each.width}"
+            dimensions = dimensions_at((each.height, each.width), self.input, self.latent.shape)
+            row = TensorSpec("x", self.input.dtype, self.input.shape)
+            check(each.rows <= self.golden.rows or self.condition is None, f"{where}: more rows than conditions")
+            members: list[tuple[str, TensorSpec]] = [(each.input, row)]
+            for variant, by_output in each.expected.items():
+                check(variant in self.variants, f"{where}: there is no variant {variant!r:.60}")
+                graphs = self.variants[variant].graphs
+                known = {f"{graph}.{t.name}": t for graph in FREE_GRAPHS for t in graphs[graph].outputs}
+                have = (
+                    by_output.keys()
+                    & each.tolerance_relative.get(variant, {}).keys()
+                    & each.parity.get(variant, {}).keys()
+                )
+                check(
+                    have == known.keys() == by_output.keys(), f"{where}: outputs of {variant} differ from the graphs'"
+                )
+                members += [(member, known[output]) for output, member in by_output.items()]
+            for named in (each.expected, each.parity, each.tolerance_relative):
+                check(named.keys() == self.variants.keys(), f"{where}: its figures and the variants differ")
+            for member, tensor in members:
+                count = element_count(shape_at(tensor, self.input.layout, dimensions))
+                self._check_size(member, each.rows * ELEMENT_SIZE_BYTES[tensor.dtype] * count)
 
     @classmethod
     def from_json(cls, raw: bytes) -> Manifest:

@@ -38,6 +38,7 @@ def follow(
     inputs: Mapping[str, tuple[int, tuple[int | str | None, ...]]],
     constants: Mapping[str, Value],
     opset: int,
+    sizes: Mapping[str, int] | None = None,
 ) -> int:
     """Look at every node for one row and for many.
 
@@ -45,8 +46,9 @@ def follow(
         The most bytes of values that one row needs at the same time, inputs and outputs among them.
 
     Args:
-        inputs: name to (element type, dimensions); a name as a dimension is the number of rows.
+        inputs: name to (element type, dimensions); a name as a dimension is the number of rows, or one of ``sizes``.
         constants: the initializers.
+        sizes: of named dimensions beside the rows, such as a free height.
 
     Raises:
         GraphRefused: nodes out of order, a size above the limit or one that the graph does not tell, or an
@@ -55,9 +57,12 @@ def follow(
     for _, dims in inputs.values():
         if len(dims) > MAX_RANK or 0 in dims:
             raise GraphRefused(f"an input has the shape {list(dims[: MAX_RANK + 1])}, which is not one of rows")
-    sizes, values = _look(nodes, inputs, constants, opset, 1)
+    given = sizes or {}
+    inputs = {name: (element, tuple(given.get(n, n) if isinstance(n, str) else n for n in dims))
+              for name, (element, dims) in inputs.items()}  # fmt: skip
+    seen, values = _look(nodes, inputs, constants, opset, 1)
     _look(nodes, inputs, constants, opset, SOME_ROWS)
-    if SOME_ROWS in sizes:  # of a constant, which may fit that number of rows by chance
+    if SOME_ROWS in seen:  # of a constant, which may fit that number of rows by chance
         _look(nodes, inputs, constants, opset, MOST_ROWS)
     return _most_bytes(nodes, {name: value for name, value in values.items() if name not in constants})
 

@@ -7,7 +7,7 @@ time or memory; see SECURITY.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -81,18 +81,23 @@ class GraphFacts:
     row_bytes: int = 0
 
 
-def scan(raw: bytes | memoryview, check: Callable[[GraphFacts], None] | None = None) -> GraphFacts:
+def scan(
+    raw: bytes | memoryview,
+    check: Callable[[GraphFacts], None] | None = None,
+    sizes: Sequence[Mapping[str, int]] = ({},),
+) -> GraphFacts:
     """Check a serialised ONNX model, skeleton and weights joined.
 
     Args:
         raw: the file.
         check: what else the facts must be; called before shapes are followed through the nodes.
+        sizes: of named dimensions beside the rows; shapes are followed once for each. ``row_bytes`` is of the first.
 
     Raises:
         GraphRefused: malformed, or it holds something the device does not run; the message
             names it and where it is.
     """
-    return _Scanner().model(memoryview(raw), check)
+    return _Scanner().model(memoryview(raw), check, sizes)
 
 
 class _Scanner:
@@ -103,7 +108,9 @@ class _Scanner:
         self.constants: dict[str, Value] = {}
         self.initializer_bytes = 0
 
-    def model(self, data: memoryview, check: Callable[[GraphFacts], None] | None) -> GraphFacts:
+    def model(
+        self, data: memoryview, check: Callable[[GraphFacts], None] | None, sizes: Sequence[Mapping[str, int]]
+    ) -> GraphFacts:
         model = parse(data, MODEL, "model", "model")
         ir_version = model.integer(1)
         if not 1 <= ir_version <= IR_VERSION_MAX:
@@ -134,7 +141,8 @@ class _Scanner:
         if check:
             check(facts)
         inputs = {value.name: (_NUMBER_OF_TYPE[value.dtype], value.dims) for value in self.inputs}
-        return replace(facts, row_bytes=follow(self.nodes, inputs, self.constants, opset))
+        row_bytes = [follow(self.nodes, inputs, self.constants, opset, each) for each in sizes]
+        return replace(facts, row_bytes=row_bytes[0])
 
     def _opset(self, model: Message) -> int:
         versions = []

@@ -1,0 +1,155 @@
+"""Encode and decode against PyTorch at other heights and widths, and what a device proves itself with there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_edge_runtime.backends.base import Backend
+from vae_edge_runtime.errors import BackendError, ParityFailed
+from vae_edge_runtime.format.figures import Parity
+from vae_edge_runtime.format.sizes import FREE_GRAPHS, Size, axis_names, signature_at
+from vae_edge_runtime.format.specs import Layout, Signature
+from vae_edge_runtime.sampling.noise import standard_normal
+from vae_edge_runtime.verification import max_errors
+
+from ..graphs.build import BuiltGraphs
+from ..graphs.free_size import rows_at
+from ..rows import ExportRows, rows_of
+from .reference import Outputs, Reference, run_backend
+
+Array = NDArray[Any]
+ROWS = 2
+"""Rows of each size: one alone, and both at once."""
+GOLDEN_ROWS = 1
+
+
+@dataclass(frozen=True, eq=False)
+class SizeFigures:
+    """What one variant gave at one size.
+
+    Attributes:
+        parity: per "graph.output". golden: per graph, the outputs of ``GOLDEN_ROWS`` rows, float32.
+        tolerance: per "graph.output", what another engine may differ by.
+    """
+
+    parity: dict[str, Parity]
+    golden: dict[str, Outputs]
+    tolerance: dict[str, float]
+
+
+def free_axes(built: BuiltGraphs, layout: Layout) -> dict[str, dict[str, dict[int, str]]]:
+    """Per graph of free size, per tensor: its free axes, and the name of each; nothing where sizes are fixed."""
+    if built.sizes is None:
+        return {}
+    return {
+        graph: {t.name: axis_names(t.name, len(t.shape), layout) for side in built.signatures[graph] for t in side}
+        for graph in FREE_GRAPHS
+    }
+
+
+def feeds_at(rows: ExportRows, size: Size, count: int = ROWS) -> dict[str, Array]:
+    """Calibration rows cut or mirrored to a height and width, and their conditions."""
+    feeds = rows_of(rows.calibration, slice(count))
+    return feeds | {"x": rows_at(feeds["x"], rows.row.layout, size)}
+
+
+def examples_at(built: BuiltGraphs, rows: ExportRows, size: Size) -> dict[str, dict[str, Array]]:
+    """What ``encode`` and ``decode`` are traced with at a height and width."""
+    feeds = feeds_at(rows, size, 3)
+    z = signature_at(built.signatures["decode"], rows.row, built.latent.shape, size).inputs[0]
+    beside = {name: x for name, x in feeds.items() if name != "x"}
+    return {"encode": feeds, "decode": {z.name: np.zeros((len(feeds["x"]), *z.shape), z.dtype), **beside}}
+
+
+def compare_sizes(
+    backend: Backend,
+    reference: Reference,
+    built: BuiltGraphs,
+    rows: ExportRows,
+    *,
+    rtol: float | None,
+    tolerance: Callable[[str], float],
+    golden_backend: Backend | None = None,
+) -> dict[Size, SizeFigures]:
+    """Figures per size of ``built.sizes``, each of real rows and of one latent drawn from N(0, I).
+
+    Args:
+        rtol: limit of every output; None: none is held, as of a variant that has a gate of its own.
+        tolerance: "graph.output" to what another engine may differ by.
+        golden_backend: what golden outputs come from; None: PyTorch.
+
+    Raises:
+        ParityFailed: an output differs by more than ``rtol``, or a graph does not run at a size.
+    """
+    figures: dict[Size, SizeFigures] = {}
+    for size in built.sizes.others if built.sizes else ():
+        signatures = {g: signature_at(built.signatures[g], rows.row, built.latent.shape, size) for g in FREE_GRAPHS}
+        feeds = feeds_at(rows, size)
+        parity, encoded = _compare(backend, reference, "encode", signatures, feeds, rtol, size)
+        latents = _latents(next(iter(encoded.values())), kind=built.vae.kind)
+        beside = {name: np.resize(x, (len(latents), *x.shape[1:])) for name, x in feeds.items() if name != "x"}
+        decode_feeds = {signatures["decode"].inputs[0].name: latents, **beside}
+        more, decoded = _compare(backend, reference, "decode", signatures, decode_feeds, rtol, size)
+        parity |= more
+        golden = {"encode": _first(encoded), "decode": _first(decoded)}
+        if golden_backend is not None:
+            golden["encode"] = run_backend(golden_backend, "encode", signatures["encode"], _first(feeds), rows=1)
+            z = {**_first(decode_feeds), signatures["decode"].inputs[0].name: next(iter(golden["encode"].values()))}
+            golden["decode"] = run_backend(golden_backend, "decode", signatures["decode"], z, rows=1)
+        figures[size] = SizeFigures(parity, golden, {name: tolerance(name) for name in parity})
+    return figures
+
+
+def _compare(
+    backend: Backend,
+    reference: Reference,
+    graph: str,
+    signatures: Mapping[str, Signature],
+    feeds: Mapping[str, Array],
+    rtol: float | None,
+    size: Size,
+) -> tuple[dict[str, Parity], Outputs]:
+    signature, count = signatures[graph], len(next(iter(feeds.values())))
+    exact = reference.run(graph, feeds, signature)
+    where = f"at {'x'.join(map(str, size))} (height x width)"
+    try:
+        runs = [run_backend(backend, graph, signature, feeds, rows=rows) for rows in (1, count)]
+    except (BackendError, ValueError) as error:
+        problem = f"the graph '{graph}' does not run {where}: {error}. Nothing was written"
+        raise ParityFailed(problem, report={}) from error
+    figures = {}
+    for name, wanted in exact.items():
+        for run in runs:
+            if run[name].shape != wanted.shape:
+                raise ParityFailed(
+                    f"{graph}.{name} has shape {run[name].shape} {where}, and PyTorch's has {wanted.shape}: a size was "
+                    "frozen into the graph. Nothing was written",
+                    report={},
+                )
+        errors = [max_errors(run[name], wanted) for run in runs]
+        absolute, relative = (max(error[i] for error in errors) for i in (0, 1))
+        figures[f"{graph}.{name}"] = Parity(absolute, relative, rtol, reference.precision, count)
+    if rtol is not None and (wrong := [name for name, p in figures.items() if not p.max_relative <= rtol]):
+        listed = "; ".join(f"{name} differs by {figures[name].max_relative:.2g}" for name in wrong)
+        raise ParityFailed(
+            f"the exported graphs do not match PyTorch {where}: {listed} (tolerance {rtol:g}). Nothing was written",
+            report=figures,
+        )
+    return figures, {name: x if x.dtype.kind in "ui" else x.astype(np.float32) for name, x in exact.items()}
+
+
+def _latents(encoded: Array, *, kind: str) -> Array:
+    """Codes of the rows, and of a Gaussian posterior one draw from N(0, I) beside them."""
+    if kind != "gaussian":
+        return encoded
+    drawn = standard_normal(encoded[0].size, seed=1).reshape(1, *encoded.shape[1:])
+    return np.concatenate([encoded.astype(np.float32), drawn.astype(np.float32)])
+
+
+def _first(feeds: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: x[:GOLDEN_ROWS] for name, x in feeds.items()}
