@@ -126,20 +126,26 @@ def pictures(rows: np.ndarray) -> tuple[Sizes, list[str]]:
     def colour(picture: np.ndarray) -> np.ndarray:
         return np.repeat(picture[..., None], 3, -1)
 
-    tools: dict[str, Callable[[np.ndarray], int]] = {
-        "PNG exact": lambda v: len(codecs.png_encode(v, level=9)),
-        "WebP exact": lambda v: len(codecs.webp_encode(colour(v), lossless=True, level=100)),
-        "JPEG XL exact": lambda v: len(codecs.jpegxl_encode(v, lossless=True, effort=9)),
-        "WebP, lowest quality": lambda v: len(codecs.webp_encode(colour(v), level=0)),
-        "AVIF, lowest quality": lambda v: len(codecs.avif_encode(colour(v), level=0)),
-        "JPEG XL, lowest quality": lambda v: len(codecs.jpegxl_encode(v, level=5, effort=9)),
+    def decibels(picture: np.ndarray, decoded: np.ndarray) -> str:
+        grey = decoded.reshape(*picture.shape, -1).mean(-1)
+        square = np.mean(np.square(grey - picture))
+        return f"{10 * np.log10(255**2 / square):.1f} dB" if square else "exact"
+
+    tools: dict[str, tuple[Callable[[np.ndarray], bytes], Callable[[bytes], np.ndarray]]] = {
+        "PNG": (lambda v: codecs.png_encode(v, level=9), codecs.png_decode),
+        "WebP": (lambda v: codecs.webp_encode(colour(v), lossless=True, level=100), codecs.webp_decode),
+        "JPEG XL": (lambda v: codecs.jpegxl_encode(v, lossless=True, effort=9), codecs.jpegxl_decode),
+        "WebP, lowest quality": (lambda v: codecs.webp_encode(colour(v), level=0), codecs.webp_decode),
+        "AVIF, lowest quality": (lambda v: codecs.avif_encode(colour(v), level=0), codecs.avif_decode),
+        "JPEG XL, lowest quality": (lambda v: codecs.jpegxl_encode(v, level=5, effort=9), codecs.jpegxl_decode),
     }
     sizes: Sizes = {}
     missing = []
-    for name, compress in tools.items():
+    for name, (compress, decompress) in tools.items():
         try:
-            alone = float(np.mean([compress(np.ascontiguousarray(picture)) for picture in some]))
-            sizes[name] = (compress(mosaic) / n, alone)
+            alone = float(np.mean([len(compress(np.ascontiguousarray(picture))) for picture in some]))
+            whole = compress(mosaic)
+            sizes[f"{name} ({decibels(mosaic, decompress(whole))})"] = (len(whole) / n, alone)
         except Exception as error:
             missing.append(f"{name} ({type(error).__name__})")
     return sizes, missing

@@ -2,16 +2,23 @@
 
     python benchmarks/compression/run.py --sources FOLDER --work build/compression [--sets pump,ecg]
 
-``--sources`` holds what ``row_sets.rows_of`` names. Bundles and rows that lie in ``--work`` are taken as they are.
+``--sources`` holds what ``row_sets.rows_of`` names. Bundles and rows that lie in ``--work`` are taken as they are. The
+peers are zstandard, pcodec, pysz, zfpy and imagecodecs; the page says which of them were not installed. Figures go to
+figures.json, which ``tests/test_compression_benchmark.py`` compares with the page.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
+import os
+import platform
 import subprocess
 import sys
 import time
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +28,10 @@ from compression_page import page
 from row_sets import SETS, RowSet, planted_day, rows_of
 
 from vae_edge_runtime import VAE, load, recalibrate
+from vae_edge_runtime.codec.rans import varints
 
 ROOT = Path(__file__).resolve().parents[2]
+FIGURES = Path(__file__).with_name("figures.json")
 ALONE = 200
 
 
@@ -41,10 +50,10 @@ def bundle_of(row_set: RowSet, parts: tuple[np.ndarray, ...], work: Path) -> Pat
         export = [*command, "export", folder / "run", "--calibration", folder / "calibration.npy", "-o", bare]
         subprocess.run([*map(str, export), "--false-positive-rate", str(row_set.rate), "-q"], check=True, cwd=ROOT)
     if not path.is_file():
-        # Where calibration rows are few, training rows help to fit the tables; test rows are never seen.
+        # Where calibration rows are few, training rows fit the tables too, and set the spreads; test rows are never seen.
         few = calibration.size < 400_000 and row_set.kind != "conv"
         recalibrate(
-            bare, path, rows=calibration, compress=row_set.modes, compress_rows=train[:3000] if few else None,
+            bare, path, rows=calibration, compress=row_set.modes, compress_rows=train if few else None,
             false_positive_rate=row_set.rate,
         )  # fmt: skip
     return path
@@ -67,16 +76,40 @@ def measured(vae: VAE, test: np.ndarray) -> list[dict[str, Any]]:
             times.append((middle - start, time.process_time() - middle))
         error = np.abs(back.rows.astype(np.float64) - test)
         promised = error <= np.array(mode.bound) if mode.kind == "bounded" else error == 0
-        packet_s = min(_seconds(lambda row=row, how=how: vae.packet(row, **how)) for row in test[:50])
+        packet_s = np.median([_seconds(lambda row=row, how=how: vae.packet(row, **how)) for row in test[:100]])
         listed.append({
             "mode": mode.name, "kind": mode.kind, "predictor": mode.predictor, "packet": float(np.mean(alone)),
             "block": len(data) / len(test), "in_mb_s": test.nbytes / min(t for t, _ in times) / 1e6,
             "out_mb_s": test.nbytes / min(t for _, t in times) / 1e6, "packet_ms": 1e3 * packet_s,
             "broken": None if mode.kind == "latents" else int((~promised).sum()), "flipped": mode.flipped,
+            "over_code_length": _over_code_length(vae, mode.name, test[:1000]),
+            "psnr_db": _psnr_db(back.rows, test) if test.dtype == np.uint8 else None,
             "rms": float(np.sqrt(np.mean(np.square(error / np.array(section.spread))))), "figure_rows": mode.rows,
-            "step": (2 * np.array(mode.bound)).tolist() if mode.bound else None,
+            "bound": list(mode.bound),
         })  # fmt: skip
     return listed
+
+
+def _over_code_length(vae: VAE, name: str, rows: np.ndarray) -> float:
+    """Share that a block of these rows takes beyond what its symbols take by their tables."""
+    codec = vae._codec()
+    mode = codec._mode([mode.name for mode in codec.section.modes].index(name))
+    coded = mode.coded(rows, codec._latents(mode, rows, None), None)
+    symbols = mode.columns(coded, follow=True)
+    code_bytes = float((symbols.bits - np.log2(symbols.freq)).sum() / 8) + len(varints(symbols.escapes))
+    return len(mode.block(coded)) / code_bytes - 1
+
+
+def _psnr_db(rows: np.ndarray, test: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / np.mean(np.square(rows.astype(np.float64) - test))))
+
+
+def peer_step(row_set: RowSet, mode: dict[str, Any]) -> np.ndarray:
+    """What the peers' whole numbers are worth: as wide as the bound allows, on a grid of whole numbers too."""
+    bound = np.array(mode["bound"])
+    if mode["kind"] == "exact":
+        return np.array({"pump": 1e-4}.get(row_set.name, 1.0))
+    return 2 * np.floor(bound) + 1 if mode["mode"].endswith("u") else 2 * bound
 
 
 def _seconds(call: Any) -> float:
@@ -102,6 +135,18 @@ def triage(vae: VAE) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def cpu_name() -> str:
+    """Of the first core."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def versions() -> dict[str, str]:
+    """Of what is measured, where it is installed."""
+    names = ("numpy", "onnxruntime", "zstandard", "pcodec", "pysz", "zfpy", "imagecodecs")
+    return {name: version(name) for name in names if find_spec(name)}
+
+
 def main() -> None:
     """Measure, and write the document and the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -110,7 +155,10 @@ def main() -> None:
     parser.add_argument("--sets", default=",".join(row_set.name for row_set in SETS))
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "compression-benchmark.md")
     options = parser.parse_args()
-    document: dict[str, Any] = {"sets": {}, "missing": []}
+    document: dict[str, Any] = {
+        "date": datetime.date.today().isoformat(), "cpu": cpu_name(), "cores": os.cpu_count(),
+        "load_before": os.getloadavg()[0], "packages": versions(), "sets": {}, "missing": [],
+    }  # fmt: skip
     for row_set in SETS:
         if row_set.name not in options.sets.split(","):
             continue
@@ -127,8 +175,7 @@ def main() -> None:
                 if mode["kind"] == "latents" and row_set.kind == "conv":
                     beside[mode["mode"]], missing = peers.pictures(test)
                 elif mode["kind"] != "latents":
-                    exact = mode["kind"] == "exact"
-                    step = np.array(mode["step"] or {"pump": 1e-4}.get(row_set.name, 1.0))
+                    exact, step = mode["kind"] == "exact", peer_step(row_set, mode)
                     beside[mode["mode"]], missing = peers.numeric(train, test, step, exact=exact)
                 else:
                     continue
@@ -139,7 +186,7 @@ def main() -> None:
             if row_set.name == "pump":
                 document["triage"] = triage(vae)
         print(row_set.name, json.dumps(document["sets"][row_set.name]), flush=True)
-    (options.work / "figures.json").write_text(json.dumps(document, indent=1))
+    FIGURES.write_text(json.dumps(document, indent=1) + "\n")
     options.page.write_text(page(document))
 
 

@@ -100,7 +100,7 @@ class CompressingSession(GraphSession):
         triage: bool = False,
         scores: bool | None = None,
     ) -> bytes:
-        """One row as the fewest bytes, for a radio: 3 bytes of frame, and its own CRC-16.
+        """One row as the fewest bytes, for a radio: 2 to 3 bytes of frame, of which 2 are a CRC-16.
 
         Args:
             row: (*input_shape).

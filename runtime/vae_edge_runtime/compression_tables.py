@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .codec import fit, floats
 from .codec.identity import Running
 from .codec.modes import ModeCodec
+from .codec.rans import encode_row
 from .codec.tables import LatentTables, ResidualTables, Tables
 from .errors import InputError, OptionError
 from .format import archive
@@ -30,12 +31,15 @@ LATENT_SCALE, BOUNDED_SCALE = 2.0, 1.0
 """Of the steps of latents: alone they may be coarse; under a residual finer ones pay."""
 _GRIDS = (*(10.0**d for d in range(-3, 7)), *(2.0**k for k in range(1, 17)))
 _BOUND = re.compile(r"(\d{1,12}(\.\d{1,12})?|\.\d{1,12})(e-?\d{1,2})?u?", re.ASCII)
+_LEAST_GAIN = 0.02
+"""Bits a value that a grid must save: a row off the grid is stored as it is."""
 _HELD_OUT = 5
 """Every fifth row is held out for the figures; the tables that ship are fitted to all."""
 _MOST_MEASURED = 400
 _MOST_FITTED = 1 << 20
 """Values that tables are fitted to; of more rows some are left out, evenly."""
-_PACKET_FRAME_BYTES = 3
+_PACKET_FRAME = ((0, 1 << 12, 14), (0, 1, 1))
+"""Symbols before those of the row: its mode of four, and whether a score follows. A CRC-16 comes behind."""
 _LEAST_ROWS = 20
 
 
@@ -83,12 +87,15 @@ def fit_compression(
     condition: NDArray[Any] | None,
     names: Sequence[str],
     progress: Callable[[str], None] | None = None,
+    *,
+    spread_from: int = 0,
 ) -> tuple[Compression, dict[str, bytes]]:
     """The manifest's section and the members it names.
 
     Args:
         vae: the bundle in fp32. rows: normal rows (n, *row_shape). condition: of each, where the model takes any.
         names: of the modes, as ``parse_modes`` gives them; ``latents`` comes by itself.
+        spread_from: the first of the rows that the spreads are taken of.
         progress: called with the name of each mode as it starts.
 
     Raises:
@@ -99,10 +106,11 @@ def fit_compression(
     latent = manifest.latent
     if latent.kind == "codes" and latent.codebook > fit._MAX_SYMBOLS:
         raise OptionError(f"a codebook of {latent.codebook} codes is too large for one table (4,096 at most)")
-    if len(rows) < _LEAST_ROWS:
-        raise InputError(f"{len(rows)} rows are too few to fit tables to: pass at least {_LEAST_ROWS}")
+    if len(rows) - spread_from < _LEAST_ROWS:
+        raise InputError(f"{len(rows) - spread_from} rows are too few to fit tables to: pass at least {_LEAST_ROWS}")
     prepared = _prepared(vae, rows, condition)
-    spread, largest = _spread(manifest, rows)
+    spread, _ = _spread(manifest, rows[spread_from:])
+    _, largest = _spread(manifest, rows)
     margin = floats.MARGIN * largest
     modes: list[CompressionMode] = []
     members: dict[str, bytes] = {}
@@ -136,7 +144,8 @@ def fitted_in(
 
     Args:
         manifest, members: of the bundle without them. rows, condition: normal rows and their conditions.
-        text: as ``parse_modes`` takes it. further: rows that the tables are fitted to beside ``rows``.
+        text: as ``parse_modes`` takes it. further: rows that the tables are fitted to beside ``rows``, such as those of
+            the training; the spreads that bounds are shares of are theirs alone.
         device: that encodes, decodes and scores the rows, as in ``load``. progress: as in ``fit_compression``.
 
     Raises:
@@ -149,6 +158,7 @@ def fitted_in(
     kept = {name: data for name, data in members.items() if name not in old and name != MEMBER}
     listed = {name: spec for name, spec in manifest.members.items() if name not in old}
     bare = dataclasses.replace(manifest, compression=None, members=listed)
+    own = 0 if further is None else len(rows)
     if further is not None:
         if manifest.condition is not None:
             raise OptionError("compress_rows has no conditions: a conditional model takes calibration rows alone")
@@ -159,7 +169,9 @@ def fitted_in(
         path = Path(folder) / "fitting.vaeb"
         path.write_bytes(archive.encode({**kept, MEMBER: bare.to_json()}))
         with load(path, device=device, variant="fp32") as vae:
-            section, new = fit_compression(vae, np.ascontiguousarray(rows), conditions, names, progress)
+            section, new = fit_compression(
+                vae, np.ascontiguousarray(rows), conditions, names, progress, spread_from=own
+            )
     listed = listed | {name: MemberSpec(len(data), hashlib.sha256(data).hexdigest()) for name, data in new.items()}
     listed = dict(sorted(listed.items()))
     return dataclasses.replace(bare, compression=section, members=listed), kept | new
@@ -242,18 +254,21 @@ def _steps(
     network = predictor == "vae"
     if network and (manifest.output.dtype != "float32" or manifest.output.shape != manifest.input.shape):
         return None
-    if wanted.kind == "bounded":
-        # Without a network only the rounding of the result to float32 is in between.
-        taken = margin if network else margin * (2.0**-22 / floats.MARGIN)
-        step = 2 * (np.asarray(wanted.bound) - taken)
-        if manifest.input.dtype == "uint8":
-            step -= 1  # rows are rounded to whole numbers afterwards
-        return _Steps(step, np.zeros(features)) if (step > 0).all() else None
-    per_unit = _grids(floats.as_windows(x), x.dtype)
-    if per_unit is None:
+    units, bound = _grids(floats.as_windows(x), x.dtype), np.asarray(wanted.bound or 0.0)
+    if units is not None:
+        # Values on a grid come back on it: of the five whole numbers within 2 units, the middle stands for all.
+        exact = (units <= 1) | (np.log2(units) % 1 == 0)
+        rounding = np.where(exact, 0.0, margin * units * (2.0**-22 / floats.MARGIN))
+        steps = 2 * np.floor(np.maximum(bound * units - rounding, 0)) + 1
+        gain = np.log2(steps / np.maximum(2 * bound * units, 1e-30)).mean()
+        if wanted.kind == "exact" or x.dtype.kind != "f" or gain > _LEAST_GAIN:
+            step = steps - 2 * margin * units if network else steps
+            return _Steps(step, units) if (step > 0.2).all() else None
+    if wanted.kind == "exact":
         return None
-    step = 2 * (0.5 - margin * per_unit) if network else np.ones(features)
-    return _Steps(step, per_unit) if (step > 0.2).all() else None
+    # Without a network only the rounding of the result to float32 is in between.
+    step = 2 * (bound - (margin if network else margin * (2.0**-22 / floats.MARGIN)))
+    return _Steps(step, np.zeros(features)) if (step > 0).all() else None
 
 
 def _grids(windows: NDArray[np.float64], dtype: Any) -> NDArray[np.float64] | None:
@@ -300,11 +315,12 @@ class _Candidate:
         coded = codec.coded(rows.x[some], rows.latents[some], own)
         each = [coded.taken(slice(i, i + 1)) for i in range(len(some))]
         self.rows = len(some)
-        self.row_bytes = float(np.mean([len(codec.packet(one)) + _PACKET_FRAME_BYTES for one in each]))
+        self.row_bytes = 2 + float(np.mean([len(encode_row([*_PACKET_FRAME, *codec.packet(one)])) for one in each]))
         self.latent_bytes = 0.0
         if self._latents is not None:
             only = self._codec(Tables(self._latents, None))
-            self.latent_bytes = float(np.mean([len(only.packet(one._replace(numbers=None))) for one in each]))
+            alone = [one._replace(numbers=None) for one in each]
+            self.latent_bytes = float(np.mean([len(encode_row(only.packet(one))) for one in alone]))
 
     def finished(self) -> tuple[CompressionMode, bytes]:
         """The mode with its figures, and its tables, which are fitted to all rows."""
@@ -351,8 +367,7 @@ def _fit_latents(manifest: Manifest, rows: _Rows, wanted: Wanted) -> LatentTable
 
 
 def _centre(x: NDArray[Any], steps: _Steps) -> NDArray[np.int32]:
-    windows = floats.as_windows(x).mean(axis=(0, 1))
-    scaled = windows * steps.per_unit if steps.per_unit.any() else windows / steps.step
+    scaled = floats.as_windows(x).mean(axis=(0, 1)) * np.where(steps.per_unit > 0, steps.per_unit, 1.0) / steps.step
     centre: NDArray[np.int32] = np.clip(np.rint(scaled), -(1 << 30), 1 << 30).astype(np.int32)
     return centre
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from codec_bundles import CORPUS, window_bundle, windows
-from shell import Cli
+from shell import Cli, World
 
-from vae_edge_runtime import load
+from vae_edge.cli import _tables
+from vae_edge_runtime import Bundle, load
 from vae_edge_runtime.__main__ import main as device
+from vae_edge_runtime.compression_tables import AUTO_BOUNDS
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +99,70 @@ def test_recalibrate_shows_a_table_and_auto_takes_one_bound(cli: Cli, tmp_path: 
     assert [mode["kind"] for mode in modes] == ["latents", "bounded"]
     assert modes[1]["flipped"] == 0 or modes[1]["name"] == "0.003"
     assert "compression" in cli("info", tmp_path / "x.vaeb").out
+
+
+def table(out: str) -> dict[str, list[str]]:
+    """The lines of the table of compression, by their first cell; cells are two spaces apart."""
+    lines = out[out.index("compression ") :].splitlines()
+    rows = [re.split(r"  +", line) for line in lines]
+    return {row[0]: row[1:] for row in rows if len(row) == len(rows[0])}
+
+
+def test_export_shows_every_bound_with_bytes_error_predictor_and_flipped_decisions(
+    cli: Cli, world: World, tmp_path: Path
+) -> None:
+    path, normal = tmp_path / "x.vaeb", world.folder / "normal.csv"
+    done = cli("export", world.folder / "run", "--calibration", normal, "--compress", "0.3,0.1,0.03", "-o", path)
+    assert done.code == 0, done.err
+    shown = table(done.out)
+    assert shown.pop("compression") == [
+        "bytes a row", "of them latents", "predictor", "largest error", "decisions flipped",
+    ]  # fmt: skip
+    assert list(shown) == ["latents", "0.3 of the spread", "0.1 of the spread", "0.03 of the spread"]
+    sizes = [float(cells[0]) for cells in shown.values()]
+    assert sizes == sorted(sizes)
+    assert {cells[2] for cells in shown.values()} <= {"vae", "near"}
+    assert all(float(cells[3].split()[0]) <= 1 for name, cells in shown.items() if name != "latents")
+    rows = np.loadtxt(normal, np.float32, delimiter=",", skiprows=1)
+    with load(path, device="cpu") as vae:
+        assert vae.manifest.compression is not None
+        for name, cells in list(shown.items())[1:]:
+            bound = name.split()[0]
+            back = vae.decompress(vae.compress(rows, bound=bound)).rows
+            assert float(cells[0]) == pytest.approx(
+                np.mean([len(vae.packet(row, bound=bound)) for row in rows]), rel=0.1
+            )
+            # The threshold is the score of one of these rows, which counts or not by the last bit of its score.
+            flipped = int((vae.score(back).is_anomaly != vae.score(rows).is_anomaly).sum())
+            assert abs(int(cells[4]) - flipped) <= 1
+
+
+def test_auto_takes_the_widest_bound_that_flips_no_decision_or_says_that_none_does(
+    cli: Cli, world: World, tmp_path: Path
+) -> None:
+    path, normal = tmp_path / "x.vaeb", world.folder / "normal.csv"
+    done = cli("export", world.folder / "run", "--calibration", normal, "--compress", "auto", "-o", path, "--json")
+    assert done.code == 0, done.err
+    latents, bounded = done.json()["report"]["compression"]["modes"]
+    assert latents["kind"] == "latents"
+    tried = [name for name in AUTO_BOUNDS if float(name) >= float(bounded["name"])]
+    # Whether a wider bound would have flipped none:
+    done = cli("export", world.folder / "run", "--calibration", normal, "--compress", ",".join(tried), "-o", path,
+               "--json", "--force")  # fmt: skip
+    *wider, last = done.json()["report"]["compression"]["modes"][1:]
+    assert all(mode["flipped"] > 0 for mode in wider)
+    assert last == bounded
+    assert last["flipped"] == 0 or last["name"] == AUTO_BOUNDS[-1]
+
+
+def test_auto_that_keeps_not_every_decision_warns(capsys: pytest.CaptureFixture[str]) -> None:
+    with Bundle.open(window_bundle()) as bundle:
+        section = bundle.manifest.compression
+    assert section is not None
+    flips = dataclasses.replace(section.modes[1], flipped=3)
+    for wish, said in (("auto", True), ("0.3", False)):
+        _tables.compression(dataclasses.replace(section, modes=(section.modes[0], flips)), wish)
+        assert ("no bound that keeps every decision: 0.3 of the spread" in capsys.readouterr().err) == said
 
 
 def test_the_device_commands_write_and_read_the_same_files(

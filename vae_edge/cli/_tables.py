@@ -100,8 +100,8 @@ def variants(by_name: Mapping[str, Variant], sizes: Mapping[str, int]) -> None:
             _console.note(f"{name}: {layer} is left in fp32: {reason}")
 
 
-def compression(section: Compression) -> None:
-    """Every way to compress, with what it cost and kept on calibration rows, on stdout."""
+def compression(section: Compression, wish: str | None = None) -> None:
+    """Every way to compress, with what it cost and kept on calibration rows, on stdout; ``wish`` is of --compress."""
     rows = []
     for mode in section.modes:
         unit = {"latents": "spreads", "exact": ""}.get(mode.kind, "of the bound")
@@ -117,6 +117,12 @@ def compression(section: Compression) -> None:
         )
     head = ("compression", "bytes a row", "of them latents", "predictor", "largest error", "decisions flipped")
     _console.table(head, rows)
+    finest = section.modes[-1]
+    if wish == "auto" and finest.flipped:
+        _console.note(
+            f"warning: auto found no bound that keeps every decision: {finest.name} of the spread, its finest, flips "
+            f"{finest.flipped}; compress with --scores or --triage, so that nobody scores decompressed rows again"
+        )
 
 
 def gate(figures: Sequence[Any]) -> None:

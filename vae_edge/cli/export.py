@@ -248,10 +248,10 @@ def run(
     if json:
         _console.print_json(NAME, {"report": report.to_dict()})
     else:
-        _show(report)
+        _show(report, compress)
 
 
-def _show(report: ExportReport) -> None:
+def _show(report: ExportReport, compress: str | None) -> None:
     for line in report.evidence:
         _console.note(line)
     _console.say(str(report.fit))
@@ -263,7 +263,7 @@ def _show(report: ExportReport) -> None:
     for line in report.advice:
         _console.say(line)
     if report.compression is not None:
-        _tables.compression(report.compression)
+        _tables.compression(report.compression, compress)
     for warning in report.warnings:
         _console.note(f"warning: {warning}")
     times = report.stored_weight_bytes / report.weight_bytes

@@ -76,10 +76,10 @@ def run(
     if json:
         _console.print_json(NAME, outcome.to_dict())
     else:
-        _show(outcome)
+        _show(outcome, compress)
 
 
-def _show(outcome: Recalibration) -> None:
+def _show(outcome: Recalibration, compress: str | None) -> None:
     for warning in outcome.warnings:
         _console.note(f"warning: {warning}")
     rows = [
@@ -96,7 +96,7 @@ def _show(outcome: Recalibration) -> None:
     if rows:
         _console.table(("threshold", "before", "after", "by", "rows", "new rows above the old one"), rows)
     if outcome.compression is not None:
-        _tables.compression(outcome.compression)
+        _tables.compression(outcome.compression, compress)
     _console.line(
         f"{outcome.path}: release {outcome.release} (was {outcome.release_before}); graphs and weights are the same; "
         f"it decides by {outcome.default_head}"

@@ -15,11 +15,11 @@ import numpy as np
 from ..arguments import path_text
 from ..errors import CompressedCorrupt, CompressedCut, CompressedTooNew, DataError
 from ..format.specs import element_count
-from .identity import Identity
+from .identity import VERSION, Identity
 from .parts import RAW, Decompressed, concatenated, read_runs, split
 from .rows import RowCodec
 
-MAGIC, VERSION = b"VAEZ", 1
+MAGIC = b"VAEZ"
 _FIXED = struct.Struct("<4sBBH16s8s8s8sdd")
 BLOCK = struct.Struct("<4sIII")
 END = struct.Struct("<4sQI")

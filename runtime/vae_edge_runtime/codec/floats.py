@@ -50,15 +50,18 @@ def numbers_of(
 
     Args:
         x: (n, *row_shape). x_hat: likewise, of the decoder; None where no network predicts.
-        limit: (C,) largest error: the bound, less the margin where a network predicts; of an exact mode 0.
+        limit: (C,) largest error: the bound, less the margin where a network predicts values on no grid; of an exact
+            mode 0.
     """
     rows = as_windows(x)
     predicted: Any = 0.0 if x_hat is None else as_windows(x_hat)
     with np.errstate(over="ignore", invalid="ignore"):
-        grid = tables.per_unit if tables.exact else 1.0
-        wanted = (np.rint(rows * grid) if tables.exact else rows) - predicted * grid
-        scaled = np.rint(wanted / tables.step) - tables.centre
+        grid = tables.per_unit if tables.gridded else 1.0
+        wanted = np.rint(rows * grid) if tables.gridded else rows
+        scaled = np.rint((wanted - predicted * grid) / tables.step) - tables.centre
         fits = (np.abs(scaled) <= LARGEST).all(axis=(1, 2))  # a comparison with NaN is False
+        if tables.gridded:  # the promise is made for values on the grid
+            fits &= (as_windows(cast(wanted / grid, x.dtype)) == rows).all(axis=(1, 2))
         numbers = np.where(fits[:, None, None], scaled, 0.0).astype(np.int64)
         errors = np.abs(as_windows(rows_of(numbers, x_hat, tables, x.shape[1:], x.dtype)) - rows)
         fits = np.logical_and(fits, (errors <= limit).all(axis=(1, 2)))
@@ -71,7 +74,7 @@ def rows_of(
     """Rows (n, *shape) again."""
     predicted: Any = 0.0 if x_hat is None else as_windows(x_hat)
     with np.errstate(over="ignore", invalid="ignore"):
-        if tables.exact:
+        if tables.gridded:
             whole = np.rint((numbers + tables.centre) * tables.step + predicted * tables.per_unit)
             rows = whole / tables.per_unit
         else:

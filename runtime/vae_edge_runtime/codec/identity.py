@@ -15,6 +15,8 @@ from ..record import record
 from ..scoring.results import Posterior, Scores, SessionInfo
 from ..statistics.conformal import ScoreSketch
 
+VERSION = 1
+"""Of files and packets."""
 _SCORE_STEPS = 16
 """Steps of a sent score in the distance between the quartiles of the calibration scores."""
 

@@ -15,19 +15,18 @@ from ..errors import CompressedCorrupt, DecoderMismatch
 from ..format.figures import CompressionMode
 from ..format.specs import element_count
 from . import floats
-from .contexts import FUSED, Source, Symbols, beyond_table, read_numbers, residual_symbols, rest_bits, symbol_lookup
+from .contexts import FUSED, Counted, Source, Symbols, beyond_table, read_numbers, residual_symbols, rest_bits
 from .rans import (
     PRECISION,
     TOTAL,
     LaneDecoder,
     RowDecoder,
     encode_lanes,
-    encode_row,
+    number_symbols,
     read_varints,
-    unzigzag,
     varints,
     zigzag,
-)
+)  # fmt: skip
 from .tables import HALF, SYMBOLS, Tables
 
 I64 = NDArray[np.int64]
@@ -35,7 +34,6 @@ Decode = Callable[[NDArray[Any], Any], NDArray[Any]]
 """(latents, condition) to rows: the fp32 decoder."""
 
 _HEAD = struct.Struct("<HIIB")
-_ESCAPE_BITS = 6
 BYTES_PER_LANE = 1000
 """A lane costs some 3 bytes: a thousandth of what it carries would be too few, and a hundredth too many."""
 MAX_LANES = 4096
@@ -81,8 +79,9 @@ class ModeCodec:
             self._latent_tables = [(f, np.cumsum(f) - f) for f in freq]
         if (r := tables.residual) is not None:
             bound = np.asarray(mode.bound or 0.0, np.float64)
-            self._limit = np.where(bound > 0, bound - (0.9 * self._margin if tables.latents else 0.0), 0.0)
-            self._lookup = symbol_lookup(r)
+            own = 0.9 * self._margin if tables.latents and not r.gridded else 0.0
+            self._limit = np.where(bound > 0, bound - own, 0.0)
+            self._shipped = Counted(r, follow=False)
             self._doubled = rest_bits(r)
 
     # ---------------------------------------------------------------- to whole numbers, and back
@@ -119,7 +118,7 @@ class ModeCodec:
 
     def block(self, coded: Coded) -> bytes:
         """Rows of ``coded``, all of which fit, as one stream."""
-        symbols = self._columns(coded)
+        symbols = self.columns(coded, follow=True)
         n = symbols.start.shape[1]
         lanes = int(min(max(1, n * self.mode.row_bytes // BYTES_PER_LANE), n, MAX_LANES))
         lanes = -(-n // -(-n // lanes))  # as few as give the same number of groups: less padding
@@ -147,7 +146,7 @@ class ModeCodec:
         if ends[-1] != len(data) or checks != (4 * floats.CHECKS if self.tables.latents else 0):
             raise CompressedCorrupt("the parts of a block do not add up to its size")
         parts = [data[a:b] for a, b in pairwise(ends.tolist())]
-        source = _Block(self, LaneDecoder(parts[0], lanes), lanes, n, iter(read_varints(parts[1])))
+        source = _Block(self, LaneDecoder(parts[0], lanes), lanes, n, read_varints(parts[1]))
         latents, numbers = self._read(source, n)
         source.finish()
         if struct.pack("<I", _crc(latents, numbers)) != parts[3]:
@@ -170,41 +169,34 @@ class ModeCodec:
 
     # ---------------------------------------------------------------- one row
 
-    def packet(self, coded: Coded) -> bytes:
-        """The first row of ``coded`` in as few bytes as it needs."""
-        symbols = self._columns(coded)
-        start, freq, bits = (array[:, 0].tolist() for array in symbols[:3])
-        if len(symbols.escapes):
-            values = zigzag(symbols.escapes)
-            for place in np.flatnonzero(symbols.escaped[:, 0]).tolist()[::-1]:
-                value = values.pop()
-                width = value.bit_length()
-                extra = [(width, _ESCAPE_BITS)]
-                extra += [(value >> shift & 0xFFFF, min(16, width - shift)) for shift in range(0, width, 16)]
-                start[place + 1 : place + 1] = [v for v, _ in extra]
-                freq[place + 1 : place + 1] = [1] * len(extra)
-                bits[place + 1 : place + 1] = [b for _, b in extra]
-        return encode_row(start, freq, bits)
+    def packet(self, coded: Coded) -> list[tuple[int, int, int]]:
+        """The symbols of the first row of ``coded``, for ``encode_row``."""
+        columns = self.columns(coded, follow=False)
+        symbols = list(zip(*(array[:, 0].tolist() for array in columns[:3]), strict=True))
+        values = zigzag(columns.escapes)
+        for place in np.flatnonzero(columns.escaped[:, 0]).tolist()[::-1]:
+            symbols[place + 1 : place + 1] = number_symbols(values.pop())
+        return symbols
 
-    def read_packet(self, data: bytes) -> NDArray[Any]:
+    def read_packet(self, decoder: RowDecoder) -> NDArray[Any]:
         """The row (1, *row_shape) of ``packet``.
 
         Raises:
             CompressedCorrupt: the bytes are no row of this mode.
         """
-        source = _Packet(self, RowDecoder(data))
-        latents, numbers = self._read(source, 1)
+        latents, numbers = self._read(_Packet(self, decoder), 1)
         return self.rows(latents, numbers, None if latents is None else self._decoded(latents, None))
 
     # ---------------------------------------------------------------- columns of symbols
 
-    def _columns(self, coded: Coded) -> Symbols:
+    def columns(self, coded: Coded, *, follow: bool) -> Symbols:
         """Columns, latents first, then positions; what escaped lies in the order in which it is met."""
         parts = []
         if coded.latents is not None:
             parts.append(self._latent_symbols(coded.latents))
-        if coded.numbers is not None and self.tables.residual is not None:
-            parts.append(residual_symbols(coded.numbers, self.tables.residual))
+        if coded.numbers is not None and (tables := self.tables.residual) is not None:
+            counted = Counted(tables, follow=True) if follow else self._shipped
+            parts.append(residual_symbols(coded.numbers, tables, counted))
         return Symbols(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
     def _latent_symbols(self, k: I64) -> Symbols:
@@ -243,73 +235,63 @@ class _Stream(Source):
 
 
 class _Block(_Stream):
-    def __init__(self, codec: ModeCodec, decoder: LaneDecoder, lanes: int, n: int, escapes: Any) -> None:
-        self._decoder, self._lanes, self._n, self._escapes = decoder, lanes, n, escapes
-        self._doubled = codec.tables.residual is not None and codec._doubled
+    def __init__(self, codec: ModeCodec, decoder: LaneDecoder, lanes: int, n: int, escapes: list[int]) -> None:
+        self._decoder, self._n = decoder, n
+        self._groups = [slice(first, min(first + lanes, n)) for first in range(0, n, lanes)]
+        self._escapes, self._taken = np.array(escapes, np.int64), 0
         if codec.tables.residual is not None:
-            self._symbol, freq, start = codec._lookup
-            self._freq, self._start = freq.astype(np.uint32), start.astype(np.uint32)
+            self._doubled, self._counted = codec._doubled, Counted(codec.tables.residual, follow=True)
 
     def latents(self, freq: I64, start: I64, low: int) -> I64:
         out, last = np.empty(self._n, np.int64), len(freq) - 1
-        for first in range(0, self._n, self._lanes):
-            live = min(self._lanes, self._n - first)
-            slot = self._decoder.slots(PRECISION)
+        for part in self._groups:
+            bits = np.full(part.stop - part.start, PRECISION, np.uint32)
+            slot = self._decoder.slots(bits)
             index = np.searchsorted(start, slot, side="right") - 1
-            taken = (slot - start[index].astype(np.uint32), freq[index].astype(np.uint32))
-            self._advance(taken[0][:live], taken[1][:live], np.full(live, PRECISION, np.uint32))
-            out[first : first + live] = index[:live]
+            self._decoder.advance(slot - start[index].astype(np.uint32), freq[index].astype(np.uint32), bits)
+            out[part] = index
         escaped = np.flatnonzero(out == last)
         out += low
         out[escaped] = self._escaped(len(escaped))
         return out
 
     def residuals(self, table: NDArray[np.intp], shift: I64) -> I64:
-        out, symbols = np.empty(self._n, np.int64), np.empty(self._n, np.uint8)
-        wide = shift.astype(np.uint32)
-        fused = np.minimum(wide, np.uint32(FUSED))
-        bits, rest = fused + np.uint32(PRECISION), wide - fused
-        for first in range(0, self._n, self._lanes):
-            part = slice(first, first + self._lanes)
-            slot = self._decoder.slots(self._padded(bits[part]))[: len(table[part])]
-            symbol = self._symbol[table[part] * TOTAL + (slot >> fused[part])]
-            entry = table[part] * SYMBOLS + symbol
-            freq = self._freq[entry]
-            inside = slot - (self._start[entry] << fused[part])
-            low = inside // freq
-            self._advance(inside - low * freq, freq, bits[part])
-            out[part], symbols[part] = low, symbol
+        low, entries = np.empty(self._n, np.int64), np.empty(self._n, np.int64)
+        fused = np.minimum(shift, FUSED).astype(np.uint32)
+        bits, rest = fused + np.uint32(PRECISION), shift.astype(np.uint32) - fused
+        counted = self._counted
+        for part in self._groups:
+            slot = self._decoder.slots(bits[part])
+            entry = table[part] * SYMBOLS + counted.symbol[table[part] * TOTAL + (slot >> fused[part])]
+            freq = counted.freq[entry]
+            inside = slot - (counted.start[entry] << fused[part])
+            low[part] = carried = inside // freq
+            self._decoder.advance(inside - carried * freq, freq, bits[part])
+            entries[part] = entry
+        counted.met(entries)
+        symbols = entries - table * SYMBOLS
         escape = (symbols == 0) | (symbols == SYMBOLS - 1)
-        out = np.asarray(((symbols.astype(np.int64) - (HALF + 1)) << shift) | (out << rest))
+        out = np.asarray(((symbols - (HALF + 1)) << shift) | (low << rest))
         if self._doubled:
             rest[escape] = 0
-            for first in range(0, self._n, self._lanes):
-                part = slice(first, first + self._lanes)
-                live = len(rest[part])
-                out[part] |= self._decoder.slots(self._padded(rest[part]))[:live]
-                self._advance(np.zeros(live, np.uint32), np.ones(live, np.uint32), rest[part])
+            for part in self._groups:
+                out[part] |= self._decoder.slots(rest[part])
+                nothing = np.zeros_like(rest[part])
+                self._decoder.advance(nothing, nothing + np.uint32(1), rest[part])
         if escape.any():
-            read = np.array(self._escaped(int(escape.sum())), np.int64)
-            out[escape] = beyond_table(symbols[escape].astype(np.int64), shift[escape], read)
+            out[escape] = beyond_table(symbols[escape], shift[escape], self._escaped(int(escape.sum())))
         return out
 
     def finish(self) -> None:
         self._decoder.finish()
-        if next(self._escapes, None) is not None:
+        if self._taken != len(self._escapes):
             raise CompressedCorrupt("a block holds more escaped numbers than its rows")
 
-    def _padded(self, values: Any, idle: int = 0) -> Any:
-        missing = self._lanes - len(values)
-        return np.pad(values, (0, missing), constant_values=idle) if missing else values
-
-    def _advance(self, offset: Any, freq: Any, bits: Any) -> None:
-        """Lanes without a row stay as they are."""
-        self._decoder.advance(self._padded(offset), self._padded(freq, idle=1), self._padded(bits))
-
-    def _escaped(self, count: int) -> list[int]:
-        values = [value for _, value in zip(range(count), self._escapes, strict=False)]
+    def _escaped(self, count: int) -> I64:
+        values = self._escapes[self._taken : self._taken + count]
         if len(values) != count:
             raise CompressedCorrupt("a block holds fewer escaped numbers than its rows")
+        self._taken += count
         return values
 
 
@@ -317,32 +299,28 @@ class _Packet(_Stream):
     def __init__(self, codec: ModeCodec, decoder: RowDecoder) -> None:
         self._decoder = decoder
         if codec.tables.residual is not None:
-            self._symbol, self._freq, self._start = codec._lookup
+            self._tables = codec._shipped
 
     def latents(self, freq: I64, start: I64, low: int) -> I64:
         slot = self._decoder.slot(PRECISION)
         index = int(np.searchsorted(start, slot, side="right")) - 1
         self._decoder.advance(int(start[index]), int(freq[index]), PRECISION)
-        return np.array([self._escaped() if index == len(freq) - 1 else index + low], np.int64)
+        return np.array([self._decoder.number() if index == len(freq) - 1 else index + low], np.int64)
 
     def residuals(self, table: NDArray[np.intp], shift: I64) -> I64:
         at, wide = int(table[0]), int(shift[0])
         fused = min(wide, FUSED)
         slot = self._decoder.slot(PRECISION + fused)
-        symbol = int(self._symbol[at * TOTAL + (slot >> fused)])
-        freq = int(self._freq[at * SYMBOLS + symbol])
-        start = int(self._start[at * SYMBOLS + symbol]) << fused
+        symbol = int(self._tables.symbol[at * TOTAL + (slot >> fused)])
+        freq = int(self._tables.freq[at * SYMBOLS + symbol])
+        start = int(self._tables.start[at * SYMBOLS + symbol]) << fused
         low = (slot - start) // freq
         self._decoder.advance(start + low * freq, freq, PRECISION + fused)
         if symbol in (0, SYMBOLS - 1):
-            return beyond_table(np.array([symbol]), shift, np.array([self._escaped()], np.int64))
+            return beyond_table(np.array([symbol]), shift, np.array([self._decoder.number()], np.int64))
         rest = wide - fused
         value = ((symbol - HALF - 1) << wide) | (low << rest) | self._decoder.whole(rest)
         return np.array([value], np.int64)
-
-    def _escaped(self) -> int:
-        value: int = unzigzag(self._decoder.whole(self._decoder.whole(_ESCAPE_BITS)))
-        return value
 
 
 def _crc(latents: I64 | None, numbers: I64 | None) -> int:

@@ -80,13 +80,14 @@ def array(data: bytes, dtype: str, shape: tuple[int, ...], n: int) -> NDArray[An
     return rows
 
 
-def inflated(data: bytes, rows: int, row_bytes: int) -> bytes:
-    """Deflated bytes of so many rows, and no more memory than they take."""
+def inflated(data: bytes, rows: int, row_bytes: int, *, exactly: bool = True) -> bytes:
+    """Deflated bytes of so many rows, of ``row_bytes`` each or at most, and no more memory than they take."""
     try:
         plain = (reader := zlib.decompressobj()).decompress(data, rows * row_bytes + 1)
     except zlib.error as error:
         raise CompressedCorrupt(f"rows that are stored as they are cannot be inflated ({error})") from None
-    if len(plain) != rows * row_bytes or not reader.eof or reader.unused_data:
+    fits = len(plain) == rows * row_bytes if exactly else len(plain) <= rows * row_bytes
+    if not fits or not reader.eof or reader.unused_data:
         raise CompressedCorrupt("a block holds more or fewer bytes than its rows")
     return plain
 

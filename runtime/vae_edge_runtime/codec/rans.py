@@ -7,7 +7,7 @@ same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ TOTAL = 1 << PRECISION
 _LOW = 1 << 16
 _WIDEST, _NARROW = 1 << 64, 1 << 32
 """Of the interval of a row."""
+_LONG = 7
+"""Stands for a bit length of which 6 bits follow."""
 
 U32 = NDArray[np.uint32]
 
@@ -59,14 +61,14 @@ class LaneDecoder:
         self._words = np.frombuffer(data, "<u2", offset=4 * lanes).astype(np.uint32)
         self._at = 0
 
-    def slots(self, bits: Any) -> U32:
-        """(lanes,) place of each lane in [0, 2**bits)."""
-        slots: U32 = self._x & ((np.uint32(1) << np.asarray(bits, np.uint32)) - np.uint32(1))
+    def slots(self, bits: U32) -> U32:
+        """The place in [0, 2**bits) of each of the first lanes; the others have no row and stay as they are."""
+        slots: U32 = self._x[: len(bits)] & ((np.uint32(1) << bits) - np.uint32(1))
         return slots
 
-    def advance(self, offset: Any, freq: Any, bits: Any) -> None:
-        """Take a symbol of each lane; ``offset`` is its slot less its start."""
-        x = np.asarray(freq, np.uint32) * (self._x >> np.asarray(bits, np.uint32)) + np.asarray(offset, np.uint32)
+    def advance(self, offset: U32, freq: U32, bits: U32) -> None:
+        """Take a symbol of each of the first lanes; ``offset`` is its slot less its start."""
+        x = freq * (self._x[: len(bits)] >> bits) + offset
         low = np.flatnonzero(x < _LOW)
         if len(low):
             words = self._words[self._at : self._at + len(low)]
@@ -74,7 +76,7 @@ class LaneDecoder:
                 raise CompressedCorrupt("a stream ends before its symbols do")
             x[low] = (x[low] << np.uint32(16)) | words
             self._at += len(low)
-        self._x = x
+        self._x[: len(x)] = x
 
     def finish(self) -> None:
         """Refuse a stream that does not end where its symbols do."""
@@ -82,13 +84,13 @@ class LaneDecoder:
             raise CompressedCorrupt("a stream does not end where its symbols do")
 
 
-def encode_row(start: Sequence[int], freq: Sequence[int], bits: Sequence[int]) -> bytes:
+def encode_row(symbols: Iterable[tuple[int, int, int]]) -> bytes:
     """The symbols of one row as the shortest whole bytes inside their interval: an arithmetic coder.
 
     rANS would lose a byte here: its state begins with all bits of the first symbol's start.
     """
     low, width, moved = 0, _WIDEST, 0
-    for c, f, p in zip(start, freq, bits, strict=True):
+    for c, f, p in symbols:
         share = width >> p
         low += c * share
         width = f * share
@@ -135,6 +137,23 @@ class RowDecoder:
             value |= part << shift
             self.advance(part, 1, width)
         return value
+
+    def number(self) -> int:
+        """A number with a sign, of ``number_symbols``."""
+        width = self.whole(3)
+        if width == _LONG:
+            width = self.whole(6)
+        return unzigzag((1 << width - 1) + self.whole(width - 1)) if width else 0
+
+
+def number_symbols(folded: int) -> list[tuple[int, int, int]]:
+    """A number that ``zigzag`` gave, as symbols of a row: its bit length, then its bits below the highest."""
+    width = folded.bit_length()
+    symbols = [(width, 1, 3)] if width < _LONG else [(_LONG, 1, 3), (width, 1, 6)]
+    for shift in range(0, width - 1, 16):
+        bits = min(16, width - 1 - shift)
+        symbols.append((folded >> shift & (1 << bits) - 1, 1, bits))
+    return symbols
 
 
 def integer_frequencies(weights: NDArray[Any]) -> NDArray[np.int64]:

@@ -15,14 +15,17 @@ from ..errors import CompressedCorrupt, DecoderMismatch, OptionError
 from ..scoring.inputs import Status, check_condition, check_rows, finite_rows
 from ..scoring.results import Scores
 from . import floats
-from .identity import Identity, Running, identity, matching, section, sketch_of
+from .identity import VERSION, Identity, Running, identity, matching, section, sketch_of
 from .modes import ModeCodec
 from .parts import RAW, Decompressed, array, inflated, joined, little, read_runs, row_bytes, runs, split
-from .rans import read_varints, varints
+from .rans import PRECISION, TOTAL, RowDecoder, encode_row, number_symbols, read_varints, varints, zigzag
 from .tables import Tables
 
-_VERSION, _SCORED = 1 << 5, 1 << 4
-"""Of the first byte of a packet."""
+_RAW_PACKET = b"\xff"
+_SCORE_BYTES = 6
+"""Of one sent score at most."""
+_RAW_SHARE = TOTAL // 256
+"""Of the first symbol of a packet, at the end: no other packet begins with that byte."""
 
 
 class Wish(NamedTuple):
@@ -59,7 +62,8 @@ class RowCodec:
         same = self.identity.calibration == own.calibration
         self._sketch = sketch_of(vae, own.variant) if same else None
         self._decodes = False
-        self._packet_seed = binascii.crc_hqx(own.pair + own.decode + own.tables + own.calibration, 0xFFFF)
+        belongs = bytes([VERSION]) + own.pair + own.decode + own.tables + own.calibration
+        self._packet_seed = binascii.crc_hqx(belongs, 0xFFFF)
 
     def wish(self, *, bound: str | None, exact: bool, latents: bool, triage: bool, scores: bool | None) -> Wish:
         """The wish that these options of ``VAE.compress`` stand for.
@@ -128,20 +132,28 @@ class RowCodec:
             raise OptionError("a packet holds no condition: use compress for rows of a conditional model")
         x = check_rows(row[None] if isinstance(row, np.ndarray) else row, shape=spec.shape, dtype=spec.dtype)
         modes, status, scores = self.sorted_rows(x, None, wish)
-        index = int(modes[0])
-        sent = b""
-        if scores is not None and status[0] == Status.OK:
-            sent = self._scores_bytes(scores, status)[1:]
-        body = b""
-        if index != RAW:
-            codec = self._mode(index)
+        score = np.full(1, np.nan, np.float32) if scores is None or status[0] != Status.OK else scores.score[:1]
+        data = None
+        if modes[0] != RAW:
+            codec = self._mode(modes[0])
             coded = codec.coded(x, self._latents(codec, x, None), None)
-            index = index if coded.fits[0] else RAW
-            body = codec.packet(coded) if coded.fits[0] else b""
-        if index == RAW:
-            body = zlib.compress(status.tobytes() + little(x), 9)
-        data = bytes([_VERSION | (_SCORED if sent else 0) | index]) + sent + body
+            if coded.fits[0]:
+                data = encode_row([*self._head(int(modes[0]), score), *codec.packet(coded)])
+        if data is None:
+            data = _RAW_PACKET + zlib.compress(status.tobytes() + little(score) + little(x), 9)
         return data + struct.pack("<H", binascii.crc_hqx(data, self._packet_seed))
+
+    def _head(self, mode: int, score: NDArray[np.float32]) -> list[tuple[int, int, int]]:
+        """The symbols before those of the row."""
+        freq = (TOTAL - _RAW_SHARE) // len(self.section.modes)
+        scored = bool(np.isfinite(score[0]))
+        symbols = [(mode * freq, freq, PRECISION), (int(scored), 1, 1)]
+        if scored and self.identity.step:
+            symbols += number_symbols(zigzag(self._score_steps(score))[0])
+        elif scored:
+            bits = int(score.view(np.uint32)[0])
+            symbols += [(bits & 0xFFFF, 1, 16), (bits >> 16, 1, 16)]
+        return symbols
 
     # ---------------------------------------------------------------- bytes to rows
 
@@ -184,22 +196,29 @@ class RowCodec:
         Raises:
             CompressedCorrupt: the bytes are no packet of this bundle. DecoderMismatch: as ``read_block``.
         """
-        if len(data) < 3 or struct.pack("<H", binascii.crc_hqx(data[:-2], self._packet_seed)) != data[-2:]:
+        if len(data) < 2 or struct.pack("<H", binascii.crc_hqx(data[:-2], self._packet_seed)) != data[-2:]:
             raise CompressedCorrupt("these bytes are no packet of this bundle, or were damaged on their way")
-        index, scored, body = data[0] & 15, bool(data[0] & _SCORED), data[1:-2]
-        if data[0] & 0xE0 != _VERSION or (index != RAW and index >= len(self.section.modes)):
-            raise CompressedCorrupt("a packet of an unknown version or mode")
-        sent, spec = b"", self.manifest.input
-        if scored:
-            size = next((i + 1 for i, byte in enumerate(body) if byte < 128), 0) if self.identity.step else 4
-            sent, body = (b"\1" if self.identity.step else b"\2") + body[:size], body[size:]
-        status = np.zeros(1, np.uint8)
-        if index == RAW:
-            plain = inflated(body, 1, 1 + row_bytes(spec))
-            status[0], rows = plain[0], array(plain[1:], spec.dtype, spec.shape, 1)
+        spec, status, score = self.manifest.input, np.zeros(1, np.uint8), np.full(1, np.nan, np.float32)
+        if data[:1] == _RAW_PACKET:
+            index, plain = RAW, inflated(data[1:-2], 1, 5 + row_bytes(spec))
+            status[0], score = plain[0], array(plain[1:5], "float32", (), 1)
+            rows = array(plain[5:], spec.dtype, spec.shape, 1)
         else:
-            rows = self._reading(index).read_packet(body)
-        return self._decompressed(rows, np.array([index]), status, self._read_scores(sent or b"\0", status), None)
+            decoder = RowDecoder(data[:-2])
+            freq = (TOTAL - _RAW_SHARE) // len(self.section.modes)
+            index = decoder.slot(PRECISION) // freq
+            if index >= len(self.section.modes):
+                raise CompressedCorrupt("a packet of an unknown mode")
+            decoder.advance(index * freq, freq, PRECISION)
+            if decoder.whole(1):
+                score = self._sent_score(decoder)
+            rows = self._reading(index).read_packet(decoder)
+        return self._decompressed(rows, np.array([index]), status, score, None)
+
+    def _sent_score(self, decoder: RowDecoder) -> NDArray[np.float32]:
+        if self.identity.step:
+            return np.array([self.identity.middle + decoder.number() * self.identity.step], np.float32)
+        return np.array([decoder.whole(32)], np.uint32).view(np.float32)
 
     def nothing(self) -> Decompressed:
         """No rows at all."""
@@ -284,19 +303,21 @@ class RowCodec:
         if scores is None:
             return b"\0"
         sent = scores.score[status == Status.OK]
-        middle, step = self.identity.middle, self.identity.step
-        if not step:
+        if not self.identity.step:
             return b"\2" + little(sent)
-        return b"\1" + varints(
-            np.clip(np.rint((sent.astype(np.float64) - middle) / step), -(1 << 40), 1 << 40).astype(np.int64)
-        )
+        return b"\1" + zlib.compress(varints(self._score_steps(sent)), 9)
+
+    def _score_steps(self, score: NDArray[np.float32]) -> NDArray[np.int64]:
+        steps = np.rint((score.astype(np.float64) - self.identity.middle) / self.identity.step)
+        return np.clip(steps, -(1 << 40), 1 << 40).astype(np.int64)
 
     def _read_scores(self, data: bytes, status: NDArray[np.uint8]) -> NDArray[np.float32]:
         score, ok = np.full(len(status), np.nan, np.float32), status == Status.OK
         if data[:1] == b"\0" and len(data) == 1:
             return score
         if data[:1] == b"\1" and self.identity.step:
-            values: Any = self.identity.middle + np.array(read_varints(data[1:]), np.float64) * self.identity.step
+            plain = inflated(data[1:], len(status), _SCORE_BYTES, exactly=False)
+            values: Any = self.identity.middle + np.array(read_varints(plain), np.float64) * self.identity.step
         elif data[:1] == b"\2" and len(data) % 4 == 1:
             values = np.frombuffer(data, "<f4", offset=1)
         else:

@@ -56,8 +56,8 @@ class ResidualTables:
     """How what is left of (steps, features) becomes symbols; C is the number of features, T of steps.
 
     Attributes:
-        step: (C,) float64, size of one whole number: in data units, of an exact mode in units of its grid.
-        per_unit: (C,) float64: grid steps per data unit of an exact mode; 0 else.
+        step: (C,) float64, size of one whole number: in data units, or in steps of the grid where there is one.
+        per_unit: (C,) float64: grid steps per data unit, of rows that lie on a grid; 0 else.
         centre: (C,) int32, taken off every number; 0 where the network predicts.
         weights: (C, lags + reach * (1 + (lags > 0)) + 1) int32, 2**12 is one: earlier steps of the feature, features
             before it at this step, those one step earlier, then a constant.
@@ -96,8 +96,8 @@ class ResidualTables:
         _check(bool((self.freq.sum(axis=1) == TOTAL).all()), "frequencies")
 
     @property
-    def exact(self) -> bool:
-        """Whether rows come back equal."""
+    def gridded(self) -> bool:
+        """Whether rows lie on a grid, and come back on it."""
         return bool(self.per_unit.any())
 
 
