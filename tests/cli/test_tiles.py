@@ -45,6 +45,15 @@ def test_thresholds_are_of_whole_pictures_and_defects_are_found_on_seams(bundle:
         assert vae.explain(spoilt(normal[:1])).regions is not None
 
 
+def test_verify_checks_what_the_tiles_of_a_picture_make_together(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = [check for check in verify(bundle).checks if check.graph == "picture"]
+    assert {check.output for check in picture} == {"score", "top", "peak"}
+    assert all(check.passed and check.max_relative < 1e-3 for check in picture)
+    monkeypatch.setattr("vae_edge_runtime.scoring.tiling.ramp", lambda size, overlap: np.ones(size, np.float32))
+    without_a_ramp = {check.output: check.passed for check in verify(bundle).checks if check.graph == "picture"}
+    assert not without_a_ramp["top"]
+
+
 def test_a_mapped_array_is_scored_as_its_copy_is(bundle: Path, tmp_path: Path) -> None:
     x = spoilt(large_pictures(2, 100, 90, seed=2))
     np.save(tmp_path / "x.npy", x)
