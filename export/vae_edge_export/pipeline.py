@@ -140,7 +140,8 @@ def export(
     with timer("pack"):
         bundle = pack(
             built, rows, config, pair=pair, fit=fit, prior=bundle_prior, variants=variants,
-            golden_feeds=builder.golden_feeds, exporters=exporters.values(), compress_rows=compress_rows,
+            golden_feeds=builder.golden_feeds, golden_picture=builder.golden_picture(),
+            exporters=exporters.values(), compress_rows=compress_rows,
             progress=lambda mode: timer.say(f"compression: {mode}"),
         )  # fmt: skip
         write_atomic(target, [bundle.data], check=read_back, replace=force)

@@ -49,7 +49,7 @@ class GoldenCheck:
 
     Attributes:
         variant: precision of the graph.
-        graph: ``encode``, ``decode``, ``score`` or ``sampled``.
+        graph: ``encode``, ``decode``, ``score`` or ``sampled``; ``picture``: ``score`` over the tiles of a picture.
         output: its name.
         max_absolute: largest difference, in the unit of the output.
         max_relative: largest difference relative to the size of the output; see ``max_errors``.
@@ -219,4 +219,24 @@ def _run_golden(
             allowed = golden.tolerance_relative[variant][f"{graph}.{name}"]
             at = None if size is None else f"{size[0]}x{size[1]}"
             checks.append(GoldenCheck(variant, graph, name, absolute, relative, allowed, at))
-    return checks
+    return checks if size is not None else checks + _picture_checks(vae, variant, feeds["x"])
+
+
+def _picture_checks(vae: VAE, variant: str, rows: NDArray[Any]) -> list[GoldenCheck]:
+    """Of a bundle of tiles: what this runtime makes of a whole picture."""
+    manifest, golden = vae.manifest, vae.manifest.golden
+    if not golden.picture:
+        return []
+    from .scoring.tiling import golden_picture, picture_outputs  # not at the top: few bundles are of tiles
+
+    outputs = picture_outputs(
+        golden_picture(rows, manifest.input), manifest.input, manifest.score, tuple(golden.picture),
+        lambda tiles, names: vae.run_graph("score", {"x": tiles}, list(names)),
+    )  # fmt: skip
+    tolerances = golden.tolerance_relative[variant]
+    return [
+        GoldenCheck(
+            variant, "picture", name, *max_errors(outputs[name], np.array([wanted])), tolerances[f"score.{name}"]
+        )
+        for name, wanted in golden.picture.items()
+    ]

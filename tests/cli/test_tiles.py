@@ -6,36 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from plain_pictures import SIDE, Waves, large_pictures
+from plain_pictures import SIDE, large_pictures
 from shell import Cli
+from tiled_bundle import export_tiled, spoilt
 
-from vae_edge_export import ExportConfig, export
 from vae_edge_runtime import CalibrationError, InputError, OptionError, load, recalibrate, verify
 
 pytest.importorskip("PIL")
-OPTIONS: dict[str, object] = {
-    "layout": "nhwc", "scale": (255.0,), "parity_rtol": 1e-3, "tile": SIDE, "overlap": 8, "false_positive_rate": 0.05,
-}  # fmt: skip
-
-
-def _export(path: Path, **options: object) -> Path:
-    export(
-        Waves(), path, calibration=large_pictures(40, 61, 50, seed=0),
-        config=ExportConfig(**(OPTIONS | options)),  # type: ignore[arg-type]
-        encode=lambda model, x: model.encode(x), decode=lambda model, z: model.decode(z), scale_form="logvar",
-    )  # fmt: skip
-    return path
-
-
-def _spoilt(x: np.ndarray) -> np.ndarray:
-    x = x.copy()
-    x[:, 30:33, 20:23] = 255
-    return x
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _export(tmp_path_factory.mktemp("tiles") / "tiles.vaeb")
+    return export_tiled(tmp_path_factory.mktemp("tiles") / "tiles.vaeb")
 
 
 def test_thresholds_are_of_whole_pictures_and_defects_are_found_on_seams(bundle: Path) -> None:
@@ -49,7 +31,7 @@ def test_thresholds_are_of_whole_pictures_and_defects_are_found_on_seams(bundle:
         for head in vae.heads:
             assert scores.heads[head].is_anomaly.mean() <= 0.2, head
         np.testing.assert_allclose(scores.map.sum((1, 2, 3)), scores.reconstruction, rtol=1e-4)
-        bad = vae.score(_spoilt(normal), heads="all", maps=True)
+        bad = vae.score(spoilt(normal), heads="all", maps=True)
         assert bad.heads["top"].is_anomaly.all()
         assert bad.heads["peak"].is_anomaly.all()
         row, column = np.unravel_index(bad.map[0].sum(2).argmax(), (61, 50))
@@ -60,11 +42,20 @@ def test_thresholds_are_of_whole_pictures_and_defects_are_found_on_seams(bundle:
         )
         with pytest.raises(InputError):
             vae.score(normal[:, : SIDE - 1])
-        assert vae.explain(_spoilt(normal[:1])).regions is not None
+        assert vae.explain(spoilt(normal[:1])).regions is not None
+
+
+def test_verify_checks_what_the_tiles_of_a_picture_make_together(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = [check for check in verify(bundle).checks if check.graph == "picture"]
+    assert {check.output for check in picture} == {"score", "top", "peak"}
+    assert all(check.passed and check.max_relative < 1e-3 for check in picture)
+    monkeypatch.setattr("vae_edge_runtime.scoring.tiling.ramp", lambda size, overlap: np.ones(size, np.float32))
+    without_a_ramp = {check.output: check.passed for check in verify(bundle).checks if check.graph == "picture"}
+    assert not without_a_ramp["top"]
 
 
 def test_a_mapped_array_is_scored_as_its_copy_is(bundle: Path, tmp_path: Path) -> None:
-    x = _spoilt(large_pictures(2, 100, 90, seed=2))
+    x = spoilt(large_pictures(2, 100, 90, seed=2))
     np.save(tmp_path / "x.npy", x)
     with load(bundle, device="cpu") as vae:
         mapped = vae.score(np.load(tmp_path / "x.npy", mmap_mode="r"), heads="all")
@@ -77,7 +68,7 @@ def test_commands_take_pictures_of_any_larger_size(bundle: Path, cli: Cli, tmp_p
     from PIL import Image
 
     x = large_pictures(6, 61, 50, seed=3)
-    x[3:] = _spoilt(x[3:])
+    x[3:] = spoilt(x[3:])
     for i, row in enumerate(x):
         folder = tmp_path / "test" / ("good" if i < 3 else "square")
         folder.mkdir(parents=True, exist_ok=True)
@@ -151,5 +142,5 @@ def test_what_tiles_cannot_do_is_refused_by_name(
     tmp_path: Path, options: dict[str, object], kind: type[Exception], said: str
 ) -> None:
     with pytest.raises(kind, match=said):
-        _export(tmp_path / "x.vaeb", **options)
+        export_tiled(tmp_path / "x.vaeb", **options)
     assert not (tmp_path / "x.vaeb").exists()

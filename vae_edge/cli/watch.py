@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vae_edge.data.folders import SUFFIXES as PICTURES
 from vae_edge.maps import scale_of
 from vae_edge.watch import open_source
 from vae_edge.watch.events_file import EventsFile, Sink, Stdout, events_file
@@ -297,7 +298,9 @@ def _write_map(folder: Path, event: Event, vae: VAE, top: float) -> None:
     assert event.map is not None  # the caller has looked
     assert event.row is not None
     pixels = _pictures.overlay(event.row, event.map, vae.manifest.input, top)
-    label = re.sub(r"[^A-Za-z0-9._-]+", "_", str(event.time)) if event.time is not None else ""
+    said = "" if event.time is None else str(event.time)
+    said = said[: -len(Path(said).suffix)] if Path(said).suffix.lower() in PICTURES else said
+    label = re.sub(r"[^A-Za-z0-9._-]+", "_", said)
     write_atomic(folder / f"{event.index:012d}{'-' + label[-80:] if label else ''}.png", [_pictures.to_png(pixels)])
 
 

@@ -175,11 +175,17 @@ def check_pictures(spec: InputSpec, where: str) -> None:
 def as_frame(picture: NDArray[np.uint8], spec: InputSpec, name: str) -> NDArray[np.uint8]:
     """(height, width, 1 or 3) in the shape and layout of the model; grey becomes colour, never the reverse.
 
+    A bundle of tiles takes any size that is no smaller than a tile.
+
     Raises:
         DataError: another size, or colour for a model of grey images.
     """
     channels, height, width = spec.shape if spec.layout == "nchw" else (spec.shape[2], *spec.shape[:2])
-    if picture.shape[:2] != (height, width):
+    if spec.overlap is not None:
+        if picture.shape[0] < height or picture.shape[1] < width:
+            raise DataError(f"{name} is {picture.shape[1]}x{picture.shape[0]}, smaller than a tile of the model, "
+                            f"{width}x{height}: leave it out, or take a smaller tile at export")  # fmt: skip
+    elif picture.shape[:2] != (height, width):
         raise DataError(
             f"{name} is {picture.shape[1]}x{picture.shape[0]}, the model takes {width}x{height}: resize with "
             f"--image-size {height}x{width}, if that is how it was trained"
@@ -187,5 +193,5 @@ def as_frame(picture: NDArray[np.uint8], spec: InputSpec, name: str) -> NDArray[
     if picture.shape[2] != channels:
         if picture.shape[2] != 1:
             raise DataError(f"{name} has {picture.shape[2]} channels, the model takes {channels}")
-        picture = np.broadcast_to(picture, (height, width, channels))
+        picture = np.broadcast_to(picture, (*picture.shape[:2], channels))
     return np.ascontiguousarray(np.moveaxis(picture, 2, 0) if spec.layout == "nchw" else picture)

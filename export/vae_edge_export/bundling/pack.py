@@ -54,6 +54,7 @@ def pack(
     prior: BundlePrior,
     variants: Mapping[str, FinishedVariant],
     golden_feeds: Mapping[str, NDArray[Any]],
+    golden_picture: dict[str, float] | None,
     exporters: Iterable[str],
     compress_rows: NDArray[Any] | None,
     progress: Callable[[str], None],
@@ -62,6 +63,7 @@ def pack(
 
     Args:
         pair: pair id of the graphs. golden_feeds: the rows of the self-test.
+        golden_picture: of tiles, what they make together.
         exporters: ``dynamo`` or ``legacy``, of each graph.
         compress_rows: further rows that compression tables are fitted to. progress: called with the name of each mode.
     """
@@ -76,6 +78,7 @@ def pack(
         contents.GOLDEN_CONDITION if rows.condition is not None else None,
         {name: variant.expected for name, variant in variants.items()},
         {name: variant.tolerance for name, variant in variants.items()},
+        golden_picture,
     )
     free_size = None
     if built.sizes is not None:

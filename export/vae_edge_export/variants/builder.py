@@ -15,11 +15,12 @@ from vae_edge_runtime.format.manifest import Variant
 from vae_edge_runtime.format.sizes import Size
 from vae_edge_runtime.graph_session import rows_within
 from vae_edge_runtime.scoring.calibrate import Calibrated, calibrate
+from vae_edge_runtime.scoring.tiling import golden_picture
 
 from ..bundling import contents
 from ..bundling.finished_variant import FinishedVariant
 from ..bundling.split_weights import SplitGraphs
-from ..checks.decisions import score_outputs, with_noise
+from ..checks.decisions import score_outputs, torch_outputs, with_noise
 from ..checks.parity import Reference
 from ..checks.probes import ProbeLatents, probes
 from ..checks.size_parity import SizeFigures
@@ -116,6 +117,14 @@ class VariantBuilder:
         if "sampled" in self.built.signatures:
             outputs["sampled"] = _in_float32(run("sampled", with_noise(self.built, feeds)))
         return outputs
+
+    def golden_picture(self) -> dict[str, float] | None:
+        """Outputs of ``score`` for a picture of four golden rows, where rows are tiles; from PyTorch in float32."""
+        if self.rows.row.overlap is None:
+            return None
+        picture = golden_picture(self.golden_feeds["x"], self.rows.row)
+        outputs = torch_outputs(self.reference, self.built, {"x": picture}, self.rows.row)
+        return {name: float(values[0]) for name, values in outputs.items()}
 
     def finish(
         self,

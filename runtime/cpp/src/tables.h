@@ -107,6 +107,7 @@ inline constexpr Field fields[] = {
     {"Golden", "condition", "?s", true},
     {"Golden", "expected", "{}{}s", true},
     {"Golden", "tolerance_relative", "{}{}f", true},
+    {"Golden", "picture", "?{}f", false},
     {"GraphSpec", "parts", "[]s", true},
     {"GraphSpec", "size_bytes", "i", true},
     {"GraphSpec", "sha256", "s", true},

@@ -19,7 +19,7 @@ export const OBJECTS = {
   "ConditionSpec": {"shape": ["array", "integer"], "dtype": ["enum", ["int64", "float32"]], "low": "number", "high": "number"},
   "Fidelity": {"rows": "integer", "rank_correlation": "number", "decision_agreement": "number", "auroc_change": "number", "auroc_on": ["enum", ["labelled", "synthetic"]], "reconstruction_psnr_db": "number", "reconstruction_ssim": ["nullable", "number"], "latent_error": "number"},
   "FreeSize": {"multiple": ["array", "integer"], "smallest": ["array", "integer"], "checks": ["array", ["object", "SizeCheck"]]},
-  "Golden": {"rows": "integer", "input": "string", "condition": ["nullable", "string"], "expected": ["map", ["map", "string"]], "tolerance_relative": ["map", ["map", "number"]]},
+  "Golden": {"rows": "integer", "input": "string", "condition": ["nullable", "string"], "expected": ["map", ["map", "string"]], "tolerance_relative": ["map", ["map", "number"]], "picture": ["nullable", ["map", "number"]]},
   "GraphSpec": {"parts": ["array", "string"], "size_bytes": "integer", "sha256": "string", "inputs": ["array", ["object", "TensorSpec"]], "outputs": ["array", ["object", "TensorSpec"]]},
   "GuardSpec": {"low": ["array", "number"], "high": ["array", "number"], "margin": "number", "stuck_rows": "integer", "saturated_rows": "integer", "period_s": ["nullable", "number"], "constant": ["array", "boolean"]},
   "InputSpec": {"shape": ["array", "integer"], "dtype": ["enum", ["uint8", "float32"]], "layout": ["enum", ["nchw", "nhwc", "features", "time_features", "any"]], "low": "number", "high": "number", "names": ["array", "string"], "codes": ["array", ["object", "CodeRange"]], "fit": ["enum", ["exact", "stretch", "pad", "crop"]], "overlap": ["nullable", "integer"]},
@@ -42,6 +42,7 @@ export const OBJECTS = {
 };
 
 export const DEFAULTS = {
+  "Golden": {"picture": null},
   "Manifest": {"free_size": null},
   "InputSpec": {"codes": [], "fit": "exact", "overlap": null},
   "ScoreSpec": {"decides_by": null, "map_channels": "plain"},

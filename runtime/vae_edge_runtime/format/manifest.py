@@ -141,6 +141,8 @@ class Golden:
             is fed the expected first output of ``encode``.
         condition: member with the conditions of the rows, for a conditional model.
         tolerance_relative: per variant, per "graph.output", as in ``Parity``.
+        picture: of a bundle of tiles, what each output of ``score`` is for a whole picture: four of the rows laid
+            side by side, without the last row and column of pixels (``tiling.golden_picture``).
     """
 
     rows: int
@@ -148,6 +150,7 @@ class Golden:
     condition: str | None
     expected: dict[str, dict[str, str]]
     tolerance_relative: dict[str, dict[str, float]]
+    picture: dict[str, float] | None = None
 
 
 @record(frozen=True)
@@ -286,6 +289,11 @@ class Manifest:
                 check((graph, name) in known, f"golden output {output!r} does not exist")
                 tensor = known[graph, name]
                 shapes.append((member, tensor.dtype, tensor.shape))
+        picture = golden.picture or {}
+        check(not picture or self.input.overlap is not None, "a golden picture is of a bundle of tiles")
+        for variant, tolerances_of in golden.tolerance_relative.items():
+            lacking = [name for name in picture if f"score.{name}" not in tolerances_of]
+            check(not lacking, f"the golden picture has an output {min(lacking, default='')!r} that {variant} lacks")
         for member, dtype, shape in shapes:
             self._check_size(member, golden.rows * ELEMENT_SIZE_BYTES[dtype] * element_count(shape))
 

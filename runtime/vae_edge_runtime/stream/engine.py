@@ -30,6 +30,8 @@ from .rows import Rows, as_rows, joined
 from .windows import Cut, Windows
 
 _DRIFT_HEAD = "mahalanobis"
+_QUEUE_BYTES = 256 << 20
+"""Of pictures of a bundle of tiles that wait in the queue of a live source: 1,024 frames of 1080p would be 6 GB."""
 _END = object()
 
 
@@ -82,7 +84,8 @@ class Stream:
         self._clock = options.clock or clocks.monotonic
         self._seconds_per_row = math.inf
         poll_s = min(0.2, (options.stale_s or 1.0) / 4)
-        self._pump = Pump(source, options.queue_rows, poll_s=poll_s) if options.live else None
+        queue_bytes = None if self._spec.overlap is None else _QUEUE_BYTES
+        self._pump = Pump(source, options.queue_rows, poll_s=poll_s, most_bytes=queue_bytes) if options.live else None
         self._items = iter(self._pump if self._pump is not None else source)
         self._guard, self._alarm = Guard(rules.guard, self._spec), Alarm(rules.alarm)
         self._windows, self._stride = Windows(self._spec, stride), stride
@@ -247,6 +250,7 @@ class Stream:
             except InputError:  # raised in its turn, after the decisions about the rows before it
                 break
             alike = (more.time is None, not more.labels) == (rows.time is None, not rows.labels)
+            alike &= more.values.shape[1:] == rows.values.shape[1:]  # pictures of a bundle of tiles may differ
             if not alike or count + len(more) > most or not pump.take(item):
                 break
             blocks.append(more)
@@ -274,11 +278,12 @@ class Stream:
         valid = np.flatnonzero(~flags.any(1))
         heads = tuple(dict.fromkeys((*self._heads, *(self._drift.heads[1:] if self._drift else ()))))
         begin = clocks.perf_counter()
-        scores = self._vae.score(np.ascontiguousarray(x[valid]), heads=heads, maps=self._options.maps == "all")
+        good = x if len(valid) == len(cut) else x[valid]  # a large picture is not copied
+        scores = self._vae.score(np.ascontiguousarray(good), heads=heads, maps=self._options.maps == "all")
         if len(valid):
             self._seconds_per_row = max((clocks.perf_counter() - begin) / rows, 1e-9)
         place = {int(window): i for i, window in enumerate(valid)}
-        maps = self._maps_of_anomalies(x[valid], scores)
+        maps = self._maps_of_anomalies(good, scores)
         for window in range(len(cut)):
             i = place.get(window)
             self.counters["decisions"] += 1

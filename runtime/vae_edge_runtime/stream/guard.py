@@ -6,6 +6,7 @@ Flags are per cell. What a row's flags are does not depend on how a stream is cu
 from __future__ import annotations
 
 import enum
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,10 +40,14 @@ def fault_names(flags: int) -> tuple[str, ...]:
 
 
 class Guard:
-    """Checks rows one block after the other; keeps one value, one run length and one time."""
+    """Checks rows one block after the other; keeps one value, one run length and one time.
+
+    Of pictures of a bundle of tiles, which may be large and of several sizes, it keeps a digest.
+    """
 
     def __init__(self, spec: GuardSpec, row: InputSpec) -> None:
         self._spec, self._per_cell = spec, row.layout in ("features", "time_features")
+        self._whole_pictures = row.overlap is not None
         low, high = np.array(spec.low), np.array(spec.high)
         span = high - low
         self._low, self._high = low, high
@@ -59,15 +64,17 @@ class Guard:
     def check(self, rows: Rows) -> Flags:
         """(n, features) uint8 of ``Fault``, n at least 1; of images (n, 1)."""
         values = rows.values
-        finite = np.isfinite(values)
         if self._per_cell:
             missing = np.zeros(values.shape, dtype=bool) if rows.missing is None else rows.missing
-            low, high, unknown = values, values, ~finite
+            low, high, unknown = values, values, ~np.isfinite(values)
         else:
             axes = tuple(range(1, values.ndim))
             missing = np.zeros((len(values), 1), dtype=bool)
-            low, high = values.min(axes)[:, None], values.max(axes)[:, None]
-            unknown = ~finite.all(axes)[:, None]
+            with np.errstate(invalid="ignore"):
+                low, high = values.min(axes)[:, None], values.max(axes)[:, None]
+            unknown = ~(np.isfinite(low) & np.isfinite(high))  # NaN is its own minimum; no mask as large as a picture
+        if self._whole_pictures:
+            values = _digests(values)
         flags = np.zeros(unknown.shape, dtype=np.uint8)
         flags[missing] |= np.uint8(Fault.GAP)
         flags[unknown & ~missing] |= np.uint8(Fault.NON_FINITE)
@@ -131,3 +138,10 @@ class Guard:
         self.late += int(late.sum())
         longest = _GAP_PERIODS * self._spec.period_s if self._spec.period_s else np.finfo(np.float64).max
         return np.asarray(late | ~(step <= longest))  # also beside a time that is not finite
+
+
+def _digests(pictures: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """(n, 32): equal ones are of pictures that are equal in size and in every value."""
+    size = repr(pictures.shape[1:]).encode()
+    rows = [hashlib.sha256(size + hashlib.sha256(np.ascontiguousarray(p).data).digest()).digest() for p in pictures]
+    return np.frombuffer(b"".join(rows), np.uint8).reshape(len(pictures), 32)

@@ -31,9 +31,6 @@ def open_stream(vae: Scoring, source: Iterable[Any], **options: Any) -> Stream:
         [0, 1, 2]
     """
     chosen, manifest = StreamOptions.named(options), vae.manifest
-    if manifest.input.overlap is not None:
-        raise OptionError("this bundle takes tiles of larger pictures, and streams do not cut them yet: call score "
-                          "for each picture")  # fmt: skip
     length = manifest.input.shape[0] if manifest.input.layout == "time_features" else 1
     stride = length if chosen.stride is None else chosen.stride
     if stride != 1 and length == 1:

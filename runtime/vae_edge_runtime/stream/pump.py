@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -16,11 +17,12 @@ from .rows import Rows
 class Pump:
     """Iterates over a source that does not wait. Yields None after ``poll_s`` without a new item."""
 
-    def __init__(self, source: Iterable[Any], queue_rows: int, *, poll_s: float) -> None:
-        """``queue_rows``: how many rows may wait; of a block that is longer only itself waits."""
+    def __init__(self, source: Iterable[Any], queue_rows: int, *, poll_s: float, most_bytes: int | None = None) -> None:
+        """``queue_rows``: how many rows may wait, ``most_bytes``: and how many bytes; a block beyond waits alone."""
         self._source, self._limit, self._poll_s = source, queue_rows, poll_s
+        self._most_bytes = math.inf if most_bytes is None else most_bytes
         self._queue: deque[Any] = deque()
-        self._waiting = self.dropped = 0
+        self._waiting = self._bytes = self.dropped = 0
         self._lost = self.after_loss = False
         """``after_loss``: rows were dropped right before the item that was yielded last."""
         self._changed = threading.Condition()
@@ -48,10 +50,9 @@ class Pump:
         with self._changed:
             self._queue.append(item)
             self._waiting += _count(item)
-            while self._waiting > self._limit and len(self._queue) > 1:
-                lost = _count(self._queue.popleft())
-                self._waiting -= lost
-                self.dropped += lost
+            self._bytes += _bytes(item)
+            while (self._waiting > self._limit or self._bytes > self._most_bytes) and len(self._queue) > 1:
+                self.dropped += _count(self._popped())
                 self._lost = True
             self._changed.notify()
 
@@ -62,8 +63,7 @@ class Pump:
                 if not self._queue and not self._ended:
                     self._changed.wait(self._poll_s)
                 if self._queue:
-                    item = self._queue.popleft()
-                    self._waiting -= _count(item)
+                    item = self._popped()
                     self.after_loss, self._lost = self._lost, False
                 elif self._ended or self._closed:
                     break
@@ -83,8 +83,15 @@ class Pump:
         with self._changed:
             if self._lost or not self._queue or self._queue[0] is not item:
                 return False
-            self._waiting -= _count(self._queue.popleft())
+            self._popped()
             return True
+
+    def _popped(self) -> Any:
+        """The first item, no longer counted."""
+        item = self._queue.popleft()
+        self._waiting -= _count(item)
+        self._bytes -= _bytes(item)
+        return item
 
     def close(self) -> None:
         """Stop reading; a source with ``close`` is closed. The thread ends with the item it waits for."""
@@ -102,3 +109,8 @@ class Pump:
 def _count(item: Any) -> int:
     # Values without an axis are refused with the row's number, where they are read.
     return len(item) if isinstance(item, Rows) and np.ndim(item.values) else 1
+
+
+def _bytes(item: Any) -> int:
+    """Of a block or an array; a row of another kind is small."""
+    return int(getattr(item.values if isinstance(item, Rows) else item, "nbytes", 0))

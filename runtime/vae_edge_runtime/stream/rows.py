@@ -19,7 +19,8 @@ class Rows:
     """A block of n rows in their order; of sensors (n, features), else (n, *input_shape).
 
     Attributes:
-        values: of the model's dtype. A cell that is missing may hold anything.
+        values: of the model's dtype. A cell that is missing may hold anything. Of a bundle of tiles pictures
+            (n, height, width, channels) or (n, channels, height, width) of any larger size.
         time: (n,) float64 seconds on any clock, to find gaps; None: unknown.
         labels: of the rows, for events: a time as text, a file name; empty: ``time``.
         missing: (n, features) bool, cells that the source left empty: a gap, other than a NaN the sensor sent.
@@ -50,7 +51,11 @@ def as_rows(item: Any, spec: InputSpec, index: int) -> Rows:
         except (TypeError, ValueError, OverflowError) as error:  # of numpy: text, None for a row, 400 digits
             raise InputError(f"row {index} of the stream is no row of numbers: {error}{_named(spec)}") from error
     values = np.asarray(item.values)
-    if values.shape[1:] != shape:
+    if spec.overlap is not None:
+        from ..scoring.tiling import check_pictures  # not at the top: few bundles are of tiles
+
+        check_pictures(values, spec, f"row {index} of the stream")
+    elif values.shape[1:] != shape:
         have = f"{values.shape[1:]}" if values.ndim > 1 else "no shape"
         raise InputError(f"row {index} of the stream has shape {have}; the model takes {shape} per row{_named(spec)}")
     if values.dtype != spec.dtype:
@@ -67,7 +72,7 @@ def as_rows(item: Any, spec: InputSpec, index: int) -> Rows:
 
 
 def joined(blocks: Sequence[Rows]) -> Rows:
-    """Blocks that follow each other as one; all of them have times, or none, and so with labels."""
+    """Blocks that follow each other as one: rows of one shape; all have times, or none, and so with labels."""
     if len(blocks) == 1:
         return blocks[0]
     missing = None

@@ -73,7 +73,10 @@ class Windows:
         following = int(starts[-1]) + self._stride if len(starts) else self._skip
         drop = min(following, len(held))
         self._skip = following - drop
-        self._held, self._flags, self._steps = _from(held, drop), marks[drop:].copy(), apart[drop:].copy()
+        if drop == len(held):  # rows of the next block may have another shape: pictures of a bundle of tiles
+            self._held = self._flags = self._steps = None
+        else:
+            self._held, self._flags, self._steps = _from(held, drop), marks[drop:].copy(), apart[drop:].copy()
 
     def state(self) -> dict[str, Any]:
         """Plain values that ``restore`` takes: the rows that the next windows begin with are among them."""
@@ -107,8 +110,9 @@ class Windows:
         late = np.asarray(sliding_window_view(apart, self._length)[starts].any(1))
         times = tuple(_time(held, int(end)) for end in ends)
         if self._single:
-            missing = None if held.missing is None else held.missing[starts]
-            return Cut(held.values[starts], marks[starts], missing, late, first + ends, times)
+            part = slice(int(starts[0]), int(starts[-1]) + 1)  # the stride is 1; a view, as a picture may be large
+            missing = None if held.missing is None else held.missing[part]
+            return Cut(held.values[part], marks[part], missing, late, first + ends, times)
         # (n, features, time), as sliding_window_view puts the window last.
         windows = sliding_window_view(held.values, self._length, axis=0)[starts].transpose(0, 2, 1)
         cells = sliding_window_view(marks, self._length, axis=0)[starts]
