@@ -50,7 +50,7 @@ def bundle_of(row_set: RowSet, parts: tuple[np.ndarray, ...], work: Path) -> Pat
         export = [*command, "export", folder / "run", "--calibration", folder / "calibration.npy", "-o", bare]
         subprocess.run([*map(str, export), "--false-positive-rate", str(row_set.rate), "-q"], check=True, cwd=ROOT)
     if not path.is_file():
-        # Where calibration rows are few, training rows fit the tables too, and set the spreads; test rows are never seen.
+        # Where calibration rows are few, training rows fit the tables too, and set the spreads. Test rows do not.
         few = calibration.size < 400_000 and row_set.kind != "conv"
         recalibrate(
             bare, path, rows=calibration, compress=row_set.modes, compress_rows=train if few else None,
