@@ -28,7 +28,7 @@ def test_every_class_of_the_manifest_with_rules_has_them_in_javascript() -> None
 
 
 def test_every_upgrade_of_an_older_manifest_has_its_step_in_javascript() -> None:
-    text = (tables.TARGET.parent / "manifest.js").read_text(encoding="utf-8")
+    text = (tables.TARGET.parent / "upgrade.js").read_text(encoding="utf-8")
     steps = text.split("const STEPS = {")[1].split("};")[0]
     assert set(re.findall(r"^  (\w+):", steps, flags=re.MULTILINE)) == {
         step.__name__ for step in tables.UPGRADES.values()

@@ -2,8 +2,9 @@
 
 import { isMemberName, MANIFEST_MEMBER } from "./archive.js";
 import { BundleInvalid, BundleTooNew, shown } from "./errors.js";
-import { build, Numeral, parse } from "./strict-json.js";
-import { ELEMENT_SIZE_BYTES, HEADS, LIMITS, SCHEMA_VERSION, UPGRADES, VERSION } from "./tables.js";
+import { build, parse } from "./strict-json.js";
+import { ELEMENT_SIZE_BYTES, HEADS, LIMITS, SCHEMA_VERSION, VERSION } from "./tables.js";
+import { bringUpToDate } from "./upgrade.js";
 
 const HEX32 = /^[0-9a-f]{32}$/;
 const HEX64 = /^[0-9a-f]{64}$/;
@@ -371,19 +372,6 @@ export function remedy(writer) {
 /** A whole number out of parsed JSON, or null: `true` and 1.0 are none. */
 function wholeOf(value) {
   return typeof value?.whole === "bigint" ? value.whole : null;
-}
-
-/** By name in the tables, what makes a parsed manifest of one version one of the next. */
-const STEPS = {
-  _without_compression: (parsed) => parsed.set("compression", null), // no bundle of version 1 has tables for it
-};
-
-/** Change a parsed manifest of an older version to the current one. */
-function bringUpToDate(parsed, version, member) {
-  const isKnown = version === BigInt(SCHEMA_VERSION) || Object.hasOwn(UPGRADES, String(version));
-  if (!isKnown) throw new BundleInvalid(`schema version ${version} never existed`, { member });
-  for (let step = Number(version); step < SCHEMA_VERSION; step++) STEPS[UPGRADES[step]](parsed);
-  parsed.set("schema_version", new Numeral(String(SCHEMA_VERSION)));
 }
 
 /** Parse and check the bytes of a manifest; raises BundleInvalid or BundleTooNew. */
