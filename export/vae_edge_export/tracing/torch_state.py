@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
+from typing import Any
 
 import torch
 
@@ -29,6 +31,28 @@ def slow_attention() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(was)
+
+
+@contextmanager
+def translations_read_once() -> Iterator[None]:
+    """The exporter's 500 translations of operators, parsed once a process: it parses them anew for every graph."""
+    try:
+        from torch.onnx._internal.exporter._registration import onnxscript_apis as apis
+
+        read = apis.get_torchlib_ops
+    except (ImportError, AttributeError):  # a torch that keeps them elsewhere: only slower
+        yield
+        return
+    apis.get_torchlib_ops = lambda: _translations(read)
+    try:
+        yield
+    finally:
+        apis.get_torchlib_ops = read
+
+
+@cache
+def _translations(read: Callable[[], list[Any]]) -> list[Any]:
+    return read()
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from ..onnx_version import OPSET
 from .packing import packing_as_padding
 from .remedies import remedies_for
 from .steer import Steered
-from .torch_state import clean_stdout, kept_rng, slow_attention
+from .torch_state import clean_stdout, kept_rng, slow_attention, translations_read_once
 from .user_lines import bare_name, is_users
 from .watch import Watched, watch
 
@@ -171,7 +171,7 @@ def _dynamo(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature, f
         {0: batch, **{1 + axis: torch.export.Dim.AUTO for axis in free.get(t.name, {})}} for t in signature.inputs
     )
     inputs, outputs = _outer_names(signature)
-    with quiet(), kept_rng(), slow_attention(), packing_as_padding(), torch.no_grad():
+    with quiet(), kept_rng(), slow_attention(), packing_as_padding(), translations_read_once(), torch.no_grad():
         program = torch.onnx.export(
             module,
             rows,
