@@ -32,6 +32,7 @@ from .config import ExportConfig, ExportReport
 from .doors import constant_said, others_taken_in, taken_in
 from .graphs.build import BuiltGraphs, build_graphs, filled_in
 from .halves.door import recipe_of
+from .halves.left_alone import leaves_model_alone
 from .passes import finish_fp32
 from .rows import ExportRows, split_rows
 from .timer import Timer
@@ -43,6 +44,7 @@ from .variants.reduced import build_reduced
 Array = NDArray[Any]
 
 
+@leaves_model_alone
 def export(
     model: Any,
     path: str | os.PathLike[str],

@@ -209,17 +209,21 @@ def check_finite(x: NDArray[Any], what: str) -> None:
         raise InputError(f"{what} row {bad[0]} holds NaN or infinity ({len(bad)} such rows): drop them first")
 
 
-def check_unit_interval(x: Tensor, likelihood: str = "bernoulli") -> None:
+def check_unit_interval(x: Tensor, likelihood: str = "bernoulli", *, option: str = "") -> None:
     """Rows in model units suit a bernoulli or beta likelihood.
+
+    Args:
+        option: that would bring the raw rows there, to be named.
 
     Raises:
         InputError: a value is outside [0, 1].
     """
     low, high = float(x.min()), float(x.max())
     if not 0.0 <= low <= high <= 1.0:
+        remedy = f"pass {option}" if option else "set offset and scale"
         raise InputError(
             f"likelihood '{likelihood}' needs values in [0, 1]; after (x - offset) / scale they reach from {low:g} to "
-            f"{high:g}: set offset and scale, or take the mse or gaussian likelihood"
+            f"{high:g}: {remedy}, or take the mse or gaussian likelihood"
         )
 
 

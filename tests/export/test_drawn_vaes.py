@@ -37,11 +37,23 @@ def _divided(match: re.Match[str], options: Options, _: drawn_vaes.Random) -> Op
     return _config(options, offset=(offset,), scale=(float(match["scale"]),))
 
 
-_BOTH_HALVES: Options = {"encode": lambda m, x: m.parameters_of(x), "decode": lambda m, z: m.paint(z)}
+def _core(model: Any) -> Any:
+    """The drawn VAE in what a lambda is given."""
+    return model.vae if isinstance(model, drawn_vaes.Lightning) else model
+
+
+_BOTH_HALVES: Options = {
+    "encode": lambda m, x, *y: _core(m).parameters_of(x, *y),
+    "decode": lambda m, z, *y: _core(m).paint(z, *y),
+}
 
 REMEDIES: list[tuple[str, Callable[[re.Match[str], Options, drawn_vaes.Random], Options]]] = [
     (r"write encode=lambda m, x: \(mean, scale\)", lambda match, options, plain: options | _BOTH_HALVES),
     (r"scale_form=", lambda match, options, plain: options | {"scale_form": plain.form}),
+    (r"pass (--offset (?P<offset>[-\d.e+]+) )?--scale (?P<scale>[-\d.e+]+), or take the mse", _divided),
+    (r"pass encode=lambda m, x: m\.YOUR_METHOD", lambda match, options, plain: options | _BOTH_HALVES),
+    (r"write (both halves|the half with encode=)", lambda match, options, plain: options | _BOTH_HALVES),
+    (r"It takes the rows with (--offset (?P<offset>[-\d.e+]+) )?--scale (?P<scale>[-\d.e+]+):", _divided),
     (r"With (--offset (?P<offset>[-\d.e+]+) )?--scale (?P<scale>[-\d.e+]+) R² is", _divided),
     (r"--allow-poor-fit", lambda match, options, plain: _config(options, allow_poor_fit=True)),
 ]
@@ -68,20 +80,33 @@ def exported(model: Any, path: Path, rows: Any, options: Options, plain: drawn_v
     raise AssertionError(f"still refused after {_ANSWERS} remedies: {text}")
 
 
+LIKELIHOOD: dict[str, Options] = {
+    "gaussian": {"likelihood": "gaussian"},
+    "variance": {"likelihood": "gaussian", "variance": 0.1},
+    "laplace": {"likelihood": "laplace"},
+    "bernoulli": {"likelihood": "bernoulli"},
+    "logits": {"likelihood": "bernoulli", "logits": True},
+}
+"""What the owner of a model knows. A distribution that ``decode`` returns says it by itself."""
+
+
 def holds(how: drawn_vaes.Drawn) -> None:
-    model, plain, rows = drawn_vaes.built(how)
-    options: Options = {"config": _CONFIG}
+    drawn = drawn_vaes.built(how)
+    options: Options = {"config": replace(_CONFIG, **LIKELIHOOD.get(how.likelihood, {}))}
+    if drawn.condition is not None:
+        options["condition"] = drawn.condition
     if how.says_divisor:
         options = _config(options, scale=(how.divisor,))
     if how.spelling == "passed":
-        options |= {"encode": lambda m, x: m.returned(*m.parameters_of(x)), "decode": lambda m, z: m.paint(z)}
+        options |= _BOTH_HALVES | {"encode": lambda m, x, *y: _core(m).returned(*_core(m).parameters_of(x, *y))}
+    few = None if drawn.condition is None else drawn.condition[:8]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m.vaeb"
-        used = exported(model, path, rows, options, plain)["config"]
+        used = exported(drawn.model, path, drawn.rows, options, drawn.plain)["config"]
         with load(path, device="cpu", threads=1) as vae:
-            scores = vae.score(rows[:8]).score
-    fed = (rows[:8].astype(np.float64) - used.offset[0]) / used.scale[0]
-    np.testing.assert_allclose(scores, drawn_vaes.score_of(plain, fed), rtol=2e-4, atol=2e-4)
+            scores = vae.score(drawn.rows[:8], condition=few).score
+    fed = (drawn.rows[:8].astype(np.float64) - used.offset[0]) / used.scale[0]
+    np.testing.assert_allclose(scores, drawn_vaes.score_of(drawn, fed), rtol=2e-4, atol=2e-4)
 
 
 _SETTINGS = settings(
@@ -95,36 +120,14 @@ _SETTINGS = settings(
 
 FEW = (
     drawn_vaes.Drawn(
-        body="conv1d",
-        form="var",
-        noise="none",
-        returns="tuple",
-        spelling="passed",
-        norm="batch",
-        activation="SiLU",
-        wrapper="compile",
-        latent=2,
-        steps=0,
-        divisor=255.0,
-        says_divisor=True,
-        seed=22,
+        body="conv1d", form="var", noise="none", spelling="passed", norm="batch", activation="SiLU",
+        wrapper="compile", steps=0, divisor=255.0, seed=22,
     ),
     drawn_vaes.Drawn(
-        body="dense",
-        form="softplus",
-        noise="randn_like",
-        returns="normal",
-        spelling="passed",
-        norm="none",
-        activation="GELU",
-        wrapper="compile",
-        latent=1,
-        steps=0,
-        divisor=255.0,
-        says_divisor=False,
-        seed=566,
+        form="softplus", returns="normal", spelling="passed", activation="GELU",
+        wrapper="compile", latent=1, steps=0, divisor=255.0, says_divisor=False, seed=566,
     ),
-)
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("how", FEW, ids=[f"{how.body} {how.noise}" for how in FEW])

@@ -23,6 +23,7 @@ from ..config import ExportConfig
 from ..graphs.build import BuiltGraphs
 from ..graphs.modules import DataUnits
 from ..halves.door import reading
+from ..preparations import Preparation, usual_preparations
 from ..rows import ExportRows, model_shape, rows_of
 from .reference import run_torch
 
@@ -31,7 +32,6 @@ Array = NDArray[Any]
 ROWS = 512
 _BYTES_AT_ONCE = 64 << 20
 _FEWEST_ROWS = 16
-_COLUMNS_SPELT_OUT = 12
 _OTHER_REMEDIES = (
     "None of the usual scales mends it: check that the trained weights are loaded (--weights), that the rows are "
     "prepared as in training (--offset, --scale), and that the rows are of the model's kind."
@@ -153,8 +153,7 @@ class _Remedy:
     """Another way to read the same rows and outputs, and the option that says so."""
 
     option: str
-    offset: Array
-    scale: Array
+    way: Preparation
     link: Callable[[Tensor], Tensor]
 
 
@@ -177,56 +176,26 @@ def _likely_remedy(built: BuiltGraphs, rows: ExportRows, config: ExportConfig, f
 
 
 def _remedies(rows: ExportRows, config: ExportConfig, feeds: Mapping[str, Array]) -> Iterator[_Remedy]:
-    x = feeds["x"].astype(np.float64)
-    zero, one = np.zeros(1), np.ones(1)
-    scales: list[tuple[str, Array, Array]] = [("", np.array(config.offset), np.array(config.scale))]
-    if x.min() >= 0 and x.max() > 1:
-        for top in (255.0, 65535.0, 4095.0, 1023.0, float(x.max())):
-            if x.max() <= top:
-                scales.append((f"--scale {top:g}", zero, np.array([top])))
-                scales.append((f"--offset {top / 2:g} --scale {top / 2:g}", np.array([top / 2]), np.array([top / 2])))
-    if rows.row.layout in ("features", "time_features"):
-        axes = tuple(range(x.ndim - 1))
-        spread = x.std(axis=axes)
-        if (spread > 0).all():
-            low, high = x.min(axis=axes), x.max(axis=axes)
-            for what, offset, scale in (
-                ("mean and standard deviation", x.mean(axis=axes), spread),
-                ("minimum and range", low, high - low),
-            ):
-                scales.append((_columns_text(what, offset, scale), offset, scale))
-    else:
-        scales.append((f"--offset {x.mean():.4g} --scale {x.std():.4g}", np.array([x.mean()]), np.array([x.std()])))
+    ways = [Preparation("", np.array(config.offset), np.array(config.scale))]
+    ways += usual_preparations(feeds["x"], rows.row.layout)
     if tuple(config.scale) != (1.0,) or tuple(config.offset) != (0.0,):
-        scales.append(("no --offset and no --scale", zero, one))
-    for text, offset, scale in scales:
-        if text:
-            yield _Remedy(text, offset, scale, lambda x_hat: x_hat)
+        ways.append(Preparation("no --offset and no --scale", np.zeros(1), np.ones(1)))
+    for way in ways:
+        if way.option:
+            yield _Remedy(way.option, way, lambda x_hat: x_hat)
         if not config.logits:
-            logits = " ".join(filter(None, (text, "--likelihood bernoulli --logits")))
-            yield _Remedy(logits, offset, scale, torch.sigmoid)
-
-
-def _columns_text(what: str, offset: Array, scale: Array) -> str:
-    """The options for one value per column; in words where the values would fill the screen."""
-    if len(offset) > _COLUMNS_SPELT_OUT:
-        return f"--offset and --scale of the {what} of each column"
-    return " ".join(f"--{name} {','.join(f'{v:.6g}' for v in values)}" for name, values in
-                    (("offset", offset), ("scale", scale)))  # fmt: skip
+            logits = " ".join(filter(None, (way.option, "--likelihood bernoulli --logits")))
+            yield _Remedy(logits, way, torch.sigmoid)
 
 
 def _r2_with(remedy: _Remedy, built: BuiltGraphs, rows: ExportRows, feeds: Mapping[str, Array]) -> float | None:
     """R² in model units, where the rows are prepared by the remedy."""
-    vae, row = built.vae, rows.row
-    by_channel = row.layout in ("nchw", "nhwc")
-    shape = (-1, 1, 1) if by_channel else (-1,)
-    offset, scale = (torch.tensor(v, dtype=torch.float32).reshape(shape) for v in (remedy.offset, remedy.scale))
+    vae = built.vae
     wanted, rebuilt = [], []
     # The model may have no answer for rows prepared in another way: an index of an embedding, a logarithm.
     with suppress(AdaptError), torch.no_grad(), reading("running the model in PyTorch"):
         for piece in _pieces(feeds):
-            x = _tensor(piece["x"]).to(torch.float32)
-            x = (x.permute(0, 3, 1, 2) if row.layout == "nhwc" else x).sub(offset).div(scale)
+            x = remedy.way.prepared(_tensor(piece["x"]), rows.row.layout)
             condition = [_tensor(piece["condition"])] if "condition" in piece else []
             code = vae.encode(vae.module, x, *condition)[0]
             rebuilt.append(remedy.link(vae.decode(vae.module, code, *condition)[0]).numpy())

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from vae_edge_runtime.errors import InputError, OptionError
+from vae_edge_runtime.errors import AdaptError, InputError, OptionError
 from vae_edge_runtime.format.heads import HEADS
 from vae_edge_runtime.format.likelihoods import LIKELIHOODS
 from vae_edge_runtime.format.sizes import FREE_GRAPHS, dimensions_at
@@ -34,10 +34,13 @@ from ..adapters.scale_form import ScaleForm
 from ..config import ExportConfig
 from ..cut import adapt_or_cut
 from ..halves.vae import AdaptedVae
+from ..preparations import usual_preparations
 from ..rows import ExportRows, check_classes, check_unit_interval, finite_rows_of, model_shape, rows_of
 from .decoded import with_named_family
+from .forward_family import keep_family
 from .free_size import SizePlan, find_sizes
 from .modules import DataUnits, DecodeGraph, EncodeGraph, SampledGraph, ScoreGraph
+from .other_units import other_units
 from .row_bytes import RowBytes, measure_row_bytes
 from .whitening import fit_whitening
 
@@ -104,17 +107,24 @@ def build_graphs(
     recipe, config = with_named_family(recipe, config, (x,) if beside is None else (x, beside))
     likelihood = LIKELIHOODS[config.likelihood]
     if likelihood.values == "unit":
-        check_unit_interval(x, config.likelihood)
-    recipe, vae = adapt_or_cut(
-        recipe,
-        x,
-        condition=beside,
-        scale_form=scale_form,
-        likelihood=config.likelihood,
-        learned_variance=likelihood.second_output == "without_variance" and config.variance is None,
-        logits=config.logits,
-        codebook=codebook,
-    )
+        check_unit_interval(x, config.likelihood, option=_into_unit_interval(rows.calibration["x"], rows.row.layout))
+    own = recipe
+    try:
+        recipe, vae = adapt_or_cut(
+            recipe,
+            x,
+            condition=beside,
+            scale_form=scale_form,
+            likelihood=config.likelihood,
+            learned_variance=likelihood.second_output == "without_variance" and config.variance is None,
+            logits=config.logits,
+            codebook=codebook,
+        )
+    except AdaptError as error:
+        if remedy := other_units(own, error, rows, units):
+            raise AdaptError(f"{error}. {remedy}") from error.__cause__
+        raise
+    vae = keep_family(own, vae, config, (x,) if beside is None else (x, beside))
     if likelihood.values == "classes":
         for part in (rows.calibration, rows.held_out):
             if part:
@@ -160,6 +170,15 @@ def build_graphs(
         row_bytes={name: measure_row_bytes(modules[name], signed[name], examples[name]) for name in modules},
         sizes=find_sizes(vae, x, beside, config.size_multiple) if config.dynamic_size else None,
     )
+
+
+def _into_unit_interval(x: Array, layout: Layout) -> str:
+    """The option of the usual preparation that brings raw rows into [0, 1]; empty where none of them does."""
+    for way in usual_preparations(x, layout):
+        prepared = way.prepared(torch.from_numpy(x), layout)
+        if float(prepared.min()) >= 0 and float(prepared.max()) <= 1:
+            return way.option
+    return ""
 
 
 def _score_spec(config: ExportConfig, vae: AdaptedVae, layout: Layout) -> ScoreSpec:

@@ -52,13 +52,18 @@ FAMILIES = (
 
 def distribution_in(value: Any) -> td.Distribution | None:
     """The one distribution that a value is or holds, without the ``Independent`` around it."""
-    held = list(_distributions(value))
-    if len(held) != 1:
-        return None
-    found = held[0]
-    while isinstance(found, td.Independent):
-        found = found.base_dist
-    return found
+    held = distributions_in(value)
+    return held[0] if len(held) == 1 else None
+
+
+def distributions_in(value: Any) -> list[td.Distribution]:
+    """Every distribution that a value is or holds, without the ``Independent`` around it."""
+    held = []
+    for given in _distributions(value):
+        while isinstance(given, td.Independent):
+            given = given.base_dist
+        held.append(given)
+    return held
 
 
 def _distributions(value: Any) -> Iterator[td.Distribution]:

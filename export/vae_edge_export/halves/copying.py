@@ -65,8 +65,11 @@ def _copies(value: Any, memo: Mapping[int, Any]) -> bool:
 
 
 def _is_foreign(value: Any) -> bool:
-    """Whether a value is neither a module, nor a tensor, nor a container that is walked through."""
-    return not isinstance(value, (nn.Module, Tensor, dict, list, tuple, set, str, bytes, int, float, bool, type(None)))
+    """Whether a value is neither a module nor a container that is walked through.
+
+    A tensor that is no weight and cannot be copied is shared, too: hooks keep those of a tracer, which have no memory.
+    """
+    return not isinstance(value, (nn.Module, dict, list, tuple, set, str, bytes, int, float, bool, type(None)))
 
 
 def _values(model: nn.Module) -> Iterator[tuple[str, Any]]:

@@ -146,6 +146,11 @@ def _remedy(what: str, module: nn.Module, error: BaseException) -> str:
         return ": if it is a conditional model, pass condition=, one per row"
     if "out of range" in text or "Class values must be" in text or "out of bounds" in text:
         return ": an index inside it has no entry; a column of codes must hold whole numbers from 0, fewer than entries"
+    if "found invalid values" in text:  # of a torch distribution
+        return (
+            ". A parameter of its distribution left its domain: check that the rows are prepared as in training "
+            "(--offset, --scale)"
+        )
     if what == "encode" and any(word in text for word in ("shape", "size", "dimension", "channels")):
         return _first_layer(module)
     if what == "decode":

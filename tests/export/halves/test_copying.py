@@ -86,3 +86,19 @@ def test_a_module_that_refuses_to_be_copied_is_named() -> None:
 def test_torchscript_is_named_with_the_way_out() -> None:
     with pytest.raises(AdaptError, match=r"TorchScript.*load_state_dict"):
         adapt(torch.jit.trace(Carries().eval(), X), X, encode=lambda m, x: m.encoder(x), decode=lambda m, z: z)
+
+
+class Traced(Tensor):
+    """As the tensors of a tracer, which have no memory of their own."""
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise RuntimeError("Cannot access data pointer of Tensor")
+
+
+def test_a_tensor_that_a_hook_kept_and_that_cannot_be_copied_is_shared() -> None:
+    kept = torch.zeros(3).as_subclass(Traced)
+    model = Carries([kept, X])
+    other = copied(model)
+    assert other.thing[0] is kept
+    assert other.thing[1] is not X
+    adapt(model, X)

@@ -1,0 +1,87 @@
+"""The ways in which people prepare rows before training: tried where a model does not take rows as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vae_edge_runtime.format.specs import Layout
+
+Array = NDArray[Any]
+
+_COLUMNS_SPELT_OUT = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Preparation:
+    """x_model = (x - offset) / scale.
+
+    Attributes:
+        option: of the command line that says so, or words where its values would fill the screen.
+        offset, scale: (1,), or one value per channel or feature.
+    """
+
+    option: str
+    offset: Array
+    scale: Array
+
+    def prepared(self, x: Tensor, layout: Layout) -> Tensor:
+        """Raw rows (n, *row_shape) in model units and model layout, float32."""
+        shape = (-1, 1, 1) if layout in ("nchw", "nhwc") else (-1,)
+        offset, scale = (torch.tensor(v, dtype=torch.float32).reshape(shape) for v in (self.offset, self.scale))
+        x = x.to(torch.float32)
+        return (x.permute(0, 3, 1, 2) if layout == "nhwc" else x).sub(offset).div(scale)
+
+
+def usual_preparations(x: Array, layout: Layout) -> Iterator[Preparation]:
+    """The usual ones for raw rows (n, *row_shape), the likeliest first."""
+    x = x.astype(np.float64)
+    zero = np.zeros(1)
+    if x.min() >= 0 and x.max() > 1:
+        for top in (255.0, 65535.0, 4095.0, 1023.0, float(x.max())):
+            if x.max() <= top:
+                half = np.array([top / 2])
+                yield Preparation(f"--scale {top:g}", zero, np.array([top]))
+                yield Preparation(f"--offset {top / 2:g} --scale {top / 2:g}", half, half)
+    if layout not in ("features", "time_features"):
+        if (spread := x.std()) > 0:
+            mean = np.array([x.mean()])
+            yield Preparation(f"--offset {x.mean():.4g} --scale {spread:.4g}", mean, np.array([spread]))
+        return
+    axes = tuple(range(x.ndim - 1))
+    spread, low, high = x.std(axis=axes), x.min(axis=axes), x.max(axis=axes)
+    if (spread > 0).all():
+        for what, offset, scale in (
+            ("mean and standard deviation", x.mean(axis=axes), spread),
+            ("minimum and range", low, high - low),
+        ):
+            yield Preparation(_columns_text(what, offset, scale), offset, scale)
+
+
+def first_that_runs(x: Array, layout: Layout, run: Callable[[Tensor], Any]) -> str:
+    """The option of the first usual preparation on which ``run`` does not raise; empty where there is none.
+
+    Args:
+        x: (n, *row_shape) raw rows. run: takes them in model units and layout.
+    """
+    for way in usual_preparations(x, layout):
+        try:
+            run(way.prepared(torch.from_numpy(np.ascontiguousarray(x)), layout))
+        except Exception:  # the model refuses rows prepared in this way too
+            continue
+        return way.option
+    return ""
+
+
+def _columns_text(what: str, offset: Array, scale: Array) -> str:
+    """The options for one value per column; in words where the values would fill the screen."""
+    if len(offset) > _COLUMNS_SPELT_OUT:
+        return f"--offset and --scale of the {what} of each column"
+    return " ".join(f"--{name} {','.join(f'{v:.6g}' for v in values)}" for name, values in
+                    (("offset", offset), ("scale", scale)))  # fmt: skip
