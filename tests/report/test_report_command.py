@@ -127,6 +127,8 @@ def test_another_language_is_one_complete_file(bundle: Path, tmp_path: Path) -> 
         ({"extra": "x"}, "unknown key 'extra'"),
         ({"title": "{nobody}"}, "asks for"),
         ({"title": "{name"}, "does not close"),
+        ({"title": re.sub(r"\{(\w+)", r"{\1!r:>999999999", english["title"])}, "asks for|999999999"),
+        ({"title": english["title"].replace("{", "{0.__class__}{", 1)}, "asks for"),
     ):
         german.write_text(json.dumps(english | spoil))
         with pytest.raises(DataError, match=said):

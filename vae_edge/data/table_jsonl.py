@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vae_edge_runtime.errors import DataError
+from vae_edge_runtime.text import json_value
 
 from .limits import check_limit
 from .options import TableOptions
@@ -74,8 +75,8 @@ class JsonTable:
             if not line.strip():
                 continue
             try:
-                item = json.loads(line)
-            except (ValueError, RecursionError) as error:
+                item = json_value(line)
+            except ValueError as error:
                 raise DataError(f"{self.path} line {source.number} is no JSON: {error}") from error
             if not isinstance(item, (dict, list)):
                 raise DataError(f"{self.path} line {source.number} is no object and no array: {line.strip()!r:.40}")

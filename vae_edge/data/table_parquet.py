@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError
+from vae_edge_runtime.text import json_value
 
 from .files import NoRows, check_regular, first_bytes, refuse_other_kind
 from .limits import check_limit
@@ -117,7 +117,7 @@ class ParquetTable:
 def _index_of_pandas(metadata: Any, names: Sequence[str]) -> dict[str, str]:
     """Columns that pandas wrote as the index of its frame."""
     try:
-        listed = json.loads((metadata or {})[b"pandas"])["index_columns"]
+        listed = json_value((metadata or {})[b"pandas"])["index_columns"]
     except (KeyError, ValueError, TypeError):
         return {}
     # An index that counts is a dictionary, and has no column.

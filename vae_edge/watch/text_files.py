@@ -19,6 +19,7 @@ from vae_edge.data.report import some
 from vae_edge.data.text import is_comment
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.stream import Rows
+from vae_edge_runtime.text import json_value
 
 from .columns import Columns
 from .times import Times
@@ -189,8 +190,8 @@ class JsonLines:
     def _row(self, number: int, line: str) -> tuple[list[float | None], Any]:
         where = f"{self._where} line {number}"
         try:
-            item = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            item = json_value(line)
+        except ValueError as error:
             raise DataError(f"{where} is no JSON: {error}") from error
         moment = None
         if isinstance(item, dict):
