@@ -13,6 +13,7 @@ import numpy as np
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.text import json_value
 
+from .cells import as_float
 from .limits import check_limit
 from .options import TableOptions
 from .table import Loaded, Trouble
@@ -96,10 +97,7 @@ class JsonTable:
         if cell is None:
             return math.nan
         if isinstance(cell, (int, float)):  # a bool is an int: 0 or 1
-            try:
-                return float(cell)
-            except OverflowError:  # a whole number of more than 308 digits: as 1e309 is read
-                return math.copysign(math.inf, cell)
+            return as_float(cell)
         text = cell if isinstance(cell, str) else json.dumps(cell)
         troubles.setdefault(index, Trouble(text, f"line {number}"))
         return math.nan

@@ -8,7 +8,7 @@ from typing import Any
 
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.files import read_regular
-from vae_edge_runtime.text import json_value
+from vae_edge_runtime.text import json_value, printable
 
 ENGLISH = Path(__file__).parent / "texts" / "en.json"
 
@@ -26,8 +26,9 @@ class Texts:
             raise AttributeError(key) from None
 
     def say(self, key: str, **values: Any) -> str:
-        """One sentence with its values."""
-        return self._texts[key].format(**values)
+        """One sentence with its values; names in it can turn no line around, nor pretend to be another."""
+        shown = {name: printable(v, one_line=True) if isinstance(v, str) else v for name, v in values.items()}
+        return self._texts[key].format(**shown)
 
 
 def read_texts(path: Path | None = None) -> Texts:
