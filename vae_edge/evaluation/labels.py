@@ -50,7 +50,8 @@ def to_labels(values: NDArray[Any], n: int, where: str) -> NDArray[np.bool_]:
     """
     if values.dtype.kind in "US":
         try:
-            values = values.astype(np.float64)
+            with np.errstate(all="ignore"):  # 1e400 is no label, and no reason for a warning
+                values = values.astype(np.float64)
         except ValueError:
             raise DataError(f"{where} holds words; labels are 0 (normal) or 1 (anomaly)") from None
     return as_labels(values, n, where)
