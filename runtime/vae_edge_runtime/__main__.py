@@ -28,7 +28,17 @@ from .device.doctor import findings, read_machine
 from .files import is_compressed, refuse_existing, refuse_inputs, write_atomic
 from .format.schema import schema_text
 from .scoring.score_table import score_columns, to_csv, to_rows
-from .stdio import DOCUMENT_VERSION, INTERNAL_ERROR, INTERRUPTED, Ended, command_streams, end_as, write
+from .stdio import (
+    DOCUMENT_VERSION,
+    INTERNAL_ERROR,
+    INTERRUPTED,
+    OUT_OF_MEMORY,
+    Ended,
+    command_streams,
+    end_as,
+    out_of_memory,
+    write,
+)
 from .text import printable
 
 
@@ -53,6 +63,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _say(error)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except MemoryError as error:
+        write(sys.stderr, out_of_memory(error) + "\n")
+        return OUT_OF_MEMORY
     except Exception:
         asked = "this is a bug of vae-edge: please report it with the lines above\n"
         write(sys.stderr, printable(traceback.format_exc()) + asked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -43,6 +44,7 @@ def refuse_existing(path: str | os.PathLike[str], *, force: bool) -> Path:
         raise OptionError(f"{target} is a folder; name a file in it")
     if target.exists() and not force:
         raise _exists(target)
+    _refuse_special(target)
     if not target.parent.is_dir():
         raise OptionError(f"the folder {target.parent} does not exist; create it first")
     return target
@@ -84,6 +86,22 @@ def _identities(path: Path) -> list[tuple[int, int] | None]:
             else:
                 made.append((status.st_dev, status.st_ino))
     return made or [None]
+
+
+def read_regular(path: str | os.PathLike[str], *, most: int = 1 << 28) -> bytes:
+    """The bytes of a file that is read whole; a pipe is not waited for.
+
+    Raises:
+        OSError: it cannot be opened, is no regular file, or has more than ``most`` bytes.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        if status.st_size > most:
+            raise OSError(errno.EFBIG, f"it has more than {most:,} bytes")
+        return file.read(most)
 
 
 def is_compressed(path: str | os.PathLike[str]) -> bool:
@@ -137,6 +155,7 @@ def write_atomic(
         OptionError: the file exists and ``replace`` is False.
     """
     target = Path(path)
+    _refuse_special(target)
     temporary: str | None = None
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name[:40]}.", suffix=".part", dir=target.parent)
@@ -184,6 +203,14 @@ def _publish_new(temporary: str, target: Path) -> None:
         except BaseException:
             target.unlink()
             raise
+
+
+def _refuse_special(target: Path) -> None:
+    """A rename onto ``/dev/null`` would leave a file where every program of the machine expects the device."""
+    with contextlib.suppress(OSError):
+        mode = target.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise OptionError(f"{target} is no regular file, and is not replaced by one: name another file")
 
 
 def _exists(target: Path) -> OptionError:

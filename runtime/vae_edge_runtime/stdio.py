@@ -18,6 +18,8 @@ DOCUMENT_VERSION = 1
 """Of the JSON documents on stdout: their key ``schema_version``."""
 INTERNAL_ERROR, INTERRUPTED = 70, 130
 """Exit codes that belong to no error class."""
+OUT_OF_MEMORY = 3
+"""As anything that is missing on this machine."""
 _ENDED_BY = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -80,6 +82,12 @@ def command_streams() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def out_of_memory(error: MemoryError) -> str:
+    """The line for a person."""
+    said = f" ({error})" if str(error) else ""
+    return f"MemoryError: there is too little memory{said}: give fewer or smaller rows at once"
 
 
 def end_as(number: int) -> None:

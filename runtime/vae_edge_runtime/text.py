@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 # Controls, with ESC and CSI among them, what turns the direction of writing, what nobody sees, the line and
 # paragraph separators, and halves of surrogate pairs. A newline and a tab are text, unless one line is asked for.
@@ -24,6 +26,21 @@ def printable(text: str, *, one_line: bool = False) -> str:
     'pump\\nbundle id 00'
     """
     return (_NOT_ON_ONE_LINE if one_line else _NOT_SHOWN).sub(_escape, text)
+
+
+def json_value(text: str | bytes) -> Any:
+    """The value of a JSON text out of a file.
+
+    Raises:
+        ValueError: it is none, or is nested deeper than Python can follow, for which ``json`` has a ``RecursionError``.
+
+    >>> json_value('{"a": [1, 2]}')
+    {'a': [1, 2]}
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -41,6 +41,9 @@ def test_a_limit_without_a_process_of_its_own_is_refused(
         assert "--isolate" in done.err
     assert main(["verify", str(world.bundle), *limit]) == 2
     assert "need --isolate" in capsys.readouterr().err
+    for name in ("compress", "decompress"):
+        assert main([name, str(world.bundle), str(world.data), "-o", str(tmp_path / "x.npz"), *limit]) == 2
+        assert "need --isolate" in capsys.readouterr().err
 
 
 def test_a_deadline_that_is_missed_and_memory_that_is_too_little_are_typed_errors(

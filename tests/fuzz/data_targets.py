@@ -111,9 +111,15 @@ def _labels(raw: bytes) -> object:
 
 
 def _label_files() -> Sequence[bytes]:
-    labels = np.array([0, 1, 0])
-    return [_saved(labels), _saved(labels.astype(bool)), _zipped(np.savez, y=labels), b"y\n0\n1\n1\n", b"0\n1\n0\n",
-            b'{"y": 0}\n{"y": 1}\n{"y": 1}\n']  # fmt: skip
+    import pyarrow as arrow
+    import pyarrow.parquet as parquet
+
+    labels, buffer = np.array([0, 1, 0]), io.BytesIO()
+    parquet.write_table(arrow.table({"y": labels}), buffer)
+    return [
+        buffer.getvalue(), _saved(labels), _saved(labels.astype(bool)), _zipped(np.savez, y=labels),
+        b"y\n0\n1\n1\n", b"0\n1\n0\n", b'{"y": 0}\n{"y": 1}\n{"y": 1}\n',
+    ]  # fmt: skip
 
 
 def _picture(raw: bytes) -> object:
@@ -156,7 +162,7 @@ DATA_TARGETS: dict[str, Target] = {
     "jsonl": Target(lambda: _JSONL, _read(".jsonl"), 100),
     "parquet": Target(_parquet, _read(".parquet"), 100, needs="pyarrow"),
     "picture": Target(_pictures, _picture, 200, needs="PIL"),
-    "labels": Target(_label_files, _labels, 200),
+    "labels": Target(_label_files, _labels, 200, needs="pyarrow"),
     "stream-csv": Target(lambda: _STREAM_CSV, _stream(".csv"), 100),
     "stream-times": Target(lambda: _TIMED_CSV, _stream(".csv", "t", 10), 100),
     "stream-jsonl": Target(lambda: _JSONL, _stream(".jsonl"), 100),

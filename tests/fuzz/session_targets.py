@@ -260,7 +260,7 @@ SESSION_TARGETS: dict[str, Target] = {
     "verify": Target(_bundles, _verify, 30, _with_changes, needs="onnxruntime"),
     "recalibrate": Target(_bundles, _recalibrate, 20, _with_changes, needs="onnxruntime"),
     "vaez": Target(_compressed, _decompress, 200, needs="onnxruntime"),
-    "packet": Target(_packets, _unpack, 300, needs="onnxruntime", least_refused=0.1),
+    "packet": Target(_packets, _unpack, 300, needs="onnxruntime", least_refused=0),
     "state": Target(_states, _resume, 60, mutated_json),
     "state-bytes": Target(_states, _resume, 60),
 }

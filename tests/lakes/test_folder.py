@@ -256,7 +256,7 @@ def test_folders_and_options_that_cannot_be_are_refused_before_any_work(
     (foreign / "a.csv").write_text("mine")
     (tmp_path / "file").write_text("")
     for target, more, message in (
-        (lake, (), "its outputs would be inputs of the next run"),
+        (lake, (), "which this command reads: name another output"),
         (lake / "scores", (), "its outputs would be inputs of the next run"),
         (tmp_path / "x.csv", (), "name a folder with --output"),
         (tmp_path / "file", (), "is a file; a folder of tables is scored into a folder"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -127,6 +128,8 @@ def test_another_language_is_one_complete_file(bundle: Path, tmp_path: Path) -> 
         ({"extra": "x"}, "unknown key 'extra'"),
         ({"title": "{nobody}"}, "asks for"),
         ({"title": "{name"}, "does not close"),
+        ({"title": re.sub(r"\{(\w+)", r"{\1!r:>999999999", english["title"])}, "asks for|999999999"),
+        ({"title": english["title"].replace("{", "{0.__class__}{", 1)}, "asks for"),
     ):
         german.write_text(json.dumps(english | spoil))
         with pytest.raises(DataError, match=said):
@@ -134,6 +137,18 @@ def test_another_language_is_one_complete_file(bundle: Path, tmp_path: Path) -> 
     german.write_text("{}")
     with pytest.raises(DataError, match="lacks key"):
         read_texts(german)
+
+
+def test_names_of_strangers_can_turn_no_line_around_and_any_file_name_is_reported(
+    world: World, cli: Cli, tmp_path: Path
+) -> None:
+    rows = Path(os.fsdecode(os.fsencode(tmp_path) + b"/x\xff\xe2\x80\xae.npz"))
+    rows.write_bytes((world.folder / "labelled.npz").read_bytes())
+    done = cli("report", world.bundle, rows, "-o", tmp_path / "r.html", "--compare", world.bundle)
+    assert done.code == 0, done.err
+    html = (tmp_path / "r.html").read_text("utf-8")
+    assert "x\\udcff\\u202e.npz" in html
+    assert "\u202e" not in html
 
 
 def test_a_table_gets_its_series_its_channels_and_its_worst_rows(world: World, cli: Cli, tmp_path: Path) -> None:

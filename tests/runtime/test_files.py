@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vae_edge_runtime import OptionError, StorageError
-from vae_edge_runtime.files import write_atomic
+from vae_edge_runtime.files import read_regular, refuse_existing, refuse_inputs, write_atomic
 
 NEW = b"new" * 5000
 
@@ -137,3 +137,45 @@ def test_a_failing_claim_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(StorageError):
         write_atomic(tmp_path / "a", [NEW], replace=False)
     assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_or_a_device_is_never_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/null")
+    for name in ("pipe", "device"):
+        before = (tmp_path / name).lstat()
+        for refused in (
+            lambda path: refuse_existing(path, force=True),
+            lambda path: write_atomic(path, [NEW]),
+            lambda path: write_atomic(path, [NEW], replace=False),
+        ):
+            with pytest.raises(OptionError, match="no regular file"):
+                refused(tmp_path / name)
+        assert (tmp_path / name).lstat() == before
+    assert names(tmp_path) == ["device", "pipe"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_small_file_is_read_whole_and_a_pipe_never_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    os.mkfifo(tmp_path / "pipe")
+    assert read_regular(tmp_path / "a", most=5) == b"12345"
+    for name, most in (("a", 4), ("pipe", 4), ("absent", 4)):
+        with pytest.raises(OSError, match=r"regular file|more than 4 bytes|No such file"):
+            read_regular(tmp_path / name, most=most)
+
+
+def test_what_is_read_is_known_by_every_name(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "x").write_bytes(b"1")
+    (tmp_path / "link").symlink_to("a")
+    os.link(tmp_path / "a" / "x", tmp_path / "hard")
+    for written, read in (("a/x", "hard"), ("link/x", "a/x"), ("a/./b/../x", "a/x"), ("link", "a"), ("a", "a")):
+        with pytest.raises(OptionError, match="which this command reads"):
+            refuse_inputs(tmp_path / written, [tmp_path / read])
+    refuse_inputs(tmp_path / "a" / "new", [tmp_path / "a", tmp_path / "a" / "x", tmp_path / "absent", "no:path\0"])
+    for inside in ("a/new", "link/b", "a/b/c/d"):
+        with pytest.raises(OptionError, match="lies inside"):
+            refuse_inputs(tmp_path / inside, [tmp_path / "a"], folder=True)
+    refuse_inputs(tmp_path / "beside", [tmp_path / "a"], folder=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import unicodedata
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vae_edge_runtime.errors import BundleInvalid, GraphRefused, InputError, PairMismatch, StorageError
-from vae_edge_runtime.text import printable
+from vae_edge_runtime.text import json_value, printable
 
 FORGED = "pump\nbundle id    0000\x1b[2J\u202egpj.exe"
 
@@ -90,3 +91,24 @@ def test_json_is_escaped_whatever_the_bundle_says(tmp_path: Path) -> None:
     assert shown.out.isascii()
     assert len(shown.out.splitlines()) == 1
     assert shown.json()["manifest"]["model"]["description"] == "a\nb\u00ad\u061c\u2028"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "9" * 5000, "", "NaN,", b"\xff"])
+def test_a_text_that_is_no_json_is_a_value_error(text: str | bytes) -> None:
+    with pytest.raises(ValueError, match=r"nested|digits|Expecting|Extra|decode"):
+        json_value(text)
+
+
+def test_json_of_files_is_read_by_nothing_else() -> None:
+    """Elsewhere ``json.loads`` reads what this project itself has just written."""
+    root = Path(__file__).parents[2]
+    own = {
+        "runtime/vae_edge_runtime/text.py", "runtime/vae_edge_runtime/format/strict_json.py",
+        "runtime/vae_edge_runtime/__main__.py", "runtime/vae_edge_runtime/backends/isolated/wire.py",
+        "runtime/vae_edge_runtime/backends/tensorrt/layers.py", "runtime/vae_edge_runtime/device/doctor/readings.py",
+        "vae_edge/bench/fresh.py", "vae_edge/cli/_folder.py", "vae_edge/unpacking/page.py",
+    }  # fmt: skip
+    sources = [path for folder in ("runtime", "export", "vae_edge") for path in (root / folder).rglob("*.py")]
+    call = re.compile(r"^[^>\n]*json\.loads?\(", re.MULTILINE)
+    callers = {path.relative_to(root).as_posix() for path in sources if call.search(path.read_text("utf-8"))}
+    assert callers == own

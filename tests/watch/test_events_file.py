@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,18 @@ def test_a_full_disk_is_a_storage_error() -> None:
 def test_a_folder_that_is_not_there_is_a_storage_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="No such file"), appended(tmp_path / "absent" / "events.jsonl"):
         pass
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_without_a_reader_is_an_error_and_keeps_no_event_to_itself(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(StorageError, match="nobody reads the pipe"), appended(path):
+        pass
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with appended(path) as (append, cut):
+        append(LINE)
+        assert (os.read(reader, 1000), cut) == (LINE.encode(), 0)
+        os.close(reader)
+        with pytest.raises(StorageError, match="nobody reads the pipe"):
+            append(LINE)

@@ -7,7 +7,15 @@ import traceback
 from collections.abc import Sequence
 
 from vae_edge_runtime.errors import MissingDependency, StorageError, VaeEdgeError
-from vae_edge_runtime.stdio import INTERNAL_ERROR, INTERRUPTED, Ended, command_streams, end_as
+from vae_edge_runtime.stdio import (
+    INTERNAL_ERROR,
+    INTERRUPTED,
+    OUT_OF_MEMORY,
+    Ended,
+    command_streams,
+    end_as,
+    out_of_memory,
+)
 
 from . import _console
 
@@ -50,6 +58,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         return INTERRUPTED
     except VaeEdgeError as error:
         return _say(error)
+    except MemoryError as error:
+        _console.complain(out_of_memory(error))
+        return OUT_OF_MEMORY
     except Exception as error:
         if isinstance(error, click_exception):
             error.show()  # type: ignore[attr-defined]

@@ -16,11 +16,12 @@ from vae_edge.data import Dataset, ReadReport, TableOptions, read
 from vae_edge.data.fitting import size_for
 from vae_edge.data.folders import SUFFIXES as PICTURES
 from vae_edge.data.folders import is_pattern
+from vae_edge.data.limits import check_limit
 from vae_edge.data.options import in_model_order, joined
 from vae_edge.data.tables import SUFFIXES as TABLES
 from vae_edge_runtime.errors import DataError, OptionError
 from vae_edge_runtime.format.manifest import Manifest
-from vae_edge_runtime.format.specs import InputSpec
+from vae_edge_runtime.format.specs import InputSpec, element_count
 from vae_edge_runtime.scoring.inputs import check_rows
 from vae_edge_runtime.scoring.resolution import round_to_float32
 
@@ -109,14 +110,39 @@ def image_size(text: str | None, what: str = "image size") -> tuple[int, int] | 
     """``64x48`` to (height 64, width 48); ``what`` it is, for the message.
 
     Raises:
-        OptionError: it does not have that form.
+        OptionError: it does not have that form. DataError: so many pixels are never read.
     """
     if text is None:
         return None
     height, cross, width = text.lower().partition("x")
     if not (cross and is_whole(height) and is_whole(width) and int(height) and int(width)):
         raise OptionError(f"{what} is {text!r:.80}; write HEIGHTxWIDTH, such as 64x64")
+    check_limit("pixels of a picture", int(height) * int(width), f"{what} {text!r:.80}")
     return int(height), int(width)
+
+
+MAX_BYTES_MADE = 1 << 32
+"""Of the rows that one command draws, decodes or interpolates."""
+
+
+def check_made(manifest: Manifest, count: int, size: tuple[int, int] | None = None) -> None:
+    """Refuse more rows than a command holds at once; a program that calls the session may make any number.
+
+    Args:
+        manifest: of the model. count: of rows. size: (height, width) of each, other than the model's.
+
+    Raises:
+        OptionError: they would need more than ``MAX_BYTES_MADE``.
+    """
+    of_row = 4 * element_count(manifest.output.shape)
+    if size is not None:
+        of_row = 4 * size[0] * size[1] * min(manifest.output.shape)
+    of_row = max(of_row, 8 * element_count(manifest.latent.shape))
+    if count * of_row > MAX_BYTES_MADE:
+        raise OptionError(
+            f"{count:,} rows of {of_row:,} bytes are more than the {MAX_BYTES_MADE:,} bytes that a command makes: ask "
+            "for fewer at once"
+        )
 
 
 def read_said(path: Path, **options: Any) -> Dataset:

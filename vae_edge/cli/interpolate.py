@@ -43,6 +43,7 @@ def run(
     refuse_existing(output, force=force)
     with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback) as vae:
         _console.header(vae.info)
+        _rows.check_made(vae.manifest, steps)
         raw = _rows.read_for(
             vae.manifest.input, path, window=window, stride=stride, columns=columns, size=image_size,
             any_size=vae.manifest,

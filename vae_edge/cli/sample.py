@@ -51,6 +51,7 @@ def run(
     limits, wanted = _options.isolation(isolate, deadline, max_memory), _rows.image_size(size, "size")
     with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback, **limits) as vae:
         _console.header(vae.info)
+        _rows.check_made(vae.manifest, number, wanted)
         given = one_condition(condition, vae.manifest.condition)
         rows = vae.sample(number, seed=seed, temperature=temperature, condition=given, size=wanted)
         write_rows(output, rows, vae.manifest, replace=force)

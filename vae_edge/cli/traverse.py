@@ -13,7 +13,7 @@ from vae_edge_runtime import VAE, load
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.files import refuse_existing
 
-from . import _console, _options, _tables
+from . import _console, _options, _rows, _tables
 from ._arrays import SUFFIXES, write_rows
 from .decode import read_latents
 from .sample import one_condition
@@ -51,6 +51,7 @@ def run(
     with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback) as vae:
         _console.header(vae.info)
         start, positions = _start(vae, around), _positions(vae, latents)
+        _rows.check_made(vae.manifest, len(positions) * steps)
         z = np.repeat(start.reshape(1, -1), len(positions) * steps, axis=0)
         values = np.linspace(-extent, extent, steps, dtype=np.float32)
         for line, position in enumerate(positions):

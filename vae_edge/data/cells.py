@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -35,6 +36,14 @@ _OTHER = {",": ".", ".": ","}
 def is_missing(cell: str) -> bool:
     """Whether a cell stands for no value."""
     return cell.strip().lower() in MISSING
+
+
+def as_float(number: float) -> float:
+    """A number of JSON; a whole one of more than 308 digits is infinite, as 1e309 is."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def is_time(cell: str) -> bool:

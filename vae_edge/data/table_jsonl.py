@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from vae_edge_runtime.errors import DataError
+from vae_edge_runtime.text import json_value
 
+from .cells import as_float
 from .limits import check_limit
 from .options import TableOptions
 from .table import Loaded, Trouble
@@ -74,8 +76,8 @@ class JsonTable:
             if not line.strip():
                 continue
             try:
-                item = json.loads(line)
-            except (ValueError, RecursionError) as error:
+                item = json_value(line)
+            except ValueError as error:
                 raise DataError(f"{self.path} line {source.number} is no JSON: {error}") from error
             if not isinstance(item, (dict, list)):
                 raise DataError(f"{self.path} line {source.number} is no object and no array: {line.strip()!r:.40}")
@@ -95,10 +97,7 @@ class JsonTable:
         if cell is None:
             return math.nan
         if isinstance(cell, (int, float)):  # a bool is an int: 0 or 1
-            try:
-                return float(cell)
-            except OverflowError:  # a whole number of more than 308 digits: as 1e309 is read
-                return math.copysign(math.inf, cell)
+            return as_float(cell)
         text = cell if isinstance(cell, str) else json.dumps(cell)
         troubles.setdefault(index, Trouble(text, f"line {number}"))
         return math.nan

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError
+from vae_edge_runtime.text import json_value
 
 from .files import NoRows, check_regular, first_bytes, refuse_other_kind
 from .limits import check_limit
@@ -76,9 +76,15 @@ class ParquetTable:
             notes.append(f"decimal numbers became float64 in {', '.join(exact[:6])}")
         return Loaded(x, troubles, tuple(notes))
 
+    def column(self, index: int) -> Any:
+        """One column, as Arrow has it."""
+        check_limit("bytes of numbers in memory", 8 * self._rows, self.path)
+        (column,) = self._columns([index])
+        return column
+
     def words(self, index: int) -> list[str]:
         """One column as text."""
-        (column,) = self._columns([index])
+        column = self.column(index)
         return ["" if value is None else str(value) for value in column.to_pylist()]
 
     def _columns(self, indices: Sequence[int]) -> list[Any]:
@@ -91,6 +97,9 @@ class ParquetTable:
                 table = file.read(columns=names)
         except (OSError, ValueError, self._arrow.ArrowException) as error:
             raise DataError(f"{self.path} cannot be read as Parquet: {error}") from error
+        if table.num_rows != self._rows:
+            raise DataError(f"{self.path} cannot be read as Parquet: it states {self._rows} rows and holds "
+                            f"{table.num_rows}")  # fmt: skip
         return [table.column(name) for name in names]
 
     def _is_decimal(self, kind: Any) -> bool:
@@ -117,7 +126,7 @@ class ParquetTable:
 def _index_of_pandas(metadata: Any, names: Sequence[str]) -> dict[str, str]:
     """Columns that pandas wrote as the index of its frame."""
     try:
-        listed = json.loads((metadata or {})[b"pandas"])["index_columns"]
+        listed = json_value((metadata or {})[b"pandas"])["index_columns"]
     except (KeyError, ValueError, TypeError):
         return {}
     # An index that counts is a dictionary, and has no column.

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from vae_edge.data.dataset import as_labels
 from vae_edge.data.limits import check_limit
 from vae_edge.data.options import TableOptions
+from vae_edge.data.table_parquet import ParquetTable
 from vae_edge.data.tables import open_table
 from vae_edge_runtime.array_files import array_of, mapped_array, open_npz
-from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError
 
 SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".jsonl", ".parquet")
@@ -50,7 +50,8 @@ def to_labels(values: NDArray[Any], n: int, where: str) -> NDArray[np.bool_]:
     """
     if values.dtype.kind in "US":
         try:
-            values = values.astype(np.float64)
+            with np.errstate(all="ignore"):  # 1e400 is no label, and no reason for a warning
+                values = values.astype(np.float64)
         except ValueError:
             raise DataError(f"{where} holds words; labels are 0 (normal) or 1 (anomaly)") from None
     return as_labels(values, n, where)
@@ -116,13 +117,8 @@ def _read_table(path: Path, name: str | None, options: TableOptions) -> NDArray[
 
 
 def _read_parquet(path: Path, name: str | None) -> NDArray[Any]:
-    arrow = require("pyarrow", extra="parquet", why="reading Parquet")
-    parquet = require("pyarrow.parquet", extra="parquet", why="reading Parquet")
-    try:
-        names = parquet.read_schema(path).names
-        column = parquet.read_table(path, columns=[_choose(path, names, name)]).column(0)
-    except (OSError, arrow.ArrowException) as error:
-        raise DataError(f"{path} cannot be read as Parquet: {error}") from error
+    table = ParquetTable(path, TableOptions())
+    column = table.column(table.names.index(_choose(path, table.names, name)))
     if column.null_count:
         raise DataError(f"{_where(path, name)} has {column.null_count} empty cells")
     values = column.to_numpy()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_edge_runtime.errors import DataError, VaeEdgeError
-from vae_edge_runtime.files import write_atomic
+from vae_edge_runtime.files import read_regular, write_atomic
 from vae_edge_runtime.format import strict_json
 
 _VERSION = 1
@@ -104,7 +104,7 @@ def write_record(target: Path, done: Done) -> None:
 def read_record(target: Path) -> Done | None:
     """The record of an output; None where there is none, or none that this version wrote."""
     try:
-        raw = record_path(target).read_bytes()
+        raw = read_regular(record_path(target))
         values = strict_json.parse(raw, member=record_path(target).name)
         if values.pop("vae_edge_done") != _VERSION:
             return None

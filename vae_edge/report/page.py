@@ -21,6 +21,7 @@ from vae_edge.maps.scale import scale_of
 from vae_edge_runtime import VAE
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.scoring.anatomy import element_shares, top_shares
+from vae_edge_runtime.text import printable
 
 from . import charts
 from .gather import Findings, Rate
@@ -63,7 +64,7 @@ def render(
     card, moment = vae.manifest.model, now or datetime.now(timezone.utc)
     values = {
         "t": t,
-        "language": t.language,
+        "language": printable(t.language, one_line=True),
         "title": t.say("title", name=card.name),
         "made": t.say("made", date=moment.strftime("%Y-%m-%d %H:%M UTC"), version=vae.manifest.made_with["vae_edge"],
                       name=card.name, model_version=card.version, release=vae.manifest.release),
@@ -144,7 +145,8 @@ def _labelled(found: Findings, t: Texts) -> dict[str, Any] | None:
     low, high = known.auroc_interval
     mark = None if found.threshold is None else (known.false.share, known.found.share)
     kinds = [
-        {"name": kind.name, "found": f"{kind.found.hits} / {kind.found.rows}", "auroc": f"{kind.auroc:.3f}",
+        {"name": printable(kind.name, one_line=True), "found": f"{kind.found.hits} / {kind.found.rows}",
+         "auroc": f"{kind.auroc:.3f}",
          "interval": f"{_percent(kind.found.interval[0])} - {_percent(kind.found.interval[1])}"}
         for kind in known.kinds
     ]  # fmt: skip
@@ -203,7 +205,7 @@ def _model(vae: VAE, found: Findings, t: Texts) -> list[tuple[str, str]]:
         )))  # fmt: skip
     rows += [(t.model_fit, "" if manifest.fit is None else str(manifest.fit)), (t.model_source, manifest.model.source),
              (t.model_licence, manifest.model.licence)]  # fmt: skip
-    return [(name, value) for name, value in rows if value]
+    return [(name, printable(value)) for name, value in rows if value]
 
 
 def _compare(a: Findings, name: str, b: Findings, t: Texts) -> dict[str, Any]:
@@ -290,7 +292,7 @@ def _series(vae: VAE, x: NDArray[Any], found: Findings, t: Texts) -> list[dict[s
     rows = found.order()[:64]
     shares = element_shares(vae.score(np.ascontiguousarray(x[rows]), maps=True).map, spec)[0].sum(0)
     for channel in np.argsort(-shares, kind="stable")[:_CHANNELS]:
-        name = spec.names[channel] if spec.names else str(channel)
+        name = printable(spec.names[channel], one_line=True) if spec.names else str(channel)
         svg = charts.series(values[:, channel].astype(np.float64), labels=(t.axis_row, name), flagged=found.flagged,
                             alt=t.say("channel_alt", channel=name, rows=n))  # fmt: skip
         made.append({"title": name, "svg": svg})
@@ -320,7 +322,7 @@ def _windows(
 
 
 def _named(shares: Sequence[tuple[str, float]]) -> str:
-    return ", ".join(f"{name} {share:.0%}" for name, share in shares)
+    return ", ".join(f"{printable(name, one_line=True)} {share:.0%}" for name, share in shares)
 
 
 def _decision(found: Findings, row: int, t: Texts) -> str:

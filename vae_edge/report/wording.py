@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import string
 from pathlib import Path
 from typing import Any
 
 from vae_edge_runtime.errors import DataError
+from vae_edge_runtime.files import read_regular
+from vae_edge_runtime.text import json_value, printable
 
 ENGLISH = Path(__file__).parent / "texts" / "en.json"
 
@@ -25,8 +26,9 @@ class Texts:
             raise AttributeError(key) from None
 
     def say(self, key: str, **values: Any) -> str:
-        """One sentence with its values."""
-        return self._texts[key].format(**values)
+        """One sentence with its values; names in it can turn no line around, nor pretend to be another."""
+        shown = {name: printable(v, one_line=True) if isinstance(v, str) else v for name, v in values.items()}
+        return self._texts[key].format(**shown)
 
 
 def read_texts(path: Path | None = None) -> Texts:
@@ -38,11 +40,11 @@ def read_texts(path: Path | None = None) -> Texts:
     Raises:
         DataError: it is no JSON object of texts, lacks a key, has an unknown one, or a text that asks for other values.
     """
-    english = json.loads(ENGLISH.read_text("utf-8"))
+    english = json_value(ENGLISH.read_text("utf-8"))
     if path is None:
         return Texts(english, "en")
     try:
-        texts = json.loads(path.read_text("utf-8"))
+        texts = json_value(read_regular(path, most=1 << 20))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
@@ -51,14 +53,16 @@ def read_texts(path: Path | None = None) -> Texts:
         if keys:
             raise DataError(f"{path} {problem} key {min(keys)!r}: it needs the keys of {ENGLISH.name}")
     for key, text in english.items():
-        if _names(texts[key], path, key) - _names(text, path, key):
-            raise DataError(f"{path}: {key!r} asks for {sorted(_names(texts[key], path, key))}, "
-                            f"there are {sorted(_names(text, path, key))}")  # fmt: skip
+        own, known = _fields(texts[key], path, key), _fields(text, path, key)
+        if own - known:
+            raise DataError(f"{path}: {key!r} asks for {sorted(own)}, there are {sorted(known)}")
     return Texts(texts, path.stem)
 
 
-def _names(text: str, path: Path, key: str) -> set[str]:
+def _fields(text: str, path: Path, key: str) -> set[str]:
+    """What is filled in, as it is written between braces: a width of a billion is another field than none."""
     try:
-        return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+        parts = [part[1:] for part in string.Formatter().parse(text) if part[1] is not None]
+        return {f"{name}{f'!{how}' if how else ''}{f':{form}' if form else ''}" for name, form, how in parts}
     except ValueError as error:
         raise DataError(f"{path}: {key!r} has a brace that does not close: {error}") from error

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vae_edge_runtime.errors import StorageError
-from vae_edge_runtime.files import write_atomic
+from vae_edge_runtime.files import read_regular, write_atomic
 
 CONFIG, WEIGHTS, METRICS, CHECKPOINT = "config.json", "weights.safetensors", "metrics.jsonl", "checkpoint.safetensors"
 NAMES = (CONFIG, WEIGHTS, METRICS, CHECKPOINT)
 
 _NEW = ".new-"
 _WHOLE = ".new-run-is-whole"
+_MOST_BYTES = (1 << 31) - 1  # a bundle can hold no more
 """Exists from the moment in which all files of a new run are on disk until each has its name."""
 
 
@@ -32,8 +33,8 @@ def read(folder: Path, name: str) -> bytes:
     """
     if (folder / _WHOLE).exists():
         with contextlib.suppress(FileNotFoundError):  # it has its name already
-            return (folder / (_NEW + name)).read_bytes()
-    return (folder / name).read_bytes()
+            return read_regular(folder / (_NEW + name), most=_MOST_BYTES)
+    return read_regular(folder / name, most=_MOST_BYTES)
 
 
 def holds_run(folder: Path) -> bool:

@@ -17,6 +17,7 @@ from vae_edge.models import ModelConfig, build
 from vae_edge_runtime import arguments
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.files import write_atomic
+from vae_edge_runtime.text import json_value
 
 from . import run_files
 from .config import EpochReport, TrainConfig
@@ -89,7 +90,7 @@ def read_config(folder: Path) -> TrainConfig:
     """
     path = folder / CONFIG
     try:
-        plain = json.loads(run_files.read(folder, CONFIG).decode("utf-8"))
+        plain = json_value(run_files.read(folder, CONFIG).decode("utf-8"))
         if plain.pop("schema_version") != CONFIG_VERSION:
             raise DataError(f"{path} was written by another version of vae-edge: train again")
         model = plain.pop("model")
@@ -163,7 +164,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
-            epochs = [EpochReport(**e) for e in json.loads(metadata["epochs"])]
+            epochs = [EpochReport(**e) for e in json_value(metadata["epochs"])]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return Checkpoint(tensors, epochs, metadata["rows_sha256"])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:

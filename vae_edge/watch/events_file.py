@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import json
 import os
 import stat
 import sys
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 from vae_edge_runtime import arguments
 from vae_edge_runtime.errors import OptionError, StorageError
 from vae_edge_runtime.stdio import write
+from vae_edge_runtime.text import json_value
 
 _BEGINS = b'{"kind": '
 _LONGEST_TAIL = 1 << 20
@@ -76,7 +76,7 @@ class EventsFile:
         self._file = self._opened()
 
     def _opened(self) -> io.FileIO:
-        file = self._path.open("a+b", buffering=0)
+        file = _opened_to_append(self._path)
         try:
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 self.cut = _cut_half_event(file, self._path)
@@ -126,7 +126,7 @@ class EventsFile:
                     file.seek(offset)
                     for line in file:
                         with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
-                            event = json.loads(line)
+                            event = json_value(line)
                             if event["stream"] == stream:
                                 numbers.add(int(event["seq"]))
         except OSError as error:
@@ -167,7 +167,7 @@ class EventsFile:
             self._numbered(n - 1).replace(self._numbered(n))
         self._path.replace(self._numbered(1))
         self._file.close()
-        self._file = self._path.open("a+b", buffering=0)
+        self._file = _opened_to_append(self._path)
 
 
 @contextlib.contextmanager
@@ -198,7 +198,18 @@ def events_file(path: Path, *, rotate_bytes: int | None = None, keep: int = 5) -
         yield file
 
 
+def _opened_to_append(path: Path) -> io.FileIO:
+    """A file, or a pipe that somebody reads: opened to read as well, a pipe would keep the events to itself."""
+    if not path.exists() or path.is_file():
+        return path.open("a+b", buffering=0)
+    descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0))
+    os.set_blocking(descriptor, True)
+    return io.FileIO(descriptor, "wb")
+
+
 def _unwritten(path: Path, error: OSError) -> StorageError:
+    if error.errno in (errno.ENXIO, errno.EPIPE):
+        return StorageError(f"nobody reads the pipe {path}: start its reader first")
     return StorageError(f"{path} could not be written ({error.strerror or error}); it ends with a whole line")
 
 

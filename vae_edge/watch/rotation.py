@@ -56,6 +56,8 @@ class Place:
 
     def is_in(self, file: BinaryIO) -> bool:
         """Whether a file holds what was read before this place."""
+        if self.offset > os.fstat(file.fileno()).st_size:
+            return False
         head, tail = edges(file, self.offset)
         return len(tail) == min(self.offset, EDGE_BYTES) and (digest(head), digest(tail)) == (self.head, self.tail)
 
@@ -73,6 +75,8 @@ class Known:
     def of_state(cls, plain: Mapping[str, Any]) -> Known:
         """One as a state file has it; errors as of ``Place``."""
         device, inode, size = (_count(plain[name]) for name in ("device", "inode", "size"))
+        if size > _KNOWN_BY:
+            raise ValueError(f"{size} bytes tell no file; at most {_KNOWN_BY} are compared")
         return cls(device, inode, size, str(plain["head"]))
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from vae_edge_runtime.errors import DataError, StorageError
-from vae_edge_runtime.files import write_atomic
+from vae_edge_runtime.files import read_regular, write_atomic
+from vae_edge_runtime.text import json_value
 
 _BEGINS = b"vae-edge watch state 1 "
 MAX_BYTES = 1 << 28
@@ -39,7 +40,7 @@ class StateFile:
                 return None
             if not self.path.is_file() or self.path.stat().st_size > MAX_BYTES:
                 raise DataError(f"{self.path} is no file of at most {MAX_BYTES} bytes, so no state: name another one")
-            raw = self.path.read_bytes()
+            raw = read_regular(self.path, most=MAX_BYTES)
         except OSError as error:
             raise DataError(f"{self.path} cannot be read ({error.strerror}): give it back its rights") from error
         head, _, body = raw.partition(b"\n")
@@ -48,8 +49,8 @@ class StateFile:
         if head[len(_BEGINS) :] != hashlib.sha256(body).hexdigest().encode():
             raise DataError(f"{self.path} is damaged: {remedy}")
         try:
-            state = json.loads(body)
-        except (ValueError, RecursionError) as error:
+            state = json_value(body)
+        except ValueError as error:
             raise DataError(f"{self.path} is damaged ({error}): {remedy}") from error
         if not isinstance(state, dict):
             raise DataError(f"{self.path} is damaged: {remedy}")

@@ -12,13 +12,14 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_edge.data.cells import Cells
+from vae_edge.data.cells import Cells, as_float
 from vae_edge.data.header import find_delimiter, reader
 from vae_edge.data.options import TableOptions
 from vae_edge.data.report import some
 from vae_edge.data.text import is_comment
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.stream import Rows
+from vae_edge_runtime.text import json_value
 
 from .columns import Columns
 from .times import Times
@@ -177,7 +178,7 @@ class JsonLines:
             return None
         cells, moments = [row for row, _ in parsed], [moment for _, moment in parsed]
         missing = np.array([[cell is None for cell in row] for row in cells])
-        values = np.array([[_as_float(cell) for cell in row] for row in cells])
+        values = np.array([[math.nan if cell is None else as_float(cell) for cell in row] for row in cells])
         time: NDArray[np.float64] | None = None
         labels: tuple[str, ...] = ()
         if self._timed is None:
@@ -189,8 +190,8 @@ class JsonLines:
     def _row(self, number: int, line: str) -> tuple[list[float | None], Any]:
         where = f"{self._where} line {number}"
         try:
-            item = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            item = json_value(line)
+        except ValueError as error:
             raise DataError(f"{where} is no JSON: {error}") from error
         moment = None
         if isinstance(item, dict):
@@ -221,15 +222,6 @@ class JsonLines:
 def left_out(where: str, names: Sequence[str]) -> str:
     """The line that says which columns or keys of a source are not read."""
     return f"{where}: left out {some(names)}: no feature of the model"
-
-
-def _as_float(cell: float | None) -> float:
-    if cell is None:
-        return math.nan
-    try:
-        return float(cell)
-    except OverflowError:  # a whole number of more than 308 digits: as 1e309 is read
-        return math.inf if cell > 0 else -math.inf
 
 
 def lines_of(file: BinaryIO, parse: Parser, where: str) -> Iterator[Rows]:

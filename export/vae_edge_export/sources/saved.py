@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from torch import Tensor, nn
 
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError, OptionError
+from vae_edge_runtime.files import read_regular
+from vae_edge_runtime.text import json_value
 
 
 def open_saved(kind: str, path: str, *, trust_pickle: bool = False) -> Any:
@@ -99,7 +100,7 @@ def _need_trust(path: Path, trust_pickle: bool) -> None:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json_value(read_regular(path))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     if not isinstance(found, dict):

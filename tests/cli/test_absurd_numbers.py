@@ -1,0 +1,61 @@
+"""Numbers on a command line that no machine can serve: one line and exit code 2 before memory is taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from codec_bundles import CORPUS
+from shell import Cli
+
+from vae_edge.cli import score
+from vae_edge_runtime import __main__ as device
+
+PICTURE, TABLE = CORPUS / "v1-picture.vaeb", CORPUS / "v1-table.vaeb"
+
+
+@pytest.mark.parametrize("number", ["1000000000000", "9" * 60])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sample {picture} -n {n} -o x.npy",
+        "interpolate {picture} pics.npy --steps {n} -o x.npy",
+        "score {picture} pics --image-size {n}x2",
+        "train conv --data pics --image-size {n}x{n} -o run",
+        "watch {picture} pics --image-size {n}x2",
+    ],
+)
+def test_more_than_a_command_makes_is_refused_in_one_line(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, number: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pillow = pytest.importorskip("PIL.Image")
+    (tmp_path / "pics").mkdir()
+    pillow.new("RGB", (12, 12), 9).save(tmp_path / "pics" / "a.png")
+    np.save(tmp_path / "pics.npy", np.zeros((2, 12, 12, 3), np.uint8))
+    done = cli(*line.format(picture=PICTURE, n=number).split())
+    assert (done.code, done.out) == (2, "")
+    assert any(said in done.err for said in ("more than the", "fit in no memory", "write HEIGHTxWIDTH")), done.err
+    assert not list(tmp_path.glob("x*"))
+
+
+def test_latents_named_a_hundred_thousand_times_are_refused(cli: Cli, tmp_path: Path) -> None:
+    done = cli("traverse", PICTURE, "--latents", ",".join(["0"] * 30_000), "--steps", 100, "-o", tmp_path / "x.png")
+    assert (done.code, "more than the" in done.err) == (2, True), done.err
+
+
+def test_too_little_memory_is_no_bug(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        np.empty(1 << 60, np.uint8)
+
+    np.save(tmp_path / "t.npy", np.zeros((2, 6), np.float32))
+    monkeypatch.setattr(score, "load", full)
+    done = cli("score", TABLE, tmp_path / "t.npy")
+    assert (done.code, done.err.count("\n")) == (3, 1)
+    assert "too little memory (Unable to allocate 1.00 EiB" in done.err
+    monkeypatch.setattr(device, "load", full)
+    assert device.main(["score", str(TABLE), str(tmp_path / "t.npy")]) == 3
+    assert "too little memory" in capsys.readouterr().err
