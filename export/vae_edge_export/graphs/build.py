@@ -36,7 +36,7 @@ from ..cut import adapt_or_cut
 from ..halves.vae import AdaptedVae
 from ..rows import ExportRows, check_classes, check_unit_interval, finite_rows_of, model_shape, rows_of
 from .decoded import with_named_family
-from .free_size import SizePlan, find_sizes
+from .free_size import SizePlan, adapted_small, find_sizes
 from .modules import DataUnits, DecodeGraph, EncodeGraph, SampledGraph, ScoreGraph
 from .row_bytes import RowBytes, measure_row_bytes
 from .whitening import fit_whitening
@@ -64,6 +64,11 @@ class BuiltGraphs:
     examples: dict[str, dict[str, Array]]
     row_bytes: dict[str, RowBytes]
     sizes: SizePlan | None = None
+
+    @property
+    def multiplications(self) -> int:
+        """Of one row in the graph that takes most of them."""
+        return max(sizes.multiplications for sizes in self.row_bytes.values())
 
     def dimensions(self, row: InputSpec) -> dict[str, list[dict[str, int]]]:
         """Per graph of free size, its named dimensions at every size that it is compared at."""
@@ -105,16 +110,16 @@ def build_graphs(
     likelihood = LIKELIHOODS[config.likelihood]
     if likelihood.values == "unit":
         check_unit_interval(x, config.likelihood)
-    recipe, vae = adapt_or_cut(
-        recipe,
-        x,
-        condition=beside,
-        scale_form=scale_form,
-        likelihood=config.likelihood,
-        learned_variance=likelihood.second_output == "without_variance" and config.variance is None,
-        logits=config.logits,
-        codebook=codebook,
-    )
+    options: dict[str, Any] = {
+        "condition": beside,
+        "scale_form": scale_form,
+        "likelihood": config.likelihood,
+        "learned_variance": likelihood.second_output == "without_variance" and config.variance is None,
+        "logits": config.logits,
+        "codebook": codebook,
+    }
+    small = adapted_small(recipe, x, **options) if config.dynamic_size else None
+    recipe, vae = (recipe, small) if small is not None else adapt_or_cut(recipe, x, **options)
     if likelihood.values == "classes":
         for part in (rows.calibration, rows.held_out):
             if part:
