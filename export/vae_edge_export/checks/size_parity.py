@@ -142,6 +142,9 @@ def _compare(
         errors = [max_errors(run[name], wanted) for run in runs]
         absolute, relative = (max(error[i] for error in errors) for i in (0, 1))
         figures[f"{graph}.{name}"] = Parity(absolute, relative, rtol, reference.precision, count)
+    if lost := [name for name, p in figures.items() if not np.isfinite(p.max_relative)]:
+        problem = f"{lost[0]} is not finite {where} where PyTorch is. Nothing was written"
+        raise ParityFailed(problem, report=figures)
     if rtol is not None and (wrong := [name for name, p in figures.items() if not p.max_relative <= rtol]):
         listed = "; ".join(f"{name} differs by {figures[name].max_relative:.2g}" for name in wrong)
         raise ParityFailed(
