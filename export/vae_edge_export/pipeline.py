@@ -26,10 +26,11 @@ from .checks.code_ranges import with_code_ranges
 from .checks.fit import check_fit, fit_warnings
 from .checks.in_memory import in_memory
 from .checks.parity import Reference, run_backend
-from .checks.size_parity import examples_at, free_axes
+from .checks.size_parity import traced_with
 from .checks.traps import trap_warnings
 from .config import ExportConfig, ExportReport
 from .doors import constant_said, others_taken_in, taken_in
+from .effort import in_words, is_costly
 from .graphs.build import BuiltGraphs, build_graphs, filled_in
 from .halves.door import recipe_of
 from .halves.left_alone import leaves_model_alone
@@ -119,10 +120,8 @@ def export(
         rows, codes = with_code_ranges(built, rows)
 
     # ONNX: every graph traced and cleaned up; the fp32 ones cut into skeletons and weights, as they ship.
-    examples = built.examples
-    if built.sizes is not None:
-        examples = {**examples, **examples_at(built, rows, built.sizes.traced)}
-    traced = trace_all(built.modules, built.signatures, examples, timer, free_axes(built, rows.row.layout))
+    examples, free = traced_with(built, rows)
+    traced = trace_all(built.modules, built.signatures, examples, timer, free)
     models = {name: graph.model for name, graph in traced.items()}
     exporters = {name: graph.exporter for name, graph in traced.items()}
     fp32_models = {name: finish_fp32(model, graph=name) for name, model in models.items()}
@@ -134,7 +133,7 @@ def export(
     builder = VariantBuilder.of(built, reference, rows, config, pair, timer)
     with in_memory(fp32_graphs.joined) as fp32_backend:
         fp32 = build_fp32(builder, fp32_graphs, fp32_backend)
-        bundle_prior = choose_prior(built.vae, prior, _codes(fp32_backend, built, rows))
+        bundle_prior = choose_prior(built.vae, prior, lambda: _codes(fp32_backend, built, rows))
         finished = {"fp32": fp32, **build_reduced(builder, models, fp32_backend, fp32)}
     variants: dict[str, FinishedVariant] = {name: finished[name] for name in config.precisions}
 
@@ -147,8 +146,7 @@ def export(
             progress=lambda mode: timer.say(f"compression: {mode}"),
         )  # fmt: skip
         write_atomic(target, [bundle.data], check=read_back, replace=force)
-    if built.sizes is not None:
-        said = (*said, built.sizes.in_words())
+    said = (*said, *_sizes_and_effort(builder))
     evidence = (*built.vae.evidence, *brought_along, *said, *codes, *_traced_by_legacy(exporters), *_left_out(traced))
     return _report(
         target, bundle, fit, variants, fp32.advice, evidence, constant_said(calibration, config), timer.seconds
@@ -160,6 +158,15 @@ def _codes(backend: Backend, built: BuiltGraphs, rows: ExportRows) -> Array:
     signature = built.signatures["encode"]
     outputs = run_backend(backend, "encode", signature, rows.calibration, rows=built.rows_at_once("encode"))
     return outputs[signature.outputs[0].name]
+
+
+def _sizes_and_effort(builder: VariantBuilder) -> list[str]:
+    """In words: which heights and widths are free, and what was reduced for a model that takes long."""
+    built = builder.built
+    said = [built.sizes.in_words()] if built.sizes is not None else []
+    if is_costly(built.multiplications):
+        said.append(in_words(built.multiplications, len(builder.parity_feeds["x"])))
+    return said
 
 
 def _traced_by_legacy(exporters: Mapping[str, str]) -> list[str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .format.bundle import Bundle
     from .format.manifest import Manifest
 
-_TILES = "decode a large picture in tiles (decode(z, tile=64), vae-edge decode --tile 64), or take a smaller size"
+_TILES = "decode a large picture in tiles (decode(z, tile=512), vae-edge decode --tile 512), or take a smaller size"
 
 
 def input_for(manifest: Manifest, x: Any) -> InputSpec:

@@ -16,7 +16,7 @@ from .format.bundle import Bundle
 from .format.manifest import Calibration
 from .graph_session import opened
 from .sampling.prior import draw
-from .scoring.inputs import all_finite, check_condition, check_rows
+from .scoring.inputs import check_condition, check_latents, check_rows
 from .scoring.results import Posterior, Scores
 from .scoring.scorer import blank_bad_rows
 
@@ -277,13 +277,16 @@ class VAE(CompressingSession):
             groups=self.manifest.latent.groups,
         )
 
-    def decode(self, z: NDArray[Any] | Posterior, *, condition: Condition = None) -> NDArray[Any]:
+    def decode(
+        self, z: NDArray[Any] | Posterior, *, condition: Condition = None, tile: int | None = None
+    ) -> NDArray[Any]:
         """Rows for latents: (n, *output_shape) in data units.
 
         Args:
             z: (n, *latent_shape) float32; int64 indices for a VQ model; or a posterior, whose mean
                 (whose indices) are decoded.
             condition: as in ``score``.
+            tile: side in pixels of tiles that large rows are decoded in and blended, of a bundle of free size.
 
         Raises:
             PairMismatch: the posterior comes from the encoder of another model.
@@ -303,14 +306,15 @@ class VAE(CompressingSession):
             z = z.mean if z.indices is None else z.indices
         latent = self._variant.graphs["decode"].inputs[0]
         z = check_rows(z, shape=self._shape_for("decode", latent, z), dtype=latent.dtype, what="z")
-        if not all_finite(z):
-            raise InputError("z holds NaN or infinity")
-        codebook = self.manifest.latent.codebook
-        if codebook and z.size and not 0 <= z.min() <= z.max() < codebook:
-            raise InputError(f"z holds indices from {z.min()} to {z.max()}; the codebook has 0 to {codebook - 1}")
-        condition_feed = check_condition(condition, self.manifest.condition, len(z))
-        (x_hat,) = self._run("decode", {latent.name: z, **condition_feed}, ["x_hat"])
-        return x_hat
+        check_latents(z, self.manifest.latent.codebook)
+        beside = check_condition(condition, self.manifest.condition, len(z))
+        if tile is None:
+            return self._run("decode", {latent.name: z, **beside}, ["x_hat"])[0]
+        from .tiled_decode import decode_tiled  # not at the top: few rows are that large
+
+        return decode_tiled(
+            self.manifest, lambda part: self._run("decode", {latent.name: part, **beside}, ["x_hat"])[0], z, tile
+        )
 
     def reconstruct(self, x: NDArray[Any], *, condition: Condition = None) -> NDArray[Any]:
         """Decode the posterior mean of each raw row: (n, *output_shape) in data units.

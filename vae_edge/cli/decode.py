@@ -32,6 +32,10 @@ def run(
     condition: Annotated[
         str | None, typer.Option(help="Of a conditional model, one for all rows: a label, or numbers with commas.")
     ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(min=1, help="Side in pixels of tiles to decode large rows in, e.g. 512.", show_default=False),
+    ] = None,
     device: _options.Device = "auto",
     variant: _options.Variant = "auto",
     allow_fallback: _options.AllowFallback = False,
@@ -44,7 +48,7 @@ def run(
     with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback) as vae:
         _console.header(vae.info)
         z = read_latents(latents, vae.manifest)
-        rows = vae.decode(z, condition=one_condition(condition, vae.manifest.condition))
+        rows = vae.decode(z, condition=one_condition(condition, vae.manifest.condition), tile=tile)
         write_rows(output, rows, vae.manifest, replace=force)
         if json:
             _console.print_json(NAME, {"info": vae.info.to_dict(), "output": output, "shape": list(rows.shape)})

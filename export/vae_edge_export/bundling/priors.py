@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -28,18 +29,19 @@ class BundlePrior(NamedTuple):
     member: bytes | None
 
 
-def choose_prior(vae: AdaptedVae, requested: PriorChoice, codes: NDArray[Any]) -> BundlePrior:
+def choose_prior(vae: AdaptedVae, requested: PriorChoice, encoded: Callable[[], NDArray[Any]]) -> BundlePrior:
     """What ``sample`` draws from.
 
     Args:
-        requested: None: the adapter's, else N(0, I) for a posterior, and fitted to ``codes`` for all others.
+        requested: None: the adapter's, else N(0, I) for a posterior, and fitted to the codes for all others.
             An array (positions or 1, codes) of probabilities, for a VQ model.
-        codes: (n, *latent_shape), what the exported encoder gives for the calibration rows.
+        encoded: gives the codes (n, *latent_shape) of the calibration rows; asked only where they are needed.
 
     Raises:
         OptionError: the prior does not fit the latent.
     """
-    if vae.kind == "codes" and not 0 <= int(codes.min()) <= int(codes.max()) < vae.codebook:
+    codes = encoded() if vae.kind == "codes" else None
+    if codes is not None and not 0 <= int(codes.min()) <= int(codes.max()) < vae.codebook:
         raise OptionError(
             f"calibration rows have indices up to {codes.max()}, and the codebook has {vae.codebook} codes"
         )
@@ -56,7 +58,7 @@ def choose_prior(vae: AdaptedVae, requested: PriorChoice, codes: NDArray[Any]) -
             raise OptionError("a VQ model has codes, not real numbers: pass prior='fitted', 'none' or probabilities")
         return BundlePrior(PriorSpec("standard_normal", "N(0, I), as the model was trained", 0, None), None)
     if requested == "fitted":
-        requested = _count_codes(vae, codes) if vae.kind == "codes" else _fit_normal(codes)
+        requested = _fit_normal(encoded()) if codes is None else _count_codes(vae, codes)
     assert isinstance(requested, Prior)
     return _with_member(vae, requested)
 

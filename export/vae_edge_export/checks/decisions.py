@@ -19,6 +19,7 @@ from vae_edge_runtime.scoring.heads import head_scores, outputs_for, posterior_n
 from vae_edge_runtime.scoring.tiling import is_whole, picture_outputs
 
 from ..config import ExportConfig
+from ..effort import is_costly, rows_affordable
 from ..graphs.build import BYTES_AT_ONCE, BuiltGraphs
 from ..rows import ExportRows, rows_of
 from .head_choice import head_advice, pasted_rows
@@ -130,13 +131,19 @@ def find_traps(
 ) -> dict[str, dict[str, float]]:
     """What every head makes of rows that are nothing like normal ones."""
     few = rows_within(BYTES_AT_ONCE, _KINDS * 8 * int(np.prod(rows.row.shape)), most=ROWS)
-    normal = rows_of(rows.calibration if rows.labels is not None else rows.held_out, slice(max(few, _FEWEST)))
+    normal = rows_of(
+        rows.calibration if rows.labels is not None else rows.held_out, slice(_few(built, max(few, _FEWEST)))
+    )
 
     def score(x: Array) -> dict[str, Array]:
         outputs = score_outputs(backend, built, normal | {"x": x})
         return head_scores(built.score, built.score.heads, outputs, calibrated.fitted)
 
     return spring_traps(normal["x"], rows.row, score, whole=LIKELIHOODS[built.score.likelihood].values == "classes")
+
+
+def _few(built: BuiltGraphs, most: int) -> int:
+    return rows_affordable(built.multiplications, most=most)
 
 
 def advise_head(
@@ -151,7 +158,9 @@ def advise_head(
     if labels is None:
         if rows.row.layout not in ("nchw", "nhwc"):
             return ()
-        normal = rows_of(rows.held_out, slice(ROWS))
+        normal = rows_of(rows.held_out, slice(_few(built, ROWS)))
+        if is_costly(built.multiplications) and len(normal["x"]) < _FEWEST:
+            return ()  # of a handful of rows it would be chance which head comes first
         spoilt = normal | {"x": pasted_rows(normal["x"], rows.row)}
         feeds = {name: np.concatenate([normal[name], spoilt[name]]) for name in normal}
     outputs = score_outputs(backend, built, feeds, rows.row)

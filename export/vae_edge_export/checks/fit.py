@@ -20,6 +20,7 @@ from vae_edge_runtime.errors import AdaptError, FitFailed
 from vae_edge_runtime.format.figures import ModelFit
 
 from ..config import ExportConfig
+from ..effort import rows_affordable
 from ..graphs.build import BuiltGraphs
 from ..graphs.modules import DataUnits
 from ..halves.door import reading
@@ -53,7 +54,7 @@ def check_fit(built: BuiltGraphs, rows: ExportRows, config: ExportConfig) -> Mod
         FitFailed: R² is below ``config.least_r2``, or another preparation of the rows lifts it above 0;
             the message names that. Not raised where the user allowed a poor fit.
     """
-    feeds = _some_rows(rows)
+    feeds = _some_rows(rows, built.multiplications)
     codes, x_hat = _reconstructed(built, feeds)
     r2 = r_squared(feeds["x"], x_hat)
     scaled = DataUnits(config, model_shape(rows.row.shape, rows.row.layout)).to_model(_tensor(feeds["x"]))
@@ -102,11 +103,11 @@ def r_squared(x: Array, x_hat: Array) -> float | None:
     return None if spread == 0 else 1.0 - error / spread if np.isfinite(error) else -float(np.finfo(np.float32).max)
 
 
-def _some_rows(rows: ExportRows) -> dict[str, Array]:
-    """Normal rows spread over the calibration rows, so many that they fit into some memory."""
+def _some_rows(rows: ExportRows, multiplications: int) -> dict[str, Array]:
+    """Normal rows spread over the calibration rows, so many that they fit into some memory, and take bearable time."""
     count = len(rows.calibration["x"])
     fitting = _BYTES_AT_ONCE // (8 * int(np.prod(rows.row.shape)))
-    wanted = min(count, ROWS, max(_FEWEST_ROWS, fitting))
+    wanted = min(count, rows_affordable(multiplications, most=ROWS, least=4), max(_FEWEST_ROWS, fitting))
     chosen = np.unique(np.linspace(0, count - 1, wanted).astype(np.int64))
     return {name: array[chosen] for name, array in rows.calibration.items()}
 

@@ -17,6 +17,7 @@ from vae_edge_runtime.errors import AdaptError
 from vae_edge_runtime.format.specs import InputSpec, LatentKind
 from vae_edge_runtime.sampling.noise import standard_normal
 
+from ..effort import is_costly
 from ..halves.door import foreign, in_words, on
 from ..rows import Feeds, rows_of
 from ..support import Support
@@ -25,6 +26,8 @@ from .reference import Outputs, Reference
 Latents = Callable[[NDArray[Any]], NDArray[Any]]
 
 _GRAPHS = ("encode", "score")
+FEW_PROBES = ("zero", "large")
+"""Of a costly model: a constant row has no variance and shows a lost epsilon, a large one shows an overflow."""
 
 
 def probes(spec: InputSpec, support: Support) -> dict[str, NDArray[Any]]:
@@ -69,7 +72,8 @@ def ask_torch(
 ) -> tuple[list[Probe], list[str]]:
     """What PyTorch makes of each probe in ``encode`` and ``score``; and in words where it has no answer."""
     asked, notes = [], dict[str, list[str]]()
-    for graph in _GRAPHS:
+    costly = any(is_costly(sizes.multiplications) for sizes in reference.row_bytes.values())
+    for graph in _GRAPHS[1:] if costly else _GRAPHS:  # score holds every operation of encode
         for label, row in probe_rows.items():
             one = {**rows_of(feeds, slice(1)), "x": row[None]}
             try:
@@ -105,28 +109,33 @@ class ProbeLatents:
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, reference: Reference, kind: LatentKind, feeds: Feeds) -> ProbeLatents:
-        """Of real rows and of N(0, I) for a Gaussian posterior; of real rows alone for a code, or for indices."""
-        return cls(reference, normal_latents if kind == "gaussian" else latents_of_rows, feeds)
+    def of(cls, reference: Reference, kind: LatentKind, feeds: Feeds, *, few: bool = False) -> ProbeLatents:
+        """Of real rows and of N(0, I) for a Gaussian posterior; of real rows alone for a code, or for indices.
+
+        Args:
+            few: one draw from N(0, I) is enough, as of a costly model.
+        """
+        drawn = one_normal_latent if few else normal_latents
+        return cls(reference, drawn if kind == "gaussian" else latents_of_rows, feeds)
 
     def __call__(self, encoded: NDArray[Any]) -> NDArray[Any]:
         """Latents (m, *latent_shape) for codes (n, *latent_shape), m >= n."""
         wanted = self.make(encoded)
         if len(wanted) == len(encoded):
             return wanted
-        beside = {name: np.resize(x, (len(wanted), *x.shape[1:])) for name, x in self.feeds.items() if name != "x"}
+        n = len(encoded)  # PyTorch decodes those of real rows in any case
+        beside = {name: np.resize(x, (len(wanted), *x.shape[1:]))[n:] for name, x in self.feeds.items() if name != "x"}
         latent = self.reference.signatures["decode"].inputs[0].name
         try:
             with on("latents drawn from N(0, I)"):
-                decoded = self.reference.run_float32("decode", {latent: wanted, **beside})
+                decoded = self.reference.run_float32("decode", {latent: wanted[n:], **beside})
         except AdaptError as error:
             self._note(f"PyTorch itself cannot decode latents drawn from N(0, I) ({in_words(foreign(error))[:80]})")
-            return wanted[: len(encoded)]
+            return wanted[:n]
         finite = np.all([np.isfinite(x).reshape(len(x), -1).all(1) for x in decoded.values()], axis=0)
-        finite[: len(encoded)] = True
         if not finite.all():
             self._note("PyTorch itself is not finite on latents drawn from N(0, I)")
-        return wanted[finite]
+        return np.concatenate([wanted[:n], wanted[n:][finite]])
 
     def _note(self, what: str) -> None:
         line = f"{what}: they were not compared, and samples may fail"
@@ -139,6 +148,11 @@ def normal_latents(encoded: NDArray[Any]) -> NDArray[np.float32]:
     means = encoded.astype(np.float32)
     prior = standard_normal(8 * means[0].size, seed=1).reshape(8, *means.shape[1:])
     return np.concatenate([means, prior, 3 * prior[:2], np.zeros_like(prior[:1])])
+
+
+def one_normal_latent(encoded: NDArray[Any]) -> NDArray[np.float32]:
+    """Encoded rows and one draw from N(0, I)."""
+    return normal_latents(encoded)[: len(encoded) + 1]
 
 
 def latents_of_rows(encoded: NDArray[Any]) -> NDArray[Any]:

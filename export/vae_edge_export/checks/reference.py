@@ -40,6 +40,7 @@ class Reference:
     precision: Literal["float64", "float32"]
     row_bytes: Mapping[str, RowBytes] = field(default_factory=dict)
     _kept: dict[bytes, Outputs] = field(default_factory=dict, repr=False)
+    """Of single rows, by graph and content."""
 
     @classmethod
     def of(
@@ -55,7 +56,7 @@ class Reference:
             for module in exact.values():
                 module.double()
             for name, module in exact.items():
-                run_torch(module, signatures[name], examples[name], dtype=torch.float64)
+                run_torch(module, signatures[name], rows_of(examples[name], slice(1)), dtype=torch.float64)
         except Exception:  # whatever a foreign module raises; the report says "float32"
             return cls(modules, modules, signatures, "float32", row_bytes or {})
         return cls(modules, exact, signatures, "float64", row_bytes or {})
@@ -67,18 +68,21 @@ class Reference:
             signature: of rows of another height and width; None: of those of the calibration.
         """
         dtype = torch.float64 if self.precision == "float64" else torch.float32
-        key = _key(graph, feeds)
-        if key not in self._kept:
-            rows = self._rows(graph, "double" if self.precision == "float64" else "single")
-            signature = signature or self.signatures[graph]
-            outputs = run_torch(self.exact[graph], signature, feeds, dtype=dtype, rows=rows)
-            if (
-                sum(x.nbytes for x in (*outputs.values(), *(y for z in self._kept.values() for y in z.values())))
-                > _KEPT
-            ):
-                return outputs
-            self._kept[key] = outputs
-        return dict(self._kept[key])
+        signature, count = signature or self.signatures[graph], len(next(iter(feeds.values())))
+        keys = [_key(graph, rows_of(feeds, slice(i, i + 1))) for i in range(count)]
+        new = [i for i, key in enumerate(keys) if key not in self._kept]
+        if not new and count:
+            return {t.name: np.concatenate([self._kept[key][t.name] for key in keys]) for t in signature.outputs}
+        rows = self._rows(graph, "double" if self.precision == "float64" else "single")
+        missing = feeds if len(new) == count else {name: x[new] for name, x in feeds.items()}
+        outputs = run_torch(self.exact[graph], signature, missing, dtype=dtype, rows=rows)
+        if len(new) < count:
+            outputs = {name: _merged(x, new, keys, self._kept, name) for name, x in outputs.items()}
+        kept = sum(y.nbytes for z in self._kept.values() for y in z.values())
+        if kept + sum(x.nbytes for x in outputs.values()) <= _KEPT:
+            for i in new:
+                self._kept[keys[i]] = {name: x[i : i + 1].copy() for name, x in outputs.items()}
+        return outputs
 
     def run_float32(self, graph: str, feeds: Feeds, *, leave_out: tuple[str, ...] = ()) -> Outputs:
         """PyTorch's own float32 outputs by name, without those of ``leave_out``."""
@@ -124,6 +128,17 @@ def run_torch(
             for name in leave_out:
                 pieces[-1].pop(name, None)
     return {name: np.concatenate([p[name] for p in pieces]) for name in pieces[0]}
+
+
+def _merged(
+    made: NDArray[Any], new: list[int], keys: list[bytes], kept: Mapping[bytes, Outputs], name: str
+) -> NDArray[Any]:
+    """Rows that were computed now and rows that are known, in the order of ``keys``."""
+    whole = np.empty((len(keys), *made.shape[1:]), made.dtype)
+    whole[new] = made
+    for i in set(range(len(keys))) - set(new):
+        whole[i] = kept[keys[i]][name][0]
+    return whole
 
 
 def _key(graph: str, feeds: Feeds) -> bytes:

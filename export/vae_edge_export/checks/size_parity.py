@@ -17,6 +17,7 @@ from vae_edge_runtime.format.specs import Layout, Signature
 from vae_edge_runtime.sampling.noise import standard_normal
 from vae_edge_runtime.verification import max_errors
 
+from ..effort import rows_affordable
 from ..graphs.build import BuiltGraphs
 from ..graphs.free_size import rows_at
 from ..rows import ExportRows, rows_of
@@ -42,10 +43,8 @@ class SizeFigures:
     tolerance: dict[str, float]
 
 
-def free_axes(built: BuiltGraphs, layout: Layout) -> dict[str, dict[str, dict[int, str]]]:
-    """Per graph of free size, per tensor: its free axes, and the name of each; nothing where sizes are fixed."""
-    if built.sizes is None:
-        return {}
+def _free_axes(built: BuiltGraphs, layout: Layout) -> dict[str, dict[str, dict[int, str]]]:
+    """Per graph of free size, per tensor: its free axes, and the name of each."""
     return {
         graph: {t.name: axis_names(t.name, len(t.shape), layout) for side in built.signatures[graph] for t in side}
         for graph in FREE_GRAPHS
@@ -58,12 +57,19 @@ def feeds_at(rows: ExportRows, size: Size, count: int = ROWS) -> dict[str, Array
     return feeds | {"x": rows_at(feeds["x"], rows.row.layout, size)}
 
 
-def examples_at(built: BuiltGraphs, rows: ExportRows, size: Size) -> dict[str, dict[str, Array]]:
-    """What ``encode`` and ``decode`` are traced with at a height and width."""
+def traced_with(
+    built: BuiltGraphs, rows: ExportRows
+) -> tuple[dict[str, dict[str, Array]], dict[str, dict[str, dict[int, str]]]]:
+    """Per graph, the rows it is traced with, and its free axes: small pictures where height and width are free."""
+    if built.sizes is None:
+        return built.examples, {}
+    size = built.sizes.traced
     feeds = feeds_at(rows, size, 3)
     z = signature_at(built.signatures["decode"], rows.row, built.latent.shape, size).inputs[0]
     beside = {name: x for name, x in feeds.items() if name != "x"}
-    return {"encode": feeds, "decode": {z.name: np.zeros((len(feeds["x"]), *z.shape), z.dtype), **beside}}
+    decode_feeds = {z.name: np.zeros((len(feeds["x"]), *z.shape), z.dtype), **beside}
+    examples = {**built.examples, "encode": feeds, "decode": decode_feeds}
+    return examples, _free_axes(built, rows.row.layout)
 
 
 def compare_sizes(
@@ -89,9 +95,11 @@ def compare_sizes(
     figures: dict[Size, SizeFigures] = {}
     for size in built.sizes.others if built.sizes else ():
         signatures = {g: signature_at(built.signatures[g], rows.row, built.latent.shape, size) for g in FREE_GRAPHS}
-        feeds = feeds_at(rows, size)
+        area = size[0] * size[1] / (built.sizes.base[0] * built.sizes.base[1]) if built.sizes else 1.0
+        few = rows_affordable(int(3 * built.multiplications * area), most=ROWS, least=1)
+        feeds = feeds_at(rows, size, few)
         parity, encoded = _compare(backend, reference, "encode", signatures, feeds, rtol, size)
-        latents = _latents(next(iter(encoded.values())), kind=built.vae.kind)
+        latents = _latents(next(iter(encoded.values())), drawn=built.vae.kind == "gaussian" and few == ROWS)
         beside = {name: np.resize(x, (len(latents), *x.shape[1:])) for name, x in feeds.items() if name != "x"}
         decode_feeds = {signatures["decode"].inputs[0].name: latents, **beside}
         more, decoded = _compare(backend, reference, "decode", signatures, decode_feeds, rtol, size)
@@ -118,7 +126,7 @@ def _compare(
     exact = reference.run(graph, feeds, signature)
     where = f"at {'x'.join(map(str, size))} (height x width)"
     try:
-        runs = [run_backend(backend, graph, signature, feeds, rows=rows) for rows in (1, count)]
+        runs = [run_backend(backend, graph, signature, feeds, rows=rows) for rows in dict.fromkeys((1, count))]
     except (BackendError, ValueError) as error:
         problem = f"the graph '{graph}' does not run {where}: {error}. Nothing was written"
         raise ParityFailed(problem, report={}) from error
@@ -134,6 +142,9 @@ def _compare(
         errors = [max_errors(run[name], wanted) for run in runs]
         absolute, relative = (max(error[i] for error in errors) for i in (0, 1))
         figures[f"{graph}.{name}"] = Parity(absolute, relative, rtol, reference.precision, count)
+    if lost := [name for name, p in figures.items() if not np.isfinite(p.max_relative)]:
+        problem = f"{lost[0]} is not finite {where} where PyTorch is. Nothing was written"
+        raise ParityFailed(problem, report=figures)
     if rtol is not None and (wrong := [name for name, p in figures.items() if not p.max_relative <= rtol]):
         listed = "; ".join(f"{name} differs by {figures[name].max_relative:.2g}" for name in wrong)
         raise ParityFailed(
@@ -143,12 +154,12 @@ def _compare(
     return figures, {name: x if x.dtype.kind in "ui" else x.astype(np.float32) for name, x in exact.items()}
 
 
-def _latents(encoded: Array, *, kind: str) -> Array:
-    """Codes of the rows, and of a Gaussian posterior one draw from N(0, I) beside them."""
-    if kind != "gaussian":
+def _latents(encoded: Array, *, drawn: bool) -> Array:
+    """Codes of the rows, and one draw from N(0, I) beside them where it is wanted."""
+    if not drawn:
         return encoded
-    drawn = standard_normal(encoded[0].size, seed=1).reshape(1, *encoded.shape[1:])
-    return np.concatenate([encoded.astype(np.float32), drawn.astype(np.float32)])
+    latent = standard_normal(encoded[0].size, seed=1).reshape(1, *encoded.shape[1:])
+    return np.concatenate([encoded.astype(np.float32), latent.astype(np.float32)])
 
 
 def _first(feeds: Mapping[str, Array]) -> dict[str, Array]:

@@ -38,7 +38,7 @@ from ..preparations import usual_preparations
 from ..rows import ExportRows, check_classes, check_unit_interval, finite_rows_of, model_shape, rows_of
 from .decoded import with_named_family
 from .forward_family import keep_family
-from .free_size import SizePlan, find_sizes
+from .free_size import SizePlan, adapted_small, find_sizes
 from .modules import DataUnits, DecodeGraph, EncodeGraph, SampledGraph, ScoreGraph
 from .other_units import other_units
 from .row_bytes import RowBytes, measure_row_bytes
@@ -67,6 +67,11 @@ class BuiltGraphs:
     examples: dict[str, dict[str, Array]]
     row_bytes: dict[str, RowBytes]
     sizes: SizePlan | None = None
+
+    @property
+    def multiplications(self) -> int:
+        """Of one row in the graph that takes most of them."""
+        return max(sizes.multiplications for sizes in self.row_bytes.values())
 
     def dimensions(self, row: InputSpec) -> dict[str, list[dict[str, int]]]:
         """Per graph of free size, its named dimensions at every size that it is compared at."""
@@ -108,18 +113,18 @@ def build_graphs(
     likelihood = LIKELIHOODS[config.likelihood]
     if likelihood.values == "unit":
         check_unit_interval(x, config.likelihood, option=_into_unit_interval(rows.calibration["x"], rows.row.layout))
+    options: dict[str, Any] = {
+        "condition": beside,
+        "scale_form": scale_form,
+        "likelihood": config.likelihood,
+        "learned_variance": likelihood.second_output == "without_variance" and config.variance is None,
+        "logits": config.logits,
+        "codebook": codebook,
+    }
     own = recipe
+    small = adapted_small(recipe, x, **options) if config.dynamic_size else None
     try:
-        recipe, vae = adapt_or_cut(
-            recipe,
-            x,
-            condition=beside,
-            scale_form=scale_form,
-            likelihood=config.likelihood,
-            learned_variance=likelihood.second_output == "without_variance" and config.variance is None,
-            logits=config.logits,
-            codebook=codebook,
-        )
+        recipe, vae = (recipe, small) if small is not None else adapt_or_cut(recipe, x, **options)
     except AdaptError as error:
         if remedy := other_units(own, error, rows, units):
             raise AdaptError(f"{error}. {remedy}") from error.__cause__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from vae_edge_runtime.errors import AdaptError, OptionError
 from vae_edge_runtime.format.sizes import Size, row_axes
 from vae_edge_runtime.format.specs import Layout
 
+from ..adapters import Recipe
+from ..halves.adapt import adapt
 from ..halves.door import foreign, in_words, place_of
 from ..halves.vae import AdaptedVae
 from ..tracing.torch_state import kept_rng, slow_attention
@@ -24,6 +27,8 @@ _STEPS = (1, 2, 4, 8)
 """Multiples of the ratio between a row and its latent that are tried: attention in windows needs more than it."""
 _MOST_UNITS = 6
 """Of a multiple: a model that does not run on so many by so many is taken to need a size of its own."""
+_SMALL_SIDE = 32
+"""Of pieces that the halves of a model of free size are proven on."""
 _FIXED = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Upsample, nn.Flatten, nn.Unflatten)
 
 
@@ -43,8 +48,9 @@ class SizePlan:
 
     @property
     def traced(self) -> Size:
-        """The size that graphs are traced at: no side of it is 1 unit, and they differ."""
-        return self.others[1 if len(self.others) > 1 else 0]
+        """The size that graphs are traced at: small, and two sides that are neither equal nor the batch, nor 1."""
+        least = max(4, *(side // each for side, each in zip(self.smallest, self.multiple, strict=True)))
+        return (least + 1) * self.multiple[0], (least + 3) * self.multiple[1]
 
     def in_words(self) -> str:
         """What was found, for the report."""
@@ -55,6 +61,42 @@ class SizePlan:
             f"encode and decode take any height and width: multiples of {multiple} from {smallest} (height x width), "
             f"compared with PyTorch at {listed}"
         )
+
+
+def adapted_small(recipe: Recipe, x: Tensor, **options: Any) -> AdaptedVae | None:
+    """The halves of a model of large pictures, proven on small pieces of them; None where that does not work.
+
+    To prove two halves takes some 60 runs of a row. What is proven are the layers and their order, which are the same
+    for every size that a model takes; outputs at the size of the rows are compared later, with those of all others.
+
+    Args:
+        x: (n, channels, height, width) in model units. options: of ``adapt``.
+    """
+    base = tuple(x.shape[-2:])
+    factor = 1
+    while all(side % (2 * factor) == 0 and side // (2 * factor) >= _SMALL_SIDE for side in base):
+        factor *= 2
+    if factor == 1 or recipe.missing is not None:
+        return None
+    piece = x[..., : base[0] // factor, : base[1] // factor].contiguous()
+    try:
+        vae = adapt(recipe, piece, **options)
+    except AdaptError:
+        return None  # on rows of its own size it may hold, and find_sizes names the layer that is fixed
+    if vae.groups or len(vae.latent_shape) < 2:
+        return None
+
+    def enlarged(shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*shape[:-2], *(side * factor for side in shape[-2:])) if shape else shape
+
+    where = f"the halves were proven on pieces of {_shown(tuple(piece.shape[-2:]))} pixels of the rows"
+    return dataclasses.replace(
+        vae,
+        input_shape=tuple(x.shape[1:]),
+        latent_shape=enlarged(vae.latent_shape),
+        embedding_shape=enlarged(vae.embedding_shape),
+        evidence=(*vae.evidence, where),
+    )
 
 
 def find_sizes(vae: AdaptedVae, x: Tensor, condition: Tensor | None, stated: int | None = None) -> SizePlan:

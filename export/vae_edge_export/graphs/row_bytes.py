@@ -24,13 +24,14 @@ _AT_ONCE = 2
 
 @dataclass(frozen=True)
 class RowBytes:
-    """Bytes that one row needs inside a graph, in float32 and in float64.
+    """Bytes that one row needs inside a graph, in float32 and in float64, and the multiplications that it takes.
 
     In float64 PyTorch unfolds what a convolution takes: channels * height * width of the kernel, per output pixel.
     """
 
     single: int
     double: int
+    multiplications: int = 0
 
 
 def measure_row_bytes(module: nn.Module, signature: Signature, example: Mapping[str, NDArray[Any]]) -> RowBytes:
@@ -38,7 +39,12 @@ def measure_row_bytes(module: nn.Module, signature: Signature, example: Mapping[
     row = [torch.from_numpy(np.array(example[t.name][:1])) for t in signature.inputs]
     with torch.no_grad(), kept_rng(), slow_attention(), _Largest({id(p) for p in module.parameters()}) as largest:
         module(*row)
-    return RowBytes(_AT_ONCE * 4 * largest.values, 8 * (_AT_ONCE * largest.values + largest.unfolded))
+    doubled = 8 * (_AT_ONCE * largest.values + largest.unfolded)
+    return RowBytes(_AT_ONCE * 4 * largest.values, doubled, largest.multiplications)
+
+
+_PRODUCTS = {"aten::mm": 0, "aten::bmm": 0, "aten::addmm": 1, "aten::baddbmm": 1}
+"""Operations that multiply matrices, and which argument is the first of them."""
 
 
 class _Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -46,7 +52,7 @@ class _Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, weights: set[int]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.weights, self.values, self.unfolded = weights, 0, 0
+        self.weights, self.values, self.unfolded, self.multiplications = weights, 0, 0, 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation."""
@@ -56,6 +62,10 @@ class _Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.values = max(self.values, sum(t.numel() for t in (*taken, *given)))
         if func._schema.name == "aten::convolution":
             self.unfolded = max(self.unfolded, _unfolded(args, result))
+            pixels = math.prod((args[0] if args[6] else result).shape[1:])
+            self.multiplications += math.prod(args[1].shape[1:]) * pixels
+        elif (product := _PRODUCTS.get(func._schema.name)) is not None:
+            self.multiplications += math.prod(args[product].shape) * args[product + 1].shape[-1]
         return result
 
     def _counts(self, leaf: Any) -> bool:

@@ -62,6 +62,24 @@ def largest_values(model: onnx.ModelProto, feeds: Iterable[Feeds]) -> dict[str, 
     return largest
 
 
+def first_not_finite(model: onnx.ModelProto, feeds: Feeds) -> str | None:
+    """The name of the first node, in the order of the graph, that gives infinity or NaN; None where no node does.
+
+    Of a cast, the name of the node whose result it rounds.
+    """
+    names = _float_results(model)
+    producers = {name: node for node in model.graph.node for name in node.output}
+    session = session_of(_giving(model, names))
+    for piece in pieces(feeds, 1):
+        values = run(session, names, piece)
+        for node in model.graph.node:
+            if any(name in values and not np.isfinite(values[name]).all() for name in node.output):
+                while node.op_type == "Cast" and node.input[0] in producers:
+                    node = producers[node.input[0]]
+                return str(node.name)
+    return None
+
+
 def ranges(
     model: onnx.ModelProto, feeds: Feeds, *, method: RangeMethod, op_types: Sequence[str], symmetric: bool
 ) -> Any:

@@ -22,9 +22,10 @@ from ..bundling.finished_variant import FinishedVariant
 from ..bundling.split_weights import SplitGraphs
 from ..checks.decisions import score_outputs, torch_outputs, with_noise
 from ..checks.parity import Reference
-from ..checks.probes import ProbeLatents, probes
+from ..checks.probes import FEW_PROBES, ProbeLatents, probes
 from ..checks.size_parity import SizeFigures
 from ..config import ExportConfig, Precision
+from ..effort import is_costly, rows_affordable
 from ..graphs.build import BuiltGraphs
 from ..rows import ExportRows, rows_of
 from ..support import Support
@@ -68,12 +69,14 @@ class VariantBuilder:
         timer: Timer,
     ) -> VariantBuilder:
         """With the latents that ``decode`` is compared on."""
-        latents = ProbeLatents.of(reference, built.vae.kind, rows.calibration)
+        latents = ProbeLatents.of(reference, built.vae.kind, rows.calibration, few=is_costly(built.multiplications))
         return cls(built, reference, rows, config, pair, timer, latents)
 
     @property
     def parity_feeds(self) -> dict[str, Array]:
         """Real rows that outputs are compared on."""
+        if is_costly(self.built.multiplications):  # rows whose outputs in float64 other gates need, too
+            return self.golden_feeds
         count = len(self.rows.calibration["x"])
         largest = max(sizes.double for sizes in self.built.row_bytes.values())
         wanted = max(rows_within(_PARITY_BYTES, largest, most=_PARITY_ROWS), _FEWEST_PARITY_ROWS)
@@ -85,12 +88,15 @@ class VariantBuilder:
     @property
     def probe_rows(self) -> dict[str, Array]:
         """Rows no data set holds, by name."""
-        return probes(self.rows.row, Support.of(self.rows.calibration["x"], self.rows.row.layout))
+        made = probes(self.rows.row, Support.of(self.rows.calibration["x"], self.rows.row.layout))
+        few = is_costly(self.built.multiplications)
+        return {name: row for name, row in made.items() if name in FEW_PROBES} if few else made
 
     @property
     def golden_feeds(self) -> dict[str, Array]:
         """The rows of the self-test."""
-        return rows_of(self.rows.held_out, slice(self.config.golden_rows))
+        most = rows_affordable(self.built.multiplications, most=self.config.golden_rows)
+        return rows_of(self.rows.held_out, slice(most))
 
     def noise(self, feeds: dict[str, Array]) -> Array | None:
         """Posterior noise for the graph ``sampled``, where there is one."""

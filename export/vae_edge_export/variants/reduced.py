@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import onnx
 
 from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.dependencies import require
-from vae_edge_runtime.errors import VerdictFailed
-from vae_edge_runtime.format.figures import Fidelity, Verdict
+from vae_edge_runtime.errors import ParityFailed, VerdictFailed
+from vae_edge_runtime.format.figures import Fidelity, Parity, Verdict
 from vae_edge_runtime.scoring.calibrate import Calibrated
 from vae_edge_runtime.scoring.heads import head_scores
 from vae_edge_runtime.verification import max_errors
@@ -25,7 +26,7 @@ from ..checks.size_parity import compare_sizes
 from ..checks.verdict import measure_verdict
 from ..gates import figures, problems
 from ..passes.clean import strip_and_name
-from ..precision.activations import session_of
+from ..precision.activations import first_not_finite, session_of
 from ..precision.baseline import Fp32Baseline, measure_baseline
 from ..precision.fidelity import compare, observe
 from ..precision.search import Candidate, ReducedPrecision, search
@@ -84,6 +85,7 @@ def _build_one(
         latents = builder.latents(next(iter(builder.reference.run("encode", feeds).values())))
         feeds_by_graph = graph_feeds(built.signatures, feeds, latents, builder.noise(feeds))
         parity = measure_parity(measured, builder.reference, feeds_by_graph, builder.probe_rows)
+        _check_finite(name, parity, candidate, feeds_by_graph)
         calibrated = builder.calibrate(shipped, name)
         traps = find_traps(shipped, built, calibrated, builder.rows)
         fidelity = _fidelity(builder, measured, fp32_backend, calibrated, fp32, traps)
@@ -109,6 +111,27 @@ def _build_one(
         warnings=warnings,
         sizes=sizes,
     )
+
+
+def _check_finite(
+    name: ReducedPrecision, parity: Mapping[str, Parity], candidate: Candidate, feeds: Mapping[str, Mapping[str, Array]]
+) -> None:
+    """Refuse a variant that is not finite on a real row, or a latent drawn from the prior, where PyTorch is.
+
+    Raises:
+        ParityFailed: it is not; the message names the layer.
+    """
+    for output, compared in parity.items():
+        if not np.isfinite(compared.max_relative):
+            graph = output.partition(".")[0]
+            node = first_not_finite(candidate.measured[graph], feeds[graph])
+            raise ParityFailed(
+                f"variant '{name}': {output} is not finite on rows or latents where PyTorch is. The first layer to "
+                f"overflow is '{(node or 'unknown').removeprefix('node_')}': float16 ends at 65504. Give calibration "
+                "rows on which it is as large, so that it is kept in float32, or leave the variant out. Nothing was "
+                "written",
+                report=parity,
+            )
 
 
 def _fidelity(

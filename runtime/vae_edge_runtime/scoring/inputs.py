@@ -98,6 +98,18 @@ def check_condition(condition: Any, spec: ConditionSpec | None, n: int) -> dict[
     return {"condition": condition}
 
 
+def check_latents(z: NDArray[Any], codebook: int) -> None:
+    """Latents are finite, and indices are those of the codebook; 0: there are no indices.
+
+    Raises:
+        InputError: they are not.
+    """
+    if not all_finite(z):
+        raise InputError("z holds NaN or infinity")
+    if codebook and z.size and not 0 <= z.min() <= z.max() < codebook:
+        raise InputError(f"z holds indices from {z.min()} to {z.max()}; the codebook has 0 to {codebook - 1}")
+
+
 def all_finite(x: NDArray[Any]) -> bool:
     """Whether every element is a finite number, at the cost of one pass and no temporary."""
     if x.dtype.kind != "f":
