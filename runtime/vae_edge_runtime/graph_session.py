@@ -19,7 +19,7 @@ from .device.devices import find_device
 from .device.tuned import find_choice
 from .errors import InputError, OptionError, ProviderUnavailable, SessionClosed
 from .format.bundle import Bundle, reopened
-from .format.manifest import Variant
+from .format.manifest import GraphSpec, Variant
 from .format.specs import LatentSpec, TensorSpec, element_count
 from .record import one_line
 from .sampling.prior import check_prior
@@ -136,7 +136,7 @@ class GraphSession:
                     remedy='pass device="cpu" or "cuda", or export the model without --dynamic-size',
                 )
             if find_device(running.device).prepare_at_start:
-                self._backend.prepare("score")
+                self._backend.prepare("score" if "score" in self._variant.graphs else "decode")
         except BaseException:
             self._backend.close()
             raise
@@ -336,9 +336,17 @@ class GraphSession:
             if self._closed:
                 self._idle.notify_all()
 
+    def _graph(self, graph: str) -> GraphSpec:
+        """A graph of the variant that runs; raises NotExported where the bundle was exported without it."""
+        if graph not in self._variant.graphs:
+            from .scoring.purpose import without  # not at the top: few bundles lack a graph
+
+            raise without(self.manifest, graph)
+        return self._variant.graphs[graph]
+
     def _run(self, graph: str, feeds: Mapping[str, NDArray[Any]], names: Sequence[str]) -> list[NDArray[Any]]:
         """Run in bounded pieces; 0 rows give empty arrays without the engine."""
-        spec = self._variant.graphs[graph]
+        spec = self._graph(graph)
         n = len(next(iter(feeds.values())))
         self._enter()
         try:

@@ -69,7 +69,7 @@ def ask_torch(
 ) -> tuple[list[Probe], list[str]]:
     """What PyTorch makes of each probe in ``encode`` and ``score``; and in words where it has no answer."""
     asked, notes = [], dict[str, list[str]]()
-    for graph in _GRAPHS:
+    for graph in (name for name in _GRAPHS if name in reference.signatures):
         for label, row in probe_rows.items():
             one = {**rows_of(feeds, slice(1)), "x": row[None]}
             try:
