@@ -38,8 +38,6 @@ BYTES_PER_RUN = 256 << 20
 """Of the values inside a graph at once: rows of 512 x 512 pixels are given to the engine a few at a time."""
 MAX_THREADS = 1024
 """Of one run: an engine makes that many at once, and a number such as 10**9 would end the process."""
-
-
 FEWEST_MEMORY_BYTES = 256 << 20
 """Of a process of its own: the engine takes some 100 MB of it before it has seen a row."""
 
@@ -338,11 +336,11 @@ class GraphSession:
 
     def _graph(self, graph: str) -> GraphSpec:
         """A graph of the variant that runs; raises NotExported where the bundle was exported without it."""
-        if graph not in self._variant.graphs:
-            from .scoring.purpose import without  # not at the top: few bundles lack a graph
+        if graph in self._variant.graphs:
+            return self._variant.graphs[graph]
+        from .scoring.purpose import without  # not at the top: few bundles lack a graph
 
-            raise without(self.manifest, graph)
-        return self._variant.graphs[graph]
+        raise without(self.manifest, graph)
 
     def _run(self, graph: str, feeds: Mapping[str, NDArray[Any]], names: Sequence[str]) -> list[NDArray[Any]]:
         """Run in bounded pieces; 0 rows give empty arrays without the engine."""
