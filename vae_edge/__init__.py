@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 from vae_edge_runtime import __version__, load
 
 if TYPE_CHECKING:
-    from vae_edge_export import ExportConfig, ExportReport, Inspection, Prior, export, inspect_model
+    from vae_edge_export import (
+        ExportConfig,
+        ExportReport,
+        GenerationReport,
+        Inspection,
+        Prior,
+        export,
+        export_for_generation,
+        inspect_model,
+    )
     from vae_edge_runtime import Scorer, recalibrate, verify
 
     from .unpacking import unpack
@@ -18,11 +27,13 @@ if TYPE_CHECKING:
 __all__ = [
     "ExportConfig",
     "ExportReport",
+    "GenerationReport",
     "Inspection",
     "Prior",
     "Scorer",
     "__version__",
     "export",
+    "export_for_generation",
     "inspect_model",
     "load",
     "recalibrate",
@@ -31,7 +42,10 @@ __all__ = [
 ]
 
 _FROM_RUNTIME = {"Scorer", "recalibrate", "verify"}
-_FROM_EXPORT = {"ExportConfig", "ExportReport", "Inspection", "Prior", "export", "inspect_model"}
+_FROM_EXPORT = {
+    "ExportConfig", "ExportReport", "GenerationReport", "Inspection", "Prior", "export", "export_for_generation",
+    "inspect_model",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any as _Any
 try:
     from .adapters import Prior
     from .config import ExportConfig, ExportReport
+    from .generation import GenerationReport, export_for_generation
     from .inspection import Inspection, inspect_model
     from .pipeline import export
     from .sources import load_weights, open_saved
@@ -27,9 +28,11 @@ except ModuleNotFoundError as _error:
 __all__ = [
     "ExportConfig",
     "ExportReport",
+    "GenerationReport",
     "Inspection",
     "Prior",
     "export",
+    "export_for_generation",
     "inspect_model",
     "load_weights",
     "open_saved",

@@ -82,7 +82,7 @@ def split_rows(
     check_raw_rows(calibration, "calibration")
     shape, dtype = calibration.shape[1:], str(calibration.dtype)
     rows = {"x": finite_rows_of(calibration, shape, dtype, "calibration")}
-    beside = None if condition is None else _condition_spec(condition, len(calibration))
+    beside = None if condition is None else condition_spec(condition, len(calibration))
     if beside is not None and condition is not None:
         rows["condition"] = check_rows(condition, shape=beside.shape, dtype=beside.dtype, what="condition")
     labels = None
@@ -142,14 +142,20 @@ def rows_to_look_at(x: NDArray[Any], condition: NDArray[Any] | None, config: Exp
     """
     check_raw_rows(x, "the rows")
     rows = {"x": finite_rows_of(x, x.shape[1:], str(x.dtype), "the rows")}
-    row = InputSpec(x.shape[1:], str(x.dtype), config.layout, float(x.min()), float(x.max()), config.names)  # type: ignore[arg-type]
-    beside = None if condition is None else _condition_spec(condition, len(x))
+    shape, low, high = x.shape[1:], float(x.min()), float(x.max())
+    row = InputSpec(shape, str(x.dtype), config.layout, low, high, config.names, fit=config.fit)  # type: ignore[arg-type]
+    beside = None if condition is None else condition_spec(condition, len(x))
     if condition is not None:
         rows["condition"] = condition
     return ExportRows(row, beside, rows, {}, None)
 
 
-def _condition_spec(condition: Any, n: int) -> ConditionSpec:
+def condition_spec(condition: Any, n: int) -> ConditionSpec:
+    """What one of ``n`` conditions is.
+
+    Raises:
+        InputError: they are no labels and no vectors, one per row, or not finite.
+    """
     if not isinstance(condition, np.ndarray) or condition.dtype not in (np.int64, np.float32) or len(condition) != n:
         have = f"{condition.dtype} {condition.shape}" if isinstance(condition, np.ndarray) else type(condition).__name__
         raise InputError(f"condition is {have}; pass int64 labels ({n},) or float32 vectors ({n}, k), one per row")

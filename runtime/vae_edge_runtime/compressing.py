@@ -220,7 +220,9 @@ class CompressingSession(GraphSession):
 
     def _codec(self, sent: Identity | None = None) -> RowCodec:
         from .codec.rows import RowCodec
+        from .scoring.purpose import refuse_unscored
 
+        refuse_unscored(self.manifest, "compress")
         if sent is not None:
             # Whoever reads needs no other decoder: a session of a reduced variant is refused by name.
             return RowCodec(self, self, sent)  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ The tree (each also subclasses the builtin a caller would expect)::
     │   ├── CompressedCut                       the end is not there yet, or was lost
     │   └── CompressedTooNew                    written for a newer runtime than this one
     ├── DecoderMismatch (RuntimeError)          this engine decodes other values than the sender's
+    ├── NotExported (ValueError)                the bundle was exported without what was asked for
     ├── InputError (ValueError)                 an array that does not fit the model
     ├── OptionError (ValueError)                an option's value is not one of the valid ones
     ├── CalibrationError (ValueError)           too few samples, or no calibration at all
@@ -149,6 +150,10 @@ class DecoderMismatch(VaeEdgeError, RuntimeError):
 
     exit_code = 3
     _one_line = True
+
+
+class NotExported(VaeEdgeError, ValueError):
+    """The bundle was exported for another purpose, and holds no graph for what was asked; the message says how to."""
 
 
 class InputError(VaeEdgeError, ValueError):

@@ -19,7 +19,7 @@ from .device.devices import find_device
 from .device.tuned import find_choice
 from .errors import InputError, OptionError, ProviderUnavailable, SessionClosed
 from .format.bundle import Bundle, reopened
-from .format.manifest import Variant
+from .format.manifest import GraphSpec, Variant
 from .format.specs import LatentSpec, TensorSpec, element_count
 from .record import one_line
 from .sampling.prior import check_prior
@@ -38,8 +38,6 @@ BYTES_PER_RUN = 256 << 20
 """Of the values inside a graph at once: rows of 512 x 512 pixels are given to the engine a few at a time."""
 MAX_THREADS = 1024
 """Of one run: an engine makes that many at once, and a number such as 10**9 would end the process."""
-
-
 FEWEST_MEMORY_BYTES = 256 << 20
 """Of a process of its own: the engine takes some 100 MB of it before it has seen a row."""
 
@@ -136,7 +134,7 @@ class GraphSession:
                     remedy='pass device="cpu" or "cuda", or export the model without --dynamic-size',
                 )
             if find_device(running.device).prepare_at_start:
-                self._backend.prepare("score")
+                self._backend.prepare("score" if "score" in self._variant.graphs else "decode")
         except BaseException:
             self._backend.close()
             raise
@@ -336,9 +334,17 @@ class GraphSession:
             if self._closed:
                 self._idle.notify_all()
 
+    def _graph(self, graph: str) -> GraphSpec:
+        """A graph of the variant that runs; raises NotExported where the bundle was exported without it."""
+        if graph in self._variant.graphs:
+            return self._variant.graphs[graph]
+        from .scoring.purpose import without  # not at the top: few bundles lack a graph
+
+        raise without(self.manifest, graph)
+
     def _run(self, graph: str, feeds: Mapping[str, NDArray[Any]], names: Sequence[str]) -> list[NDArray[Any]]:
         """Run in bounded pieces; 0 rows give empty arrays without the engine."""
-        spec = self._variant.graphs[graph]
+        spec = self._graph(graph)
         n = len(next(iter(feeds.values())))
         self._enter()
         try:

@@ -27,6 +27,7 @@ from .record import record
 from .scoring.calibrate import Method, calibrate
 from .scoring.heads import head_scores, outputs_for, posterior_noise, with_parts
 from .scoring.inputs import check_condition, check_rows
+from .scoring.purpose import refuse_unscored
 from .scoring.scorer import Scorer
 from .scoring.tiling import check_pictures, picture_outputs
 from .session import VAE, Condition, load
@@ -158,6 +159,7 @@ def recalibrate(
     with Bundle.open(path) as bundle:
         bundle.verify_members()
         before = bundle.manifest
+        refuse_unscored(before)
         score = before.score if default_head is None else _deciding(before.score, default_head)
         members = {name: bundle.read(name) for name in before.members}
     release = before.release + 1 if release is None else release

@@ -156,7 +156,8 @@ class VAE(CompressingSession):
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """What this bundle can score by; the first is the default."""
+        """What this bundle can score by; the first is the default. Raises NotExported where it does not score."""
+        self._graph("score")
         return self._scorer.heads
 
     @property
@@ -185,6 +186,7 @@ class VAE(CompressingSession):
             >>> vae.threshold_for(0.1) < vae.threshold_for(0.05)
             True
         """
+        self._graph("score")
         rate = arguments.number("false_positive_rate", false_positive_rate, note=", the share of normal rows to flag")
         if head is not None:
             arguments.instance("head", head, str, "the name of a head, or None for the default one")
@@ -241,6 +243,7 @@ class VAE(CompressingSession):
             ...     [event.status for event in events]
             ['ok', 'ok', 'ok']
         """
+        self._graph("score")
         from .stream import open_stream
 
         return open_stream(
@@ -264,8 +267,8 @@ class VAE(CompressingSession):
             >>> posterior.mean.shape, posterior.std.shape
             ((8, 2), (8, 2))
         """
+        names = [t.name for t in self._graph("encode").outputs]
         feeds, status = self._rows(x, condition)
-        names = [t.name for t in self._variant.graphs["encode"].outputs]
         outputs = dict(zip(names, self._run("encode", feeds, names), strict=True))
         blank_bad_rows(list(outputs.values()), status)
         return Posterior(

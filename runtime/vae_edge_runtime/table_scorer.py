@@ -20,6 +20,7 @@ from .record import one_line
 from .scoring.columns import split_lessened
 from .scoring.frames import Added, Frame, check_names, frame_of
 from .scoring.inputs import Status
+from .scoring.purpose import refuse_unscored
 from .scoring.resolution import round_to_float32
 from .scoring.results import Scores
 from .session import VAE
@@ -116,6 +117,7 @@ class Scorer:
             deadline_s=deadline_s, memory_bytes=memory_bytes,
         )  # fmt: skip
         with Bundle.open(bundle) as checked:
+            refuse_unscored(checked.manifest)
             self._path, self._bundle_id = checked.absolute_path, checked.bundle_id
             calibration = checked.manifest.variants[checked.choose_variant(variant)].calibration
             _features(checked.manifest.input, self._columns)

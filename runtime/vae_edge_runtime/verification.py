@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -189,28 +189,12 @@ def _run_golden(
 
         dimensions = dimensions_at(size, manifest.input, manifest.latent.shape)
 
-    def stored(member: str, tensor: TensorSpec, rows: int) -> NDArray[Any]:
-        shape = tensor.shape
-        if dimensions:
-            from .format.sizes import shape_at
-
-            shape = shape_at(tensor, manifest.input.layout, dimensions)
-        array = np.frombuffer(vae.read_member(member), dtype=np.dtype(tensor.dtype).newbyteorder("<"))
-        return array.astype(tensor.dtype).reshape(rows, *shape)
-
     expected = {}
     for key, member in golden.expected[variant].items():
         graph, _, output = key.partition(".")
-        expected[graph, output] = stored(member, specs[graph].output(output), golden.rows)
-    latent = specs["encode"].outputs[0].name
-    x = TensorSpec("x", manifest.input.dtype, manifest.input.shape)
-    feeds = {"x": stored(golden.input, x, golden.rows), specs["decode"].inputs[0].name: expected["encode", latent]}
-    if manifest.golden.condition is not None and manifest.condition is not None:
-        beside = TensorSpec("condition", manifest.condition.dtype, manifest.condition.shape)
-        feeds["condition"] = stored(manifest.golden.condition, beside, manifest.golden.rows)[: golden.rows]
+        expected[graph, output] = _stored(vae, member, specs[graph].output(output), golden.rows, dimensions)
+    feeds = _golden_feeds(vae, variant, golden, dimensions)
     checks = []
-    if "sampled" in graphs:
-        feeds["noise"] = posterior_noise(manifest.score, manifest.latent, golden.rows)
     for graph in graphs:
         names = [t.name for t in specs[graph].outputs if (graph, t.name) in expected]
         outputs = vae.run_graph(graph, {t.name: feeds[t.name] for t in specs[graph].inputs}, names)
@@ -219,13 +203,13 @@ def _run_golden(
             allowed = golden.tolerance_relative[variant][f"{graph}.{name}"]
             at = None if size is None else f"{size[0]}x{size[1]}"
             checks.append(GoldenCheck(variant, graph, name, absolute, relative, allowed, at))
-    return checks if size is not None else checks + _picture_checks(vae, variant, feeds["x"])
+    return checks if size is not None else checks + _picture_checks(vae, variant, feeds.get("x"))
 
 
-def _picture_checks(vae: VAE, variant: str, rows: NDArray[Any]) -> list[GoldenCheck]:
+def _picture_checks(vae: VAE, variant: str, rows: NDArray[Any] | None) -> list[GoldenCheck]:
     """Of a bundle of tiles: what this runtime makes of a whole picture."""
     manifest, golden = vae.manifest, vae.manifest.golden
-    if not golden.picture:
+    if not golden.picture or rows is None:
         return []
     from .scoring.tiling import golden_picture, picture_outputs  # not at the top: few bundles are of tiles
 
@@ -240,3 +224,45 @@ def _picture_checks(vae: VAE, variant: str, rows: NDArray[Any]) -> list[GoldenCh
         )
         for name, wanted in golden.picture.items()
     ]
+
+
+def golden_feeds(vae: VAE, variant: str) -> dict[str, NDArray[Any]]:
+    """What the self-test feeds the graphs of one variant, (rows, *shape) by name of the input.
+
+    Args:
+        vae: an open session. variant: a precision in its bundle.
+
+    Example:
+        >>> sorted(golden_feeds(vae, "fp32"))
+        ['x', 'z']
+    """
+    return _golden_feeds(vae, variant, vae.manifest.golden, {})
+
+
+def _golden_feeds(
+    vae: VAE, variant: str, golden: Golden | SizeCheck, dimensions: Mapping[str, int]
+) -> dict[str, NDArray[Any]]:
+    manifest, graphs = vae.manifest, vae.manifest.variants[variant].graphs
+    first = next(iter(manifest.signatures.values())).inputs[0]
+    feeds = {first.name: _stored(vae, golden.input, first, golden.rows, dimensions)}
+    if "encode" in graphs:
+        code = graphs["encode"].outputs[0]
+        member = golden.expected[variant][f"encode.{code.name}"]
+        feeds[graphs["decode"].inputs[0].name] = _stored(vae, member, code, golden.rows, dimensions)
+    if manifest.golden.condition is not None and manifest.condition is not None:
+        beside = TensorSpec("condition", manifest.condition.dtype, manifest.condition.shape)
+        feeds["condition"] = _stored(vae, manifest.golden.condition, beside, manifest.golden.rows, {})[: golden.rows]
+    if "sampled" in graphs:
+        feeds["noise"] = posterior_noise(manifest.score, manifest.latent, golden.rows)
+    return feeds
+
+
+def _stored(vae: VAE, member: str, tensor: TensorSpec, rows: int, dimensions: Mapping[str, int]) -> NDArray[Any]:
+    """An array of the bundle, of another height and width where ``dimensions`` says so."""
+    shape = tensor.shape
+    if dimensions:
+        from .format.sizes import shape_at  # not at the top: few bundles are of free size
+
+        shape = shape_at(tensor, vae.manifest.input.layout, dimensions)
+    array = np.frombuffer(vae.read_member(member), dtype=np.dtype(tensor.dtype).newbyteorder("<"))
+    return array.astype(tensor.dtype).reshape(rows, *shape)

@@ -312,7 +312,7 @@ def test_a_bug_exits_with_70_and_asks_for_a_report(cli: Cli, world: World, monke
 def test_ctrl_c_exits_with_130_and_leaves_nothing(
     cli: Cli, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import vae_edge.cli.sample as command
+    import vae_edge.cli._generated as command
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vae_edge_runtime import VAE
 from vae_edge_runtime.errors import InputError
 from vae_edge_runtime.format.specs import ConditionSpec, InputSpec
+from vae_edge_runtime.scoring.purpose import refuse_unscored
 
 MOST_BATCHES = 16
 """Kept per cell; calls go round them, so that no call finds its very own rows in a cache."""
@@ -61,6 +62,7 @@ class Rows:
 def golden_rows(vae: VAE) -> Rows:
     """The rows of the golden vectors: a few normal rows that every bundle carries."""
     manifest, golden = vae.manifest, vae.manifest.golden
+    refuse_unscored(manifest)
 
     def stored(member: str, spec: InputSpec | ConditionSpec) -> NDArray[Any]:
         raw = np.frombuffer(vae.read_member(member), dtype=np.dtype(spec.dtype).newbyteorder("<"))

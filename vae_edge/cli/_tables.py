@@ -11,7 +11,7 @@ from typing import Any
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.files import write_atomic
-from vae_edge_runtime.format.figures import Compression
+from vae_edge_runtime.format.figures import Compression, Parity
 from vae_edge_runtime.format.manifest import Calibration, Variant
 from vae_edge_runtime.scoring.score_table import Columns, to_csv, to_rows
 
@@ -132,6 +132,15 @@ def gate(figures: Sequence[Any]) -> None:
         for f in figures
     ]
     _console.table(("against fp32 on held-out rows", "found", "limit", ""), rows, err=True)
+
+
+def parity(figures: Mapping[str, Parity], *, err: bool = False) -> None:
+    """Every output beside PyTorch's."""
+    rows = []
+    for name, p in figures.items():
+        tolerance, kept = held(p.max_relative, p.tolerance_relative)
+        rows.append((name, f"{p.max_absolute:.2g}", f"{p.max_relative:.2g}", tolerance, p.reference, kept))
+    _console.table(("parity with PyTorch", "max abs", "max rel", "tolerance", "against", ""), rows, err=err)
 
 
 def held(error: float, tolerance: float | None) -> tuple[str, str]:

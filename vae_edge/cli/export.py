@@ -16,12 +16,12 @@ from vae_edge.data.options import in_model_order, split_lessened
 from vae_edge.data.tables import SUFFIXES as TABLES
 from vae_edge_runtime.errors import CalibrationError, DataError, OptionError, ParityFailed, VerdictFailed
 from vae_edge_runtime.files import refuse_existing
-from vae_edge_runtime.format.figures import Parity, Verdict
+from vae_edge_runtime.format.figures import Verdict
 from vae_edge_runtime.format.heads import HEADS
 from vae_edge_runtime.format.likelihoods import LIKELIHOODS
 from vae_edge_runtime.format.stream_rules import AlarmSpec
 
-from . import _console, _help, _options, _rows, _source, _tables
+from . import _console, _generation, _help, _options, _rows, _source, _tables
 
 if TYPE_CHECKING:
     from vae_edge_export import ExportConfig, ExportReport
@@ -31,6 +31,7 @@ EXAMPLE = "vae-edge export run --calibration good_parts/ --name pump --licence M
 
 PANELS: _help.Panels = {
     "Options that most exports need": ("output", "calibration", "evaluation", "weights", "name", "precision"),
+    "For generation alone": ("purpose", "shape", "latent_shape"),
     "What the model is": (
         "weights_key", "trust_pickle", "encode", "decode", "scale_form", "codebook", "prior", "likelihood", "variance",
         "logits", "allow_poor_fit",
@@ -57,11 +58,29 @@ likelihood or file of weights -478 to -0.71. Between the two lie models that lea
 
 
 def run(
+    context: typer.Context,
     source: _source.Source,
     output: Annotated[Path, typer.Option("--output", "-o", help="The .vaeb file to write.", show_default=False)],
     calibration: Annotated[
-        Path, typer.Option(help="Normal rows the model was not trained on; they set the threshold.", show_default=False)
-    ],
+        Path | None,
+        typer.Option(
+            help="Normal rows the model was not trained on; they set the threshold. With --for generation: a few rows "
+            "to verify with, or none.",
+            show_default=False,
+        ),
+    ] = None,
+    purpose: Annotated[
+        str,
+        typer.Option("--for", help="scoring; or generation: sample, encode and decode, without scores or thresholds."),
+    ] = "scoring",
+    shape: Annotated[
+        str | None,
+        typer.Option(help="With --for generation and no rows: shape of one row, such as 1,28,28.", show_default=False),
+    ] = None,
+    latent_shape: Annotated[
+        str | None,
+        typer.Option(help="With --for generation, of a decoder alone: shape of one latent.", show_default=False),
+    ] = None,
     evaluation: Annotated[
         Path | None, typer.Option(help="Held-out rows with labels for the verdict gate.", show_default=False)
     ] = None,
@@ -158,9 +177,10 @@ def run(
     For pictures it measures which of its heads to decide by; score --head and recalibrate --default-head take it.
     The model must rebuild normal rows better than their mean row does. Every graph is compared with
     PyTorch, and final scores and decisions too; a miss prints the
-    table, exits with 1 and writes nothing.
+    table, exits with 1 and writes nothing. With --for generation nothing is scored: pass --shape in place of rows.
     """
     refuse_existing(output, force=force)
+    _generation.check_purpose(context, purpose, calibration, shape, latent_shape)
     opened = _source.open_source(source, weights, trust_pickle=trust_pickle, weights_key=weights_key)
     from vae_edge_export import ExportConfig, export
     from vae_edge_export.gates import parse_gates
@@ -169,21 +189,30 @@ def run(
         likelihood=likelihood, variance=variance, logits=logits or None, offset=numbers(offset), scale=numbers(scale),
         layout=layout,
     )  # fmt: skip
-    if window is None and calibration.suffix.lower() in TABLES:
+    if window is None and calibration is not None and calibration.suffix.lower() in TABLES:
         window = opened.window
     own_stride, stride = stride, window if stride is None else stride
     size = _rows.image_size(image_size)
     reader: dict[str, Any] = {"window": window, "stride": stride, "image_shape": size, "fit": check_fit(fit, size)}
     reader["columns"] = in_model_order(_rows.split_columns(columns), options.get("names", ()))
+    card: dict[str, Any] = {
+        "name": name or output.stem, "version": model_version, "licence": licence, "source": origin,
+        "description": description, "release": release, "output_dtype": output_dtype, "fit": fit or "exact",
+        "least_r2": _LEAST_R2, "allow_poor_fit": allow_poor_fit,
+        "dynamic_size": dynamic_size, "size_multiple": size_multiple,
+    }  # fmt: skip
+    model: dict[str, Any] = {
+        "scale_form": scale_form, "codebook": codebook, "prior": _prior(prior), **_source.halves(encode, decode),
+    }  # fmt: skip
+    if calibration is None or purpose == "generation":
+        given_rows = None
+        if calibration is not None:
+            given_rows = rows_and_layout(calibration, reader, options, own_offset=offset is not None)
+        _generation.run(opened.model, output, given_rows, shape, latent_shape, options | card, model, force, json)
+        return
     rows, condition, options = rows_and_layout(calibration, reader, options, own_offset=offset is not None)
     every_anomaly = AlarmSpec(1, 1, 1, false_positive_rate, 0) if 0 < false_positive_rate < 1 else None
     config = ExportConfig(
-        name=name or output.stem,
-        version=model_version,
-        licence=licence,
-        source=origin,
-        description=description,
-        release=release,
         heads=_options.split_names(heads),
         top_share=top_share,
         draws=draws,
@@ -196,15 +225,10 @@ def run(
         period_s=period_s,
         precisions=_options.split_names(precision),  # type: ignore[arg-type]
         gates=parse_gates(tuple(gate or ())),
-        output_dtype=output_dtype,  # type: ignore[arg-type]
-        fit=fit or "exact",  # type: ignore[arg-type]
         tile=tile,
         overlap=overlap,
-        dynamic_size=dynamic_size,
-        size_multiple=size_multiple,
-        least_r2=_LEAST_R2,
-        allow_poor_fit=allow_poor_fit,
         compress=compress,
+        **card,
         **options,
     )
     further = None if compress_rows is None else rows_and_layout(compress_rows, reader, options, own_offset=False)[0]
@@ -220,13 +244,10 @@ def run(
                 condition=condition,
                 evaluation=labelled,
                 compress_rows=further,
-                scale_form=scale_form,  # type: ignore[arg-type]
-                codebook=codebook,
-                prior=_prior(prior),
                 config=config,
                 force=force,
                 progress=lambda stage: step(label=stage),
-                **_source.halves(encode, decode),
+                **model,
             )
     except CalibrationError as error:
         if window is None or own_stride is not None:
@@ -237,7 +258,7 @@ def run(
             needed=error.needed,
         ) from error
     except ParityFailed as missed:
-        _parity_table(missed.report, err=True)
+        _tables.parity(missed.report, err=True)
         raise
     except VerdictFailed as missed:
         if isinstance(missed.report, Verdict):
@@ -255,7 +276,7 @@ def _show(report: ExportReport, compress: str | None) -> None:
     for line in report.evidence:
         _console.note(line)
     _console.say(str(report.fit))
-    _parity_table(report.parity)
+    _tables.parity(report.parity)
     _verdict_line(report.verdict)
     _tables.thresholds(report.default_head, report.calibration, report.channels)
     if len(report.variants) > 1 or report.default_variant != "fp32":
@@ -272,14 +293,6 @@ def _show(report: ExportReport, compress: str | None) -> None:
         f"{times:.3f} times; {sum(report.seconds.values()):.1f} s"
     )
     _console.note(f"next: vae-edge verify {report.path}\n      vae-edge score {report.path} ROWS")
-
-
-def _parity_table(parity: dict[str, Parity], *, err: bool = False) -> None:
-    rows = []
-    for name, p in parity.items():
-        tolerance, kept = _tables.held(p.max_relative, p.tolerance_relative)
-        rows.append((name, f"{p.max_absolute:.2g}", f"{p.max_relative:.2g}", tolerance, p.reference, kept))
-    _console.table(("parity with PyTorch", "max abs", "max rel", "tolerance", "against", ""), rows, err=err)
 
 
 def _verdict_line(v: Verdict, *, err: bool = False) -> None:

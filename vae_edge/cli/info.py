@@ -17,6 +17,13 @@ NAME = "info"
 EXAMPLE = "vae-edge info pump.vaeb --json | jq .manifest.model"
 
 
+PURPOSES = {
+    "scoring": "scores, samples, encode and decode",
+    "generation": "samples, encode and decode; it has no scores and no thresholds",
+    "decoder": "samples and decode; it is a decoder alone",
+}
+
+
 def run(bundle: _options.Bundle, json: _options.Json = False) -> None:
     """Show what a bundle or a .vaez file holds: card, shapes, variants, sizes, parity, calibration. Needs no engine."""
     if is_compressed(bundle):
@@ -66,6 +73,8 @@ def _show_compressed(path: Path, json: bool) -> None:
 
 def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:
     model, row, score = manifest.model, manifest.input, manifest.score
+    scores = manifest.purpose == "scoring"
+    seen = "calibrated on" if scores else "values seen:"
     kl = "" if score.kl_weight is None else f" + {score.kl_weight:g} KL"
     heads = ", ".join(score.heads)
     weights = f"{score.reconstruction_weight:g} reconstruction{kl}"
@@ -85,17 +94,26 @@ def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:
         "bundle id": bundle_id,
         "weights (pair id)": manifest.pair_id,
         "size": f"{size_bytes:,} bytes",
-        "input": f"{row.dtype} {list(row.shape)} {row.layout}, calibrated on [{row.low:g}, {row.high:g}]",
+        "exported for": PURPOSES[manifest.purpose],
+        "input" if manifest.purpose != "decoder" else "a row": f"{row.dtype} {list(row.shape)} {row.layout}, {seen} "
+        f"[{row.low:g}, {row.high:g}]",
         **({"sizes": free_size(manifest)} if manifest.free_size else {}),
         "condition": "-"
         if condition is None
-        else f"{condition.dtype} {list(condition.shape)}, calibrated on [{condition.low:g}, {condition.high:g}]",
+        else f"{condition.dtype} {list(condition.shape)}, {seen} [{condition.low:g}, {condition.high:g}]",
         "latent": f"{latent.kind} {list(latent.shape)}{groups}{codebook}{scaled}",
         "prior": f"{latent.prior.kind}: {latent.prior.source}",
         **({"fit": str(manifest.fit)} if manifest.fit else {}),
+        **({"samples": str(manifest.samples)} if manifest.samples else {}),
         "output": f"{manifest.output.dtype} {list(manifest.output.shape)}",
-        "score": f"{weights}, likelihood {score.likelihood}, in {score.unit}",
-        "heads": f"{heads} (the first is the default)" if len(score.heads) > 1 else heads,
+        **(
+            {
+                "score": f"{weights}, likelihood {score.likelihood}, in {score.unit}",
+                "heads": f"{heads} (the first is the default)" if len(score.heads) > 1 else heads,
+            }
+            if scores
+            else {}
+        ),
         "made with": ", ".join(f"{k} {v}" for k, v in manifest.made_with.items()),
         "telemetry": ", ".join(f"{engine} {state}" for engine, state in telemetry().items()),
     }

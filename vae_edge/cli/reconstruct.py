@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import numpy as np
-import typer
 
-from vae_edge_runtime import load
-from vae_edge_runtime.files import refuse_existing
-
-from . import _console, _options, _rows, _tables
-from ._arrays import SUFFIXES, write_rows
+from . import _generated, _options, _rows
 
 NAME = "reconstruct"
 EXAMPLE = "vae-edge reconstruct pump.vaeb pictures/ -o pairs.png"
@@ -21,10 +13,7 @@ EXAMPLE = "vae-edge reconstruct pump.vaeb pictures/ -o pairs.png"
 def run(
     bundle: _options.Bundle,
     path: _options.Source,
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help=".npy, or .png (input and reconstruction in pairs).", show_default=False),
-    ],
+    output: _generated.Output,
     device: _options.Device = "auto",
     variant: _options.Variant = "auto",
     allow_fallback: _options.AllowFallback = False,
@@ -35,17 +24,14 @@ def run(
     json: _options.Json = False,
     force: _options.Force = False,
 ) -> None:
-    """Decode the posterior mean of each row."""
-    _tables.check_suffix(output, SUFFIXES)
-    refuse_existing(output, force=force)
-    with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback) as vae:
-        _console.header(vae.info)
+    """Decode the posterior mean of each row. A .png shows each input beside its reconstruction."""
+    with _generated.opened(
+        bundle, output, force=force, device=device, variant=variant, allow_fallback=allow_fallback
+    ) as vae:
         raw = _rows.read_for(
             vae.manifest.input, path, window=window, stride=stride, columns=columns, size=image_size,
             any_size=vae.manifest,
         )  # fmt: skip
         x = np.ascontiguousarray(raw.x)
         rows = vae.reconstruct(x, condition=raw.condition)
-        write_rows(output, rows, vae.manifest, partners=x, replace=force)
-        if json:
-            _console.print_json(NAME, {"info": vae.info.to_dict(), "output": output, "shape": list(rows.shape)})
+        _generated.write(NAME, vae, output, rows, force=force, json=json, partners=x)

@@ -9,14 +9,10 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from vae_edge_runtime import VAE, load
+from vae_edge_runtime import VAE
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.files import refuse_existing
 
-from . import _console, _options, _rows, _tables
-from ._arrays import SUFFIXES, write_rows
-from .decode import read_latents
-from .sample import one_condition
+from . import _generated, _options, _rows
 
 NAME = "traverse"
 EXAMPLE = "vae-edge traverse pump.vaeb --latents 0,1,2 -o latents.png"
@@ -25,9 +21,7 @@ _MOST = 16
 
 def run(
     bundle: _options.Bundle,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help=".png (one line per latent) or .npy.", show_default=False)
-    ],
+    output: _generated.Output,
     latents: Annotated[
         str | None, typer.Option(help=f"Positions in the flat latent, with commas; default: the first {_MOST}.")
     ] = None,
@@ -36,32 +30,30 @@ def run(
     ] = None,
     extent: Annotated[float, typer.Option(min=0.0, help="Each latent goes from -extent to +extent about it.")] = 3.0,
     steps: Annotated[int, typer.Option(min=2, max=100, help="Rows per latent.")] = 9,
-    condition: Annotated[
-        str | None, typer.Option(help="Of a conditional model, one for all rows: a label, or numbers with commas.")
-    ] = None,
+    condition: _generated.Condition = None,
     device: _options.Device = "auto",
     variant: _options.Variant = "auto",
     allow_fallback: _options.AllowFallback = False,
     json: _options.Json = False,
     force: _options.Force = False,
 ) -> None:
-    """Change one latent at a time and decode: what each of them stands for."""
-    _tables.check_suffix(output, SUFFIXES)
-    refuse_existing(output, force=force)
-    with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback) as vae:
-        _console.header(vae.info)
+    """Change one latent at a time and decode: what each of them stands for.
+
+    A .png has one line of pictures per latent.
+    """
+    with _generated.opened(
+        bundle, output, force=force, device=device, variant=variant, allow_fallback=allow_fallback
+    ) as vae:
         start, positions = _start(vae, around), _positions(vae, latents)
         _rows.check_made(vae.manifest, len(positions) * steps)
         z = np.repeat(start.reshape(1, -1), len(positions) * steps, axis=0)
         values = np.linspace(-extent, extent, steps, dtype=np.float32)
         for line, position in enumerate(positions):
             z[line * steps : (line + 1) * steps, position] += values
-        given = one_condition(condition, vae.manifest.condition)
+        given = _generated.one_condition(condition, vae.manifest.condition)
         rows = vae.decode(z.reshape(len(z), *vae.manifest.latent.shape), condition=given)
-        write_rows(output, rows, vae.manifest, columns=steps, replace=force)
-        if json:
-            moved = {"latents": positions, "extent": extent, "steps": steps, "shape": list(rows.shape)}
-            _console.print_json(NAME, {"info": vae.info.to_dict(), "output": output, **moved})
+        moved: dict[str, Any] = {"latents": positions, "extent": extent, "steps": steps}
+        _generated.write(NAME, vae, output, rows, force=force, json=json, columns=steps, **moved)
 
 
 def _start(vae: VAE, around: Path | None) -> NDArray[Any]:
@@ -76,7 +68,7 @@ def _start(vae: VAE, around: Path | None) -> NDArray[Any]:
     size = int(np.prod(spec.shape))
     if around is None:
         return np.zeros(size, np.float32)
-    given = read_latents(around, vae.manifest)
+    given = _generated.read_latents(around, vae.manifest)
     if given.shape[1:] != tuple(spec.shape) or not len(given):
         raise OptionError(
             f"{around} holds {given.shape}; latents of this model are (n, {', '.join(map(str, spec.shape))})"

@@ -27,6 +27,7 @@ from vae_edge_runtime import VAE, load
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError, StorageError
 from vae_edge_runtime.files import write_atomic
+from vae_edge_runtime.scoring.purpose import refuse_unscored
 from vae_edge_runtime.stream import Event, Stream
 
 from . import _console, _options, _pictures, _rows
@@ -127,6 +128,7 @@ def run(
         ) as vae,
     ):  # fmt: skip
         _console.header(vae.info)
+        refuse_unscored(vae.manifest)
         rules = vae.manifest.stream
         watched = Watched(
             vae.info.bundle_id,

@@ -19,8 +19,7 @@ from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError, ParityFailed, StorageError
 from vae_edge_runtime.format.specs import GRAPHS
 from vae_edge_runtime.record import record
-from vae_edge_runtime.scoring.heads import posterior_noise
-from vae_edge_runtime.verification import max_errors
+from vae_edge_runtime.verification import golden_feeds, max_errors
 
 from .description import c_header, document, entry
 from .graphs import InputForm, check_form, is_turned, standalone
@@ -131,7 +130,7 @@ def _compared(vae: VAE, variant: str, form: InputForm, files: Mapping[str, bytes
     manifest, worst = vae.manifest, 0.0
     golden: Golden = []
     own = manifest.variants[variant]
-    feeds = _golden_feeds(vae, variant)
+    feeds = {name: np.ascontiguousarray(x) for name, x in golden_feeds(vae, variant).items()}
     for graph, raw in files.items():
         spec = own.graphs[graph]
         inputs = {t.name: feeds[t.name] for t in spec.inputs}
@@ -154,27 +153,6 @@ def _compared(vae: VAE, variant: str, form: InputForm, files: Mapping[str, bytes
             tolerance = limits.get(f"{graph}.{name}", max(limits.values()))
             golden.append((graph, name, "output", np.ascontiguousarray(expected), tolerance))
     return golden, worst
-
-
-def _golden_feeds(vae: VAE, variant: str) -> Arrays:
-    manifest, golden = vae.manifest, vae.manifest.golden
-
-    def stored(member: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
-        raw = np.frombuffer(vae.read_member(member), np.dtype(dtype).newbyteorder("<"))
-        return raw.astype(dtype).reshape(golden.rows, *shape)
-
-    own = manifest.variants[variant].graphs
-    first = own["encode"].outputs[0]
-    latent = stored(golden.expected[variant][f"encode.{first.name}"], first.dtype, first.shape)
-    feeds = {
-        "x": stored(golden.input, manifest.input.dtype, manifest.input.shape),
-        own["decode"].inputs[0].name: latent,
-    }
-    if golden.condition is not None and manifest.condition is not None:
-        feeds["condition"] = stored(golden.condition, manifest.condition.dtype, manifest.condition.shape)
-    if "sampled" in own:
-        feeds["noise"] = np.ascontiguousarray(posterior_noise(manifest.score, manifest.latent, golden.rows))
-    return feeds
 
 
 def _in_form(name: str, array: NDArray[Any], form: InputForm, vae: VAE) -> NDArray[Any]:

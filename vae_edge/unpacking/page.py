@@ -19,9 +19,11 @@ def readme(said: Mapping[str, Any]) -> str:
         for side in ("inputs", "outputs")
         for t in graph[side]
     ]
-    head = said["heads"][0]
+    head = said["heads"][0] if said["heads"] else {}
     rule = (
-        f"A row is an anomaly where its score is above {head['threshold']!r} (head {head['name']})."
+        "The bundle was exported for generation: no graph scores, and there is no threshold."
+        if not head
+        else f"A row is an anomaly where its score is above {head['threshold']!r} (head {head['name']})."
         if "threshold" in head
         else "The bundle has no calibration, so it has no threshold and no p-values."
     )
@@ -37,10 +39,16 @@ def readme(said: Mapping[str, Any]) -> str:
         "of golden arrays.\n- `bundle.h` holds the figures as C constants.\n"
         "- `golden/` holds inputs and expected outputs, raw and little-endian. A program is right where it gives these "
         "outputs within the tolerances of `bundle.json`.",
-        "The programs below score the golden rows. Each prints one line a row. Start them in this folder.",
+        "The programs below score the golden rows. Each prints one line a row. Start them in this folder."
+        if head
+        else "The program below decodes the golden latents, and prints one line a row. Start it in this folder.",
         "These files are no longer protected by the checks of the bundle reader. Keep the bundle, and unpack it again "
         "after an update.",
     ]
+    if not head:
+        parts += ["## Python, with onnxruntime alone", "pip install onnxruntime numpy"]
+        parts.append(f"```python\n{_decoding(said)}\n```")
+        return "\n\n".join(parts) + "\n"
     for title, note, language, program in (
         ("Python, with onnxruntime alone", "pip install onnxruntime numpy", "python", _python(said)),
         ("Node", "npm install onnxruntime-node", "js", _node(said)),
@@ -58,9 +66,29 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "/").replace("<", "&lt;")
 
 
-def _fed(said: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Golden inputs of the graph score."""
-    return [g for g in said["golden"] if g["graph"] == "score" and g["role"] == "input"]
+def _fed(said: Mapping[str, Any], graph: str = "score") -> list[dict[str, Any]]:
+    """Golden inputs of a graph."""
+    return [g for g in said["golden"] if g["graph"] == graph and g["role"] == "input"]
+
+
+def _decoding(said: Mapping[str, Any]) -> str:
+    """A Python program of a bundle for generation."""
+    feeds = "\n".join(
+        f'    "{g["name"]}": np.fromfile("{g["file"]}", np.{g["dtype"]}).reshape({tuple(g["shape"])}),'
+        for g in _fed(said, "decode")
+    )
+    return f"""
+import numpy as np
+import onnxruntime
+
+feeds = {{
+{feeds}
+}}
+session = onnxruntime.InferenceSession("decode.onnx", providers=["CPUExecutionProvider"])
+(rows,) = session.run(["x_hat"], feeds)
+for row in rows:
+    print(row.shape, f"{{row.min():.6g}} to {{row.max():.6g}}")
+""".strip()
 
 
 def _calibrated(said: Mapping[str, Any]) -> bool:

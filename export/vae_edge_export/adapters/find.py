@@ -15,7 +15,7 @@ from vae_edge_runtime.errors import AdaptError
 
 from .recipe import Decode, Encode, Recipe
 
-_ENCODERS = ("encoder", "enc", "encoder_net", "inference_net", "inference_network", "recognition", "q_net", "g_a")
+ENCODERS = ("encoder", "enc", "encoder_net", "inference_net", "inference_network", "recognition", "q_net", "g_a")
 _DECODERS = ("decoder", "dec", "decoder_net", "generator", "generative_net", "generative_network", "p_net", "g_s")
 _BEFORE = r"(?:z|fc|to|q|hidden2|encoder|enc|lin|linear|conv|layer|head|dense)?_?"
 _AFTER = r"_?(?:z|layer|head|fc|linear|lin|net|conv|out|proj)?"
@@ -52,7 +52,7 @@ def forward_of(m: Any, x: Tensor, *condition: Tensor) -> Any:
 
 def _find_encode(model: nn.Module) -> tuple[Encode, str]:
     method = callable(getattr(model, "encode", None)) and not isinstance(getattr(model, "encode", None), nn.Module)
-    name = "encode" if method else _only_one(model, _ENCODERS, "encode", _ENCODE_LINE)
+    name = "encode" if method else _only_one(model, ENCODERS, "encode", _ENCODE_LINE)
     heads = _heads(model)
     what = f"{'method' if method else 'module'} '{name}'"
     if heads is None:

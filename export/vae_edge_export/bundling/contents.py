@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from vae_edge_runtime import __version__
-from vae_edge_runtime.format.figures import FreeSize, ModelFit, SizeCheck
-from vae_edge_runtime.format.manifest import SCHEMA_VERSION, Golden, GraphSpec, Manifest, MemberSpec, Variant
+from vae_edge_runtime.format.figures import FreeSize, ModelFit, SampleFigures, SizeCheck
+from vae_edge_runtime.format.manifest import SCHEMA_VERSION, Golden, GraphSpec, Manifest, MemberSpec, Purpose, Variant
 from vae_edge_runtime.format.sizes import Size
 from vae_edge_runtime.format.specs import ModelCard, Preprocessing, PriorSpec, Requirements, Signature
 from vae_edge_runtime.format.stream_rules import AlarmSpec, StreamSpec, fit_guard, longest_run
@@ -36,8 +36,9 @@ _OLDEST_ONNXRUNTIME = "1.17"
 
 
 def golden_inputs(feeds: Mapping[str, NDArray[Any]]) -> dict[str, bytes]:
-    """Members of the rows every variant is fed in its self-test."""
-    members = {GOLDEN_INPUT: _little_endian(feeds["x"])}
+    """Members of the rows (of a decoder alone, the latents) that every variant is fed in its self-test."""
+    first = next(name for name in feeds if name != "condition")
+    members = {GOLDEN_INPUT: _little_endian(feeds[first])}
     if "condition" in feeds:
         members[GOLDEN_CONDITION] = _little_endian(feeds["condition"])
     return members
@@ -104,7 +105,7 @@ def manifest(
     rows: ExportRows,
     config: ExportConfig,
     *,
-    fit: ModelFit,
+    fit: ModelFit | None,
     prior: PriorSpec,
     pair: str,
     variants: dict[str, Variant],
@@ -112,6 +113,8 @@ def manifest(
     members: Mapping[str, bytes],
     exporters: Iterable[str],
     free_size: FreeSize | None = None,
+    purpose: Purpose = "scoring",
+    samples: SampleFigures | None = None,
 ) -> Manifest:
     """The manifest of a bundle; its own checks run as it is built."""
     return Manifest(
@@ -142,7 +145,7 @@ def manifest(
         latent=dataclasses.replace(built.latent, prior=prior),
         output=built.signatures["decode"].outputs[0],
         score=built.score,
-        stream=_stream_rules(rows, config),
+        stream=_stream_rules(rows, config) if purpose == "scoring" else None,
         fit=fit,
         compression=None,
         variants=variants,
@@ -150,6 +153,8 @@ def manifest(
         requires=Requirements(SCHEMA_VERSION, OPSET, IR_VERSION, _OLDEST_ONNXRUNTIME),
         members={name: MemberSpec(len(raw), hashlib.sha256(raw).hexdigest()) for name, raw in sorted(members.items())},
         free_size=free_size,
+        purpose=purpose,
+        samples=samples,
     )
 
 

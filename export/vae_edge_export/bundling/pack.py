@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from vae_edge_runtime.compression_tables import fitted_in
 from vae_edge_runtime.format import archive
 from vae_edge_runtime.format.bundle import Bundle
-from vae_edge_runtime.format.figures import ModelFit
-from vae_edge_runtime.format.manifest import MEMBER, Golden, Manifest
+from vae_edge_runtime.format.figures import ModelFit, SampleFigures
+from vae_edge_runtime.format.manifest import MEMBER, Golden, Manifest, Purpose
 
 from ..checks.size_parity import GOLDEN_ROWS, feeds_at
 from ..config import ExportConfig
@@ -50,20 +50,23 @@ def pack(
     config: ExportConfig,
     *,
     pair: str,
-    fit: ModelFit,
+    fit: ModelFit | None,
     prior: BundlePrior,
     variants: Mapping[str, FinishedVariant],
     golden_feeds: Mapping[str, NDArray[Any]],
     golden_picture: dict[str, float] | None,
     exporters: Iterable[str],
-    compress_rows: NDArray[Any] | None,
-    progress: Callable[[str], None],
+    compress_rows: NDArray[Any] | None = None,
+    progress: Callable[[str], None] = lambda mode: None,
+    purpose: Purpose = "scoring",
+    samples: SampleFigures | None = None,
 ) -> PackedBundle:
     """Manifest and members of finished variants, as the bytes of one file.
 
     Args:
         pair: pair id of the graphs. golden_feeds: the rows of the self-test.
         golden_picture: of tiles, what they make together.
+        purpose, samples: as in ``Manifest``.
         exporters: ``dynamo`` or ``legacy``, of each graph.
         compress_rows: further rows that compression tables are fitted to. progress: called with the name of each mode.
     """
@@ -73,7 +76,7 @@ def pack(
     if prior.spec.member is not None and prior.member is not None:
         members[prior.spec.member] = prior.member
     golden = Golden(
-        len(golden_feeds["x"]),
+        len(next(iter(golden_feeds.values()))),
         contents.GOLDEN_INPUT,
         contents.GOLDEN_CONDITION if rows.condition is not None else None,
         {name: variant.expected for name, variant in variants.items()},
@@ -97,6 +100,8 @@ def pack(
         members=members,
         exporters=exporters,
         free_size=free_size,
+        purpose=purpose,
+        samples=samples,
     )
     if config.compress is not None:
         normal = rows.calibration

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,17 @@ from .probes import Latents, Probe, ask_torch
 from .reference import Reference, run_backend
 from .rounding import allowed_relative, own_loss
 
-__all__ = ["Compared", "Latents", "Reference", "check_parity", "graph_feeds", "measure_parity", "run_backend"]
+__all__ = [
+    "Compared",
+    "Latents",
+    "Reference",
+    "check_parity",
+    "compare_outputs",
+    "graph_feeds",
+    "measure_parity",
+    "refuse_missed",
+    "run_backend",
+]
 
 _BATCHES = (1, 5)
 """Batch sizes tried besides all rows at once; the graphs are traced with 3."""
@@ -65,9 +75,28 @@ def check_parity(
         ParityFailed: after everything was measured; ``report`` holds the figures.
     """
     encoded = next(iter(reference.run("encode", feeds).values()))
+    by_graph = graph_feeds(reference.signatures, feeds, latents(encoded), noise)
+    figures, problems, notes = compare_outputs(backend, reference, by_graph, rtol=rtol)
+    asked, dropped = ask_torch(reference, feeds, probe_rows)
+    for probe in asked:
+        problems += _probe_problems(backend, reference, probe, feeds, rtol)
+    refuse_missed(figures, problems)
+    return Compared(figures, (*notes, *dropped))
+
+
+def compare_outputs(
+    backend: Backend, reference: Reference, by_graph: Mapping[str, Feeds], *, rtol: float
+) -> tuple[dict[str, Parity], list[str], list[str]]:
+    """Figures per "graph.output" at batch 1, 5 and all at once, problems in words, and notes.
+
+    An output may differ by ``rtol``, or by more where PyTorch's own float32 does.
+
+    Args:
+        by_graph: what to feed each graph.
+    """
     figures: dict[str, Parity] = {}
     problems, notes = list[str](), list[str]()
-    for graph, whole_feeds in graph_feeds(reference.signatures, feeds, latents(encoded), noise).items():
+    for graph, whole_feeds in by_graph.items():
         wanted = reference.run(graph, whole_feeds)
         signature, count = reference.signatures[graph], len(next(iter(whole_feeds.values())))
         try:
@@ -102,15 +131,20 @@ def check_parity(
                 else:
                     problems.append(f"{what} (tolerance {allowed:.2g}, PyTorch's own float32 differs by {own:.2g})")
             figures[f"{graph}.{name}"] = Parity(absolute, relative, allowed, reference.precision, count)
-    asked, dropped = ask_torch(reference, feeds, probe_rows)
-    for probe in asked:
-        problems += _probe_problems(backend, reference, probe, feeds, rtol)
+    return figures, problems, notes
+
+
+def refuse_missed(figures: Mapping[str, Parity], problems: Sequence[str]) -> None:
+    """Nothing, where every output is within its tolerance.
+
+    Raises:
+        ParityFailed: there are problems; ``report`` holds the figures.
+    """
     if problems:
         raise ParityFailed(
             "the exported graphs do not match PyTorch: " + "; ".join(problems[:6]) + ". Nothing was written",
             report=figures,
         )
-    return Compared(figures, (*notes, *dropped))
 
 
 def graph_feeds(
@@ -118,11 +152,11 @@ def graph_feeds(
 ) -> dict[str, Feeds]:
     """What to feed each graph: raw rows, ``latents`` to ``decode`` and ``noise`` to ``sampled``."""
     beside = {name: np.resize(x, (len(latents), *x.shape[1:])) for name, x in feeds.items() if name != "x"}
-    found: dict[str, Feeds] = {"encode": feeds, "score": feeds}
-    found["decode"] = {signed["decode"].inputs[0].name: latents, **beside}
+    by_graph: dict[str, Feeds] = {graph: feeds for graph in ("encode", "score") if graph in signed}
+    by_graph["decode"] = {signed["decode"].inputs[0].name: latents, **beside}
     if noise is not None:
-        found["sampled"] = {**feeds, "noise": noise}
-    return found
+        by_graph["sampled"] = {**feeds, "noise": noise}
+    return by_graph
 
 
 def measure_parity(

@@ -73,7 +73,8 @@ def ask_torch(
     """What PyTorch makes of each probe in ``encode`` and ``score``; and in words where it has no answer."""
     asked, notes = [], dict[str, list[str]]()
     costly = any(is_costly(sizes.multiplications) for sizes in reference.row_bytes.values())
-    for graph in _GRAPHS[1:] if costly else _GRAPHS:  # score holds every operation of encode
+    graphs = [name for name in _GRAPHS if name in reference.signatures]
+    for graph in graphs[-1:] if costly else graphs:  # score holds every operation of encode
         for label, row in probe_rows.items():
             one = {**rows_of(feeds, slice(1)), "x": row[None]}
             try:

@@ -93,8 +93,9 @@ def build_graphs(
     example: Array | None,
     scale_form: ScaleForm | None,
     codebook: int | None,
+    scored: bool = True,
 ) -> BuiltGraphs:
-    """Adapt a model and make its graphs.
+    """Adapt a model and make its graphs; where nothing is scored, ``encode`` and ``decode`` alone.
 
     Raises:
         AdaptError, InputError, OptionError: as ``export``.
@@ -156,13 +157,15 @@ def build_graphs(
     modules: dict[str, nn.Module] = {
         "encode": EncodeGraph(vae, units),
         "decode": DecodeGraph(vae, units, config),
-        "score": ScoreGraph(vae, units, config, score, rows.row, fit_whitening(vae, units, config, rows)),
     }
+    if scored:
+        whitening = fit_whitening(vae, units, config, rows)
+        modules["score"] = ScoreGraph(vae, units, config, score, rows.row, whitening)
     z = signed["decode"].inputs[0]
     latents = {z.name: np.zeros((len(feeds["x"]), *z.shape), dtype=z.dtype)}
     decode_feeds = latents | {name: array for name, array in feeds.items() if name != "x"}
     examples = {"encode": feeds, "decode": decode_feeds, "score": feeds}
-    if score.sampled:
+    if scored and score.sampled:
         modules["sampled"] = SampledGraph(vae, units, config, score)
         examples["sampled"] = feeds | {"noise": posterior_noise(score, latent, len(feeds["x"]))}
     return BuiltGraphs(
@@ -170,7 +173,7 @@ def build_graphs(
         latent=latent,
         score=score,
         modules=modules,
-        signatures=signed,
+        signatures={name: signed[name] for name in modules},
         examples=examples,
         row_bytes={name: measure_row_bytes(modules[name], signed[name], examples[name]) for name in modules},
         sizes=find_sizes(vae, x, beside, config.size_multiple) if config.dynamic_size else None,

@@ -18,7 +18,7 @@ from vae_edge_runtime.format.specs import Signature
 from ..passes import clean_up
 from ..timer import Timer
 from .remedies import remedy_for
-from .trace import FreeAxes, refused_operators, trace
+from .trace import FreeAxes, name_free_axes, refused_operators, trace
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +56,7 @@ def trace_clean(
     inputs = [torch.from_numpy(np.array(example[t.name])) for t in signature.inputs]
     traced = trace(module, inputs, graph=graph, signature=signature, free=free)
     model = clean_up(traced.model, graph=graph)
+    name_free_axes(model, free or {}, graph)  # folding an Identity leaves an output with the shape of what it copied
     return CleanGraph(model, traced.exporter, refused_operators(model, traced), traced.left_out)
 
 

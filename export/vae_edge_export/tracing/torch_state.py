@@ -37,7 +37,7 @@ def slow_attention() -> Iterator[None]:
 def translations_read_once() -> Iterator[None]:
     """The exporter's 500 translations of operators, parsed once a process: it parses them anew for every graph."""
     try:
-        from torch.onnx._internal.exporter._registration import onnxscript_apis as apis
+        from torch.onnx._internal.exporter._registration import onnxscript_apis as apis  # type: ignore[attr-defined]
 
         read = apis.get_torchlib_ops
     except (ImportError, AttributeError):  # a torch that keeps them elsewhere: only slower

@@ -115,7 +115,7 @@ def trace(
             f"graph '{graph}' was frozen to a batch of {TRACED_ROWS} rows ({exporter} exporter): somewhere the batch "
             "size becomes a Python number; use x.shape[0] as it is, without int(), or -1"
         )
-    _name_free_axes(model, free or {}, graph)
+    name_free_axes(model, free or {}, graph)
     lines = {node.op_type: _line_of(node, watched) for node in reversed(model.graph.node)}
     for node in _needed(model.graph):
         if node.op_type.startswith(_RANDOM):
@@ -126,7 +126,7 @@ def trace(
     return Traced(_named(model, signature), exporter, lines, tuple(watched.checks))
 
 
-def _name_free_axes(model: onnx.ModelProto, free: FreeAxes, graph: str) -> None:
+def name_free_axes(model: onnx.ModelProto, free: FreeAxes, graph: str) -> None:
     """Give the free axes of inputs and outputs their names; one that is a number was frozen."""
     for value in (*model.graph.input, *model.graph.output):
         for axis, name in free.get(value.name.removeprefix(_OUTER), {}).items():

@@ -1,7 +1,8 @@
 // The manifest: keys and types by the tables, then the rules between fields, in the order of the Python runtime.
 
 import { isMemberName, MANIFEST_MEMBER } from "./archive.js";
-import { BundleInvalid, BundleTooNew, shown } from "./errors.js";
+import { BundleInvalid, BundleTooNew, OptionError, shown } from "./errors.js";
+import { computedIn, signatures } from "./signatures.js";
 import { build, parse } from "./strict-json.js";
 import { ELEMENT_SIZE_BYTES, HEADS, LIMITS, SCHEMA_VERSION, VERSION } from "./tables.js";
 import { bringUpToDate } from "./upgrade.js";
@@ -44,11 +45,6 @@ export function isOlder(a, b) {
     if (difference) return difference < 0;
   }
   return false;
-}
-
-/** Names of the heads of `spec` that are computed in one of these places. */
-export function computedIn(spec, ...places) {
-  return spec.heads.filter((head) => places.includes(HEADS[head].computed));
 }
 
 const RULES = {
@@ -199,6 +195,11 @@ const RULES = {
     check(c.kind !== "latents" || c.predictor === "vae", "latents need the network");
     check(c.flipped === null || c.flipped >= 0, "a mode: flipped is negative");
   },
+  SampleFigures(s) {
+    check(s.rows >= 1, "samples: rows is below 1");
+    check(s.low <= s.high, "samples: low is above high");
+    check(s.spread >= 0 && (s.rows_spread ?? 0) >= 0, "samples: a spread is negative");
+  },
   Compression(c) {
     const names = new Set(c.modes.map(({ name }) => name));
     const counts = 1 <= names.size && names.size === c.modes.length && names.size <= MAX_MODES;
@@ -233,7 +234,9 @@ function referenced(m) {
   return new Set(names);
 }
 
+const FOR_GENERATION = "this bundle was exported for generation, and this package runs bundles that score";
 function checkManifest(m) {
+  if (m.purpose !== "scoring") throw new OptionError(FOR_GENERATION);
   check(m.release >= 1, "release is below 1");
   check(HEX32.test(m.pair_id), "pair_id is not 32 hex digits");
   check("vae_edge" in m.made_with, "made_with does not say which vae_edge wrote the bundle");
@@ -331,35 +334,6 @@ function checkGolden(m) {
   for (const [member, { dtype, shape }] of sized) {
     checkSize(m, member, Number(golden.rows) * ELEMENT_SIZE_BYTES[dtype] * elementCount(shape));
   }
-}
-
-/** Inputs and outputs of the graphs of a model. The first output of `encode` is what `decode` takes first. */
-function signatures({ input, condition, latent, output, score }) {
-  const f32 = (name, shape = []) => ({ name, dtype: "float32", shape });
-  const x = { name: "x", dtype: input.dtype, shape: input.shape };
-  const beside = condition ? [{ name: "condition", dtype: condition.dtype, shape: condition.shape }] : [];
-  let encoded = [f32("mean", latent.shape)];
-  let z = f32("z", latent.shape);
-  if (latent.kind === "codes") {
-    z = { name: "indices", dtype: "int64", shape: latent.shape };
-    encoded = [z, f32("z_q", latent.embedding_shape)];
-  } else if (latent.kind === "gaussian") {
-    encoded.push(f32("logvar", latent.shape));
-  }
-  const fused = score.heads.slice(1).filter((head) => HEADS[head].computed === "score" && !HEADS[head].is_term);
-  const parts = ["score", "reconstruction", ...(score.kl_weight === null ? [] : ["kl"]), ...fused];
-  const code = score.heads.some((head) => HEADS[head].reads_codes) ? [f32("mean", latent.shape)] : [];
-  const sampled = computedIn(score, "sampled");
-  const signed = {
-    encode: { inputs: [x, ...beside], outputs: encoded },
-    decode: { inputs: [z, ...beside], outputs: [output] },
-    score: { inputs: [x, ...beside], outputs: [...parts.map((name) => f32(name)), f32("map", input.shape), ...code] },
-  };
-  if (sampled.length) {
-    const noise = f32("noise", [score.draws, ...latent.shape]);
-    signed.sampled = { inputs: [x, ...beside, noise], outputs: sampled.map((name) => f32(name)) };
-  }
-  return signed;
 }
 
 /** What to do about a bundle that is too new. */

@@ -1,7 +1,8 @@
 // From the outputs of a bundle's graphs to scores: heads, calibration, and rows that were not scored.
 
 import { CalibrationError, OptionError, shown } from "./errors.js";
-import { computedIn, elementCount } from "./manifest.js";
+import { elementCount } from "./manifest.js";
+import { computedIn } from "./signatures.js";
 import { standardNormal } from "./noise.js";
 import { HeadScores, Scores } from "./results.js";
 import { FROM_P_VALUES, LatentStatistics, ScoreSketch, tailThreshold } from "./statistics.js";

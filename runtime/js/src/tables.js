@@ -10,7 +10,7 @@ export const UPGRADES = {
 };
 
 export const OBJECTS = {
-  "Manifest": {"format": ["enum", ["vae-edge-bundle"]], "schema_version": ["enum", [2]], "model": ["object", "ModelCard"], "release": "integer", "pair_id": "string", "made_with": ["map", "string"], "input": ["object", "InputSpec"], "condition": ["nullable", ["object", "ConditionSpec"]], "preprocessing": ["object", "Preprocessing"], "latent": ["object", "LatentSpec"], "output": ["object", "TensorSpec"], "score": ["object", "ScoreSpec"], "stream": ["nullable", ["object", "StreamSpec"]], "fit": ["nullable", ["object", "ModelFit"]], "compression": ["nullable", ["object", "Compression"]], "variants": ["map", ["object", "Variant"]], "golden": ["object", "Golden"], "requires": ["object", "Requirements"], "members": ["map", ["object", "MemberSpec"]], "free_size": ["nullable", ["object", "FreeSize"]]},
+  "Manifest": {"format": ["enum", ["vae-edge-bundle"]], "schema_version": ["enum", [2]], "model": ["object", "ModelCard"], "release": "integer", "pair_id": "string", "made_with": ["map", "string"], "input": ["object", "InputSpec"], "condition": ["nullable", ["object", "ConditionSpec"]], "preprocessing": ["object", "Preprocessing"], "latent": ["object", "LatentSpec"], "output": ["object", "TensorSpec"], "score": ["object", "ScoreSpec"], "stream": ["nullable", ["object", "StreamSpec"]], "fit": ["nullable", ["object", "ModelFit"]], "compression": ["nullable", ["object", "Compression"]], "variants": ["map", ["object", "Variant"]], "golden": ["object", "Golden"], "requires": ["object", "Requirements"], "members": ["map", ["object", "MemberSpec"]], "free_size": ["nullable", ["object", "FreeSize"]], "purpose": ["enum", ["scoring", "generation", "decoder"]], "samples": ["nullable", ["object", "SampleFigures"]]},
   "AlarmSpec": {"raise_after": "integer", "of": "integer", "clear_after": "integer", "clear_rate": "number", "cool_down": "integer"},
   "Calibration": {"n": "integer", "false_positive_rate": "number", "threshold": "number", "points": "integer", "member": "string", "source": ["enum", ["conformal", "tail", "model"]], "tail": ["nullable", ["object", "TailFit"]], "correlation_rows": "number"},
   "CodeRange": {"column": ["nullable", "integer"], "low": "integer", "high": "integer"},
@@ -32,6 +32,7 @@ export const OBJECTS = {
   "PriorSpec": {"kind": ["enum", ["standard_normal", "gaussian_mixture", "categorical", "none"]], "source": "string", "components": "integer", "member": ["nullable", "string"]},
   "Reduction": {"scheme": "string", "activations": ["enum", ["none", "int8", "uint8"]], "ranges": ["enum", ["none", "minmax", "entropy", "percentile"]], "layers": "integer", "layers_total": "integer", "kept": ["map", "string"], "weight_bytes": "integer", "weight_bytes_fp32": "integer"},
   "Requirements": {"runtime_schema": "integer", "opset": "integer", "ir_version": "integer", "onnxruntime": "string"},
+  "SampleFigures": {"rows": "integer", "low": "number", "high": "number", "spread": "number", "rows_spread": ["nullable", "number"]},
   "ScoreSpec": {"likelihood": ["enum", ["mse", "bernoulli", "gaussian", "laplace", "beta", "categorical"]], "variance": ["nullable", "number"], "reconstruction_weight": "number", "kl_weight": ["nullable", "number"], "transform": ["enum", ["identity", "sqrt"]], "heads": ["array", ["enum", ["elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient", "reconstruction_probability", "iwae", "mahalanobis", "typicality", "fisher", "harmonic", "ranks"]]], "top_share": "number", "draws": "integer", "map_sigma": "number", "parts": ["array", ["enum", ["elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient", "reconstruction_probability", "iwae", "mahalanobis", "typicality", "fisher", "harmonic", "ranks"]]], "decides_by": ["nullable", ["enum", ["elbo", "reconstruction", "kl", "top", "peak", "ssim", "gradient", "reconstruction_probability", "iwae", "mahalanobis", "typicality", "fisher", "harmonic", "ranks"]]], "map_channels": ["enum", ["plain", "whitened"]]},
   "SizeCheck": {"height": "integer", "width": "integer", "rows": "integer", "input": "string", "parity": ["map", ["map", ["object", "Parity"]]], "expected": ["map", ["map", "string"]], "tolerance_relative": ["map", ["map", "number"]]},
   "StreamSpec": {"guard": ["object", "GuardSpec"], "alarm": ["object", "AlarmSpec"]},
@@ -43,7 +44,7 @@ export const OBJECTS = {
 
 export const DEFAULTS = {
   "Golden": {"picture": null},
-  "Manifest": {"free_size": null},
+  "Manifest": {"free_size": null, "purpose": "scoring", "samples": null},
   "InputSpec": {"codes": [], "fit": "exact", "overlap": null},
   "ScoreSpec": {"decides_by": null, "map_channels": "plain"},
 };

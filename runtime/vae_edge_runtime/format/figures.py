@@ -185,6 +185,35 @@ class FreeSize:
 
 MAX_SIZES = 8
 """Of ``FreeSize.checks``: a graph is looked through once for each."""
+
+
+@record(frozen=True)
+class SampleFigures:
+    """What rows drawn from the prior look like, measured with the exported decoder.
+
+    Attributes:
+        rows: that were drawn.
+        low, high: smallest and largest value, in data units.
+        spread: standard deviation of an element over the samples, root mean square over elements, in data units.
+        rows_spread: the same of the rows the export was given; None where it was given none.
+    """
+
+    rows: int
+    low: float
+    high: float
+    spread: float
+    rows_spread: float | None
+
+    def __post_init__(self) -> None:
+        check(self.rows >= 1, "samples: rows is below 1")
+        check(self.low <= self.high, "samples: low is above high")
+        check(self.spread >= 0 and (self.rows_spread or 0.0) >= 0, "samples: a spread is negative")
+
+    def __str__(self) -> str:
+        rows = "" if self.rows_spread is None else f", {self.rows_spread:.3g} of the rows given"
+        return f"{self.rows} samples from {self.low:.4g} to {self.high:.4g}, spread {self.spread:.3g}{rows}"
+
+
 CompressionKind = Literal["latents", "bounded", "exact"]
 MAX_MODES = 16
 """A packet names its mode in four bits."""

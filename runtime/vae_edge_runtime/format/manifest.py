@@ -15,11 +15,12 @@ from ..record import record
 from ..statistics.mahalanobis import statistics_bytes
 from ..statistics.tail import TailFit
 from . import archive, strict_json
-from .figures import Compression, Fidelity, FreeSize, ModelFit, Parity, Reduction, SizeCheck, Verdict
+from .figures import Compression, Fidelity, FreeSize, ModelFit, Parity, Reduction, SampleFigures, SizeCheck, Verdict
 from .heads import HEADS
 from .limits import MAX_PARTS, MAX_VARIANTS
 from .specs import (
     ELEMENT_SIZE_BYTES,
+    GRAPHS,
     ConditionSpec,
     InputSpec,
     LatentSpec,
@@ -27,6 +28,7 @@ from .specs import (
     Preprocessing,
     Requirements,
     ScoreSpec,
+    Signature,
     TensorSpec,
     check,
     element_count,
@@ -36,6 +38,14 @@ from .stream_rules import StreamSpec
 
 SCHEMA_VERSION = 2
 MEMBER = archive.FIRST
+
+Purpose = Literal["scoring", "generation", "decoder"]
+GRAPHS_FOR: dict[str, tuple[str, ...]] = {
+    "scoring": GRAPHS,
+    "generation": ("encode", "decode"),
+    "decoder": ("decode",),
+}
+"""By purpose of a bundle, the graphs that it may hold."""
 
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 
@@ -136,9 +146,10 @@ class Golden:
     """Inputs with expected outputs, so that any device can prove itself.
 
     Attributes:
-        rows: number of rows in ``input``. input: member with the raw rows.
+        rows: number of rows in ``input``.
+        input: member with the raw rows; of a bundle without ``encode``, with latents.
         expected: per variant, per "graph.output": the member with the expected rows. ``decode``
-            is fed the expected first output of ``encode``.
+            is fed the expected first output of ``encode``, where there is one.
         condition: member with the conditions of the rows, for a conditional model.
         tolerance_relative: per variant, per "graph.output", as in ``Parity``.
         picture: of a bundle of tiles, what each output of ``score`` is for a whole picture: four of the rows laid
@@ -169,8 +180,13 @@ class MemberSpec:
 class Manifest:
     """Everything a bundle says about itself.
 
-    ``pair_id`` names the trained weights: SHA-256 over every initialiser of the fp32 graphs,
-    first 32 hex digits. ``free_size``: rows of other heights and widths, where the graphs take any.
+    Attributes:
+        pair_id: names the trained weights: SHA-256 over every initialiser of the fp32 graphs, first 32 hex digits.
+        score: of a bundle that does not score, its ``likelihood`` alone has a meaning.
+        free_size: rows of other heights and widths, where the graphs take any.
+        purpose: what it was exported for: ``scoring``; ``generation``: no graph scores, and nothing is calibrated;
+            ``decoder``: nor is there an encoder, and ``input`` says what a decoded row is.
+        samples: what rows drawn from the prior look like, where that was measured.
     """
 
     format: Literal["vae-edge-bundle"]
@@ -193,6 +209,8 @@ class Manifest:
     requires: Requirements
     members: dict[str, MemberSpec]
     free_size: FreeSize | None = None
+    purpose: Purpose = "scoring"
+    samples: SampleFigures | None = None
 
     def __post_init__(self) -> None:
         check(self.release >= 1, "release is below 1")
@@ -217,6 +235,15 @@ class Manifest:
         if self.free_size is not None:
             self._check_free_size(self.free_size)
         check(self.compression is None or "fp32" in self.variants, "compression needs the variant fp32")
+        calibrated = any(variant.calibrations or variant.verdict for variant in self.variants.values())
+        unscored = not calibrated and self.stream is None and self.compression is None
+        check(self.purpose == "scoring" or unscored, f"a bundle for {self.purpose} scores")
+
+    @property
+    def signatures(self) -> dict[str, Signature]:
+        """Inputs and outputs of the graphs that a bundle for this purpose holds."""
+        signed = signatures(self.input, self.condition, self.latent, self.output, self.score)
+        return {graph: signature for graph, signature in signed.items() if graph in GRAPHS_FOR[self.purpose]}
 
     def _check_size(self, member: str, wanted: int) -> None:
         have = self.members[member].size_bytes
@@ -241,7 +268,7 @@ class Manifest:
         return sum(self.members[part].size_bytes for part in parts)
 
     def _check_variant(self, name: str, variant: Variant) -> None:
-        wanted_graphs = signatures(self.input, self.condition, self.latent, self.output, self.score)
+        wanted_graphs = self.signatures
         have_graphs = sorted(variant.graphs)
         check(have_graphs == sorted(wanted_graphs), f"graphs are {have_graphs}, not {sorted(wanted_graphs)}")
         for graph, signature in wanted_graphs.items():
@@ -275,12 +302,15 @@ class Manifest:
         for named in (golden.expected, golden.tolerance_relative):
             check(named.keys() == self.variants.keys(), "golden vectors and variants differ")
         check((golden.condition is None) == (self.condition is None), "golden rows and conditions disagree")
-        shapes: list[tuple[str, str, tuple[int, ...]]] = [(golden.input, self.input.dtype, self.input.shape)]
+        signed = self.signatures
+        fed_first = next(iter(signed.values())).inputs[0]
+        shapes: list[tuple[str, str, tuple[int, ...]]] = [(golden.input, fed_first.dtype, fed_first.shape)]
         if golden.condition is not None and self.condition is not None:
             shapes.append((golden.condition, self.condition.dtype, self.condition.shape))
         for variant, members in golden.expected.items():
-            fed = f"encode.{self.variants[variant].graphs['encode'].outputs[0].name}"
-            check(fed in members, f"golden rows of {variant} lack {fed}, which decode is fed")
+            if "encode" in signed:
+                fed = f"encode.{signed['encode'].outputs[0].name}"
+                check(fed in members, f"golden rows of {variant} lack {fed}, which decode is fed")
             tolerances = golden.tolerance_relative[variant].keys()
             check(tolerances == members.keys(), f"golden rows and tolerances of {variant} differ")
             for output, member in members.items():
