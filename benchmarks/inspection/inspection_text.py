@@ -7,11 +7,9 @@ Planted defects of five kinds on pictures of three materials, and what a small V
 
 ```sh
 pip install "vae-edge[export,evaluate,images]" scikit-image pyod
-python benchmarks/inspection/run.py
-```
-
-The command goes on with what it has: each cell is a file, written as soon as it is measured. `--seeds 3` takes three
-seeds, and `--rewrite` writes the page from the cells that are there."""
+python benchmarks/inspection/run.py --seeds 3   # goes on with what it has: each cell is a file
+python benchmarks/inspection/run.py --rewrite   # writes this page from the cells that are there
+```"""
 
 NOTHING = """\
 **Not measured yet:** no cell was complete when this page was written, as the machine was busy with other work. The

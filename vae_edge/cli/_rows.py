@@ -211,7 +211,10 @@ def _pictures_for(spec: InputSpec, x: NDArray[Any], path: Path) -> NDArray[Any]:
         )
     if channels == 1 < wanted_channels == 3:
         _console.note("  grey pictures became colour, as the model takes colour: all three channels are the same")
-        return np.repeat(turned, 3, axis=1 if spec.layout == "nchw" else 3)
+        axis = 1 if spec.layout == "nchw" else 3
+        if spec.overlap is not None:  # it may be mapped, and large
+            return np.broadcast_to(turned, tuple(3 if i == axis else side for i, side in enumerate(turned.shape)))
+        return np.repeat(turned, 3, axis=axis)
     if channels != wanted_channels:
         kind = {1: "grey pictures", 3: "colour pictures"}.get(wanted_channels, f"{wanted_channels} channels")
         raise DataError(f"{have}. The model takes {kind}: convert them as it was trained")
