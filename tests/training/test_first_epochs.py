@@ -35,7 +35,7 @@ def test_statistics_of_batch_norm_are_the_means_over_the_batches_and_the_momentu
     assert int(norm.num_batches_tracked) == 2  # type: ignore[union-attr,arg-type]
 
 
-@pytest.mark.parametrize(("rows", "options", "size"), [(40, (), 16), (40, ("--batch-size", 8), 8), (1024, (), 64)])
+@pytest.mark.parametrize(("rows", "options", "size"), [(40, (), 16), (40, ("--batch-size", 8), 8), (4096, (), 64)])
 def test_few_pictures_train_in_small_batches(tmp_path: Path, rows: int, options: tuple[object, ...], size: int) -> None:
     np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (rows, 8, 8, 1), dtype=np.uint8))
     done = run("train", "conv", "--data", tmp_path / "x.npy", "--layout", "nhwc", "--epochs", 1, "--width", 2,

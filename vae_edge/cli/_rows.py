@@ -66,7 +66,7 @@ def table_options() -> TableOptions:
     return _table.get()
 
 
-def options_to_read_alike(path: Path, *, image_size: str | None) -> str:
+def options_to_read_alike(path: Path, *, image_size: str | None, fit: str | None = None) -> str:
     """The options with which another file like ``path`` is read as this command read it, ready for a shell.
 
     Columns, what is subtracted from them, and the length of windows are known to whoever has the model.
@@ -82,6 +82,7 @@ def options_to_read_alike(path: Path, *, image_size: str | None) -> str:
         words += ["--missing", joined(table.missing)] if table.missing else []
     words += ["--drop-missing"] if table.drop_missing else []
     words += [] if image_size is None else ["--image-size", image_size]
+    words += [] if fit is None else ["--fit", fit]
     return "".join(f" {shlex.quote(word)}" for word in words)
 
 
