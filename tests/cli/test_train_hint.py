@@ -44,6 +44,8 @@ KINDS = {
     "sequence, windows of a table": ("sequence", table, (*TABLE, "--window", 12)),
     "mlp, windows of a table": ("mlp", table, (*TABLE, "--window", 6, "--stride", 2)),
     "conv, pictures that are resized": ("conv", pictures, ("--image-size", "8x8")),
+    "conv, pictures that are cut to a size": ("conv", pictures, ("--image-size", "8x8", "--fit", "crop")),
+    "conv, pictures in tiles": ("conv", pictures, ("--tile", 8, "--overlap", 2)),
     "conv, an array": ("conv", None, ("--layout", "nchw")),
 }
 

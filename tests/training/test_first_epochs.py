@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
+import pytest
 import torch
+from shell import run
 
 from vae_edge.models import ModelConfig, build
 from vae_edge.training import TrainConfig
 from vae_edge.training.loop import _generator, _settle_batch_norm, _warm
+from vae_edge.training.run_folder import read_config
 
 
 def test_the_learning_rate_grows_in_equal_steps_to_the_whole() -> None:
@@ -27,3 +33,12 @@ def test_statistics_of_batch_norm_are_the_means_over_the_batches_and_the_momentu
     torch.testing.assert_close(norm.running_mean, before.mean((0, 2, 3)))  # type: ignore[union-attr]
     assert norm.momentum == 0.1  # type: ignore[union-attr]
     assert int(norm.num_batches_tracked) == 2  # type: ignore[union-attr,arg-type]
+
+
+@pytest.mark.parametrize(("rows", "options", "size"), [(40, (), 16), (40, ("--batch-size", 8), 8), (4096, (), 64)])
+def test_few_pictures_train_in_small_batches(tmp_path: Path, rows: int, options: tuple[object, ...], size: int) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (rows, 8, 8, 1), dtype=np.uint8))
+    done = run("train", "conv", "--data", tmp_path / "x.npy", "--layout", "nhwc", "--epochs", 1, "--width", 2,
+               "--depth", 1, "--latent", 2, *options, "-o", tmp_path / "run")  # fmt: skip
+    assert done.code == 0, done.err
+    assert read_config(tmp_path / "run").batch_size == size

@@ -68,7 +68,7 @@ def table_options() -> TableOptions:
     return _table.get()
 
 
-def options_to_read_alike(path: Path, *, image_size: str | None) -> str:
+def options_to_read_alike(path: Path, *, image_size: str | None, fit: str | None = None) -> str:
     """The options with which another file like ``path`` is read as this command read it, ready for a shell.
 
     Columns, what is subtracted from them, and the length of windows are known to whoever has the model.
@@ -84,6 +84,7 @@ def options_to_read_alike(path: Path, *, image_size: str | None) -> str:
         words += ["--missing", joined(table.missing)] if table.missing else []
     words += ["--drop-missing"] if table.drop_missing else []
     words += [] if image_size is None else ["--image-size", image_size]
+    words += [] if fit is None else ["--fit", fit]
     return "".join(f" {shlex.quote(word)}" for word in words)
 
 
@@ -248,7 +249,10 @@ def _pictures_for(spec: InputSpec, x: NDArray[Any], path: Path, *, any_size: boo
         )
     if channels == 1 < wanted_channels == 3:
         _console.note("  grey pictures became colour, as the model takes colour: all three channels are the same")
-        return np.repeat(turned, 3, axis=1 if spec.layout == "nchw" else 3)
+        axis = 1 if spec.layout == "nchw" else 3
+        if spec.overlap is not None:  # it may be mapped, and large
+            return np.broadcast_to(turned, tuple(3 if i == axis else side for i, side in enumerate(turned.shape)))
+        return np.repeat(turned, 3, axis=axis)
     if channels != wanted_channels:
         kind = {1: "grey pictures", 3: "colour pictures"}.get(wanted_channels, f"{wanted_channels} channels")
         raise DataError(f"{have}. The model takes {kind}: convert them as it was trained")

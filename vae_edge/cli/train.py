@@ -29,6 +29,10 @@ PICTURE_VARIANCE = 0.005
 """Of 8-bit pictures, divided by 255: a standard deviation of 18 levels. With the variance that ``mse`` stands for, 1/2,
 the KL of a latent costs more than the details that it buys."""
 _LARGE_SIDE = 32
+_FEW_ROWS, _SMALL_BATCH = 4096, 16
+"""240 pictures are four steps an epoch by 64 and fifteen by 16, in the same time. On the cup of the inspection
+benchmark the AUROC of ``top`` was 0.76 after ten epochs by 64, and 0.99 by 16 (at a higher learning rate). On 2,160
+tiles of the example it was 0.87 after twelve by 64, and 1.00 after eight of a wider model by 16."""
 _LOSSES: dict[str, dict[str, Any]] = {
     "mse": {"likelihood": "mse"},
     "bce": {"likelihood": "bernoulli"},
@@ -81,7 +85,10 @@ def run(
     anneal_epochs: Annotated[int, typer.Option(min=0, help="beta grows from 0 over these epochs.")] = 0,
     free_bits: Annotated[float, typer.Option(min=0.0, help="Nats of KL per latent that cost nothing.")] = 0.0,
     patience: Annotated[int, typer.Option(min=0, help="Stop after this many epochs without gain; 0: never.")] = 0,
-    batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Default 64, of conv with fewer than 4,096 rows 16.", show_default=False),
+    ] = None,
     learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr")] = 1e-3,
     warmup_epochs: Annotated[
         int | None,
@@ -149,7 +156,7 @@ def run(
         layout=axes,
         names=rows.names,
         epochs=epochs,
-        batch_size=batch_size,
+        batch_size=batch_size or (_SMALL_BATCH if kind == "conv" and len(x) < _FEW_ROWS else 64),
         learning_rate=learning_rate,
         warmup_epochs=warmup_epochs if warmup_epochs is not None else int(kind == "conv"),
         beta=beta,
@@ -173,7 +180,9 @@ def run(
 
         result = train(config, x, out=output, resume=resume, force=force, progress=report)
     _console.note(f"kept epoch {result.best_epoch} ({result.best_validation_loss:.3f} nats) in {output}")
-    reading = _rows.options_to_read_alike(data, image_size=image_size)
+    reading = _rows.options_to_read_alike(data, image_size=image_size, fit=fit)
+    if tile is not None:
+        reading += f" --tile {tile} --overlap {overlap}"
     _console.note(
         f"next: vae-edge export {shlex.quote(str(output))} --calibration NORMAL_ROWS{reading} -o model.vaeb\n"
         "      NORMAL_ROWS are rows like these that the model was not trained on"

@@ -21,6 +21,9 @@ from .dataset import Dataset
 from .files import check_regular, first_bytes, refuse_other_kind
 from .fitting import changes_shape, placed
 from .folders import SUFFIXES, list_pictures, matching
+from .large_tiff import HINT, mapped_tiff
+from .large_tiff import SUFFIXES as TIFF_SUFFIXES
+from .large_tiff import installed as tiff_installed
 from .limits import LIMITS, check_limit
 from .png import is_complete
 from .report import ReadReport, printable
@@ -58,6 +61,9 @@ def read_images(path: Path, shape: tuple[int, int] | None, fit: str = "stretch")
             raise DataError(f"{path} holds no image ({', '.join(sorted(SUFFIXES))}){said}")
     elif path.exists():
         files, ids = [path], (_name(Path(path.name)),)
+        whole = mapped_tiff(path) if shape is None else None
+        if whole is not None:
+            return _mapped(path, ids, whole)
     else:
         files = matching(path)
         ids = tuple(_name(file) for file in files)
@@ -96,7 +102,17 @@ def read_image(file: Path, shape: tuple[int, int] | None, fit: str = "stretch") 
     Raises:
         DataError: it is damaged, too large, or its mode has no rule.
     """
-    return _open(file, shape, fit)[0]
+    whole = mapped_tiff(file) if shape is None else None
+    return _open(file, shape, fit)[0] if whole is None else whole
+
+
+def _mapped(path: Path, ids: tuple[str, ...], whole: NDArray[np.uint8]) -> Dataset:
+    height, width, channels = whole.shape
+    notes = (
+        f"{width}x{height} pixels (width x height), {'grey' if channels == 1 else 'colour'}",
+        f"unpacked by its tiles into a temporary file of {whole.nbytes:,} bytes, which is mapped",
+    )
+    return Dataset(whole[None], "nhwc", (), ids, report=ReadReport(printable(path), "pictures", 1, notes=notes))
 
 
 def _open(file: Path, shape: tuple[int, int] | None, fit: str) -> tuple[NDArray[np.uint8], bool, bool]:
@@ -148,16 +164,21 @@ def _opened(file: Path) -> Any:
     except Image.DecompressionBombError as error:
         raise DataError(
             f"{file} has more than {LIMITS['pixels of a picture'].most:,} pixels, which are not read: {error}"
+            f"{_tiff_hint(file)}"
         ) from error
     except _damages() as error:
         refuse_other_kind(file, _without_pictures(first_bytes(file, 64)), "readable image")
         raise DataError(f"{file} is not a readable image: {error}") from error
     try:
         check_limit("pixels of a picture", image.size[0] * image.size[1], file)
-    except DataError:
+    except DataError as error:
         image.close()
-        raise
+        raise DataError(f"{error}{_tiff_hint(file)}") from error
     return image
+
+
+def _tiff_hint(file: Path) -> str:
+    return f"; {HINT}" if file.suffix.lower() in TIFF_SUFFIXES and not tiff_installed() else ""
 
 
 @functools.cache
@@ -210,7 +231,7 @@ def _check_mode(file: Path, image: Any) -> None:
         raise DataError(f"{file} has the colours {image.mode}, for which there is no rule here: save it as RGB or grey")
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format not in _MOST_FRAMES_FORMATS:
-        raise DataError(f"{file} holds {frames} pictures: save each as a file of its own")
+        raise DataError(f"{file} holds {frames} pictures: save each as a file of its own{_tiff_hint(file)}")
 
 
 def _bits(image: Any) -> int:

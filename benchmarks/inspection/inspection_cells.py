@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from baselines import patch_neighbours, pyod_scores
 from defects import DEFECTS, planted
 from materials import Material
 from numpy.typing import NDArray
+from other_detectors import patch_neighbours, pyod_scores
 
 from vae_edge.evaluation import metrics
-from vae_edge.evaluation.pixels import pixel_figures, sum_channels
+from vae_edge.evaluation.pixels import pixel_figures
 from vae_edge.evaluation.scored import score_rows
 from vae_edge_runtime import load
 from vae_edge_runtime.statistics.conformal import ScoreSketch
@@ -46,16 +45,16 @@ class Figures:
     pixels_by_kind: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def split(material: Material, seed: int, *, training: int = 240, calibration: int = 160, good: int = 80,
+def split(material: Material, seed: int, *, training: int = 200, calibration: int = 130, good: int = 80,
           bad: int = 20) -> Split:  # fmt: skip
-    """Normal pictures for training and calibration from one place, and a test with five kinds of defects."""
+    """Normal pictures to train on; from another place those of the calibration, and the test with its defects."""
     rng = np.random.default_rng(1000 + seed)
-    normal = material.draw(training + calibration, rng, False)
+    normal, held_out = material.draw(training, rng, False), material.draw(calibration, rng, True)
     rows, masks, kinds = [material.draw(good, rng, True)], [np.zeros((good, *normal.shape[1:3]), bool)], ["good"] * good
     for kind in DEFECTS:
         spoilt, mask = planted(material.draw(bad, rng, True), kind, rng)
         rows, masks, kinds = [*rows, spoilt], [*masks, mask], kinds + [kind] * bad
-    return Split(normal[:training], normal[training:], np.concatenate(rows), np.concatenate(masks), np.array(kinds))
+    return Split(normal, held_out, np.concatenate(rows), np.concatenate(masks), np.array(kinds))
 
 
 def figures(scores: NDArray[Any], calibration: NDArray[Any], split: Split, maps: NDArray[Any] | None) -> Figures:
@@ -71,8 +70,8 @@ def figures(scores: NDArray[Any], calibration: NDArray[Any], split: Split, maps:
     rates = float(flagged[truth].mean()), float(flagged[~truth].mean())
     made = Figures(ranking.auroc, ranking.average_precision, *rates, by_kind)
     if maps is not None:
-        found = pixel_figures(maps, split.masks)
-        made.pixels = {"auroc": found.auroc, "aupr": found.average_precision, "pro": found.pro}
+        pixels = pixel_figures(maps, split.masks)
+        made.pixels = {"auroc": pixels.auroc, "aupr": pixels.average_precision, "pro": pixels.pro}
         for kind in DEFECTS:
             chosen = ~truth | (split.kinds == kind)
             of_kind = pixel_figures(maps[chosen], split.masks[chosen])
@@ -85,30 +84,23 @@ def measure_bundle(path: Path, split: Split) -> dict[str, Figures]:
     with load(path, device="cpu") as vae:
         test = score_rows(vae, split.test, maps=True)
         normal = score_rows(vae, split.calibration)
-        # As a bundle does: thresholds are of calibration rows. The maps of a bundle are the same for all heads.
-        assert test.maps is not None
-        maps = test.maps
-        return {h: figures(test.heads[h].score, normal.heads[h].score, split, maps) for h in vae.heads}
+        return {h: figures(test.heads[h].score, normal.heads[h].score, split, test.maps) for h in vae.heads}
 
 
-def measure_baselines(split: Split, seed: int) -> dict[str, Figures]:
-    """Patches in numpy, and PyOD where it is installed."""
-    made = {}
+def measure_patches(split: Split, seed: int) -> dict[str, Figures]:
+    """Nearest neighbours of patches, with the mean of the largest 1 % of the map as the score."""
     normal = patch_neighbours(split.training, split.calibration, seed=seed)
     maps = patch_neighbours(split.training, split.test, seed=seed)
-    made["patch neighbours"] = figures(_top(maps), _top(normal), split, maps)
-    for name in ("KNN", "PCA", "IForest"):
-        start = time.perf_counter()
-        both = pyod_scores(name, split.training, np.concatenate([split.calibration, split.test]), seed=seed)
-        cut = len(split.calibration)
-        made[f"PyOD {name}"] = figures(both[cut:], both[:cut], split, None)
-        print(f"PyOD {name}: {time.perf_counter() - start:.0f} s", flush=True)
-    return made
+    return {"top": figures(_top(maps), _top(normal), split, maps)}
+
+
+def measure_pyod(split: Split, seed: int, detector: str) -> dict[str, Figures]:
+    """A detector of PyOD, which has no map."""
+    both = pyod_scores(detector, split.training, np.concatenate([split.calibration, split.test]), seed=seed)
+    cut = len(split.calibration)
+    return {"": figures(both[cut:], both[:cut], split, None)}
 
 
 def _top(maps: NDArray[Any]) -> NDArray[Any]:
     flat = np.sort(maps.reshape(len(maps), -1), axis=1)
     return np.asarray(flat[:, -max(1, flat.shape[1] // 100) :].mean(1))
-
-
-__all__ = ["Figures", "Split", "figures", "measure_baselines", "measure_bundle", "split", "sum_channels"]
