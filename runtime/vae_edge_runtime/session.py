@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from . import arguments
 from .compressing import CompressingSession
-from .errors import InputError, OptionError, PairMismatch
+from .errors import InputError, OptionError
 from .format.bundle import Bundle
 from .format.manifest import Calibration
 from .graph_session import opened
@@ -301,12 +301,7 @@ class VAE(CompressingSession):
             (8, 4)
         """
         if isinstance(z, Posterior):
-            if z.pair_id != self.manifest.pair_id:
-                raise PairMismatch(
-                    f"this posterior was encoded by model {z.pair_id}, this decoder belongs to "
-                    f"{self.manifest.pair_id}: decode it with the bundle that encoded it"
-                )
-            z = z.mean if z.indices is None else z.indices
+            z = z.codes_for(self.manifest.pair_id)
         latent = self._variant.graphs["decode"].inputs[0]
         z = check_rows(z, shape=self._shape_for("decode", latent, z), dtype=latent.dtype, what="z")
         check_latents(z, self.manifest.latent.codebook)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CalibrationError, OptionError
+from ..errors import CalibrationError, OptionError, PairMismatch
 from ..format.specs import element_count
 from ..record import record
 from ..sampling.noise import standard_normal
@@ -232,6 +232,22 @@ class Posterior:
     status: NDArray[np.uint8]
     pair_id: str
     groups: tuple[tuple[int, ...], ...] = ()
+
+    def codes_for(self, pair_id: str) -> NDArray[Any]:
+        """What a decoder takes: the means, or the indices of a VQ model.
+
+        Args:
+            pair_id: of the decoder.
+
+        Raises:
+            PairMismatch: the decoder belongs to another encoder.
+        """
+        if self.pair_id != pair_id:
+            raise PairMismatch(
+                f"this posterior was encoded by model {self.pair_id}, this decoder belongs to {pair_id}: decode it "
+                "with the bundle that encoded it"
+            )
+        return self.mean if self.indices is None else self.indices
 
     @property
     def std(self) -> F32:
