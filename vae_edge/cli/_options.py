@@ -71,6 +71,7 @@ TABLE: dict[str, tuple[object, object]] = {
         None,
     ),
     "skip_lines": (Annotated[int, typer.Option(min=0, help="Lines before the table, such as a title.")], 0),
+    "skip_footer": (Annotated[int, typer.Option(min=0, help="Lines after the table, such as a sum.")], 0),
     "subtract": (
         Annotated[
             list[str] | None,

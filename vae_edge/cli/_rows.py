@@ -39,6 +39,7 @@ def begin(
     delimiter: str | None = None,
     decimal: str | None = None,
     skip_lines: int = 0,
+    skip_footer: int = 0,
     subtract: list[str] | None = None,
     missing: str | None = None,
     drop_missing: bool = False,
@@ -54,6 +55,7 @@ def begin(
         delimiter=delimiter,
         decimal=decimal,
         skip_lines=skip_lines,
+        skip_footer=skip_footer,
         subtract=dict(_assignment(text) for text in subtract or ()),
         missing=split_columns(missing) or (),
         drop_missing=drop_missing,
@@ -81,6 +83,7 @@ def options_to_read_alike(path: Path, *, image_size: str | None, fit: str | None
         )
         words += [] if table.decimal is None else ["--decimal", table.decimal]
         words += ["--skip-lines", str(table.skip_lines)] if table.skip_lines else []
+        words += ["--skip-footer", str(table.skip_footer)] if table.skip_footer else []
         words += ["--missing", joined(table.missing)] if table.missing else []
     words += ["--drop-missing"] if table.drop_missing else []
     words += [] if image_size is None else ["--image-size", image_size]

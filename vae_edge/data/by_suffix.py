@@ -19,6 +19,20 @@ from .tables import read_table
 
 SUFFIXES = (".npy", ".npz", *TABLES)
 
+ADVICE = {
+    (".xlsx", ".xls", ".xlsm", ".ods", ".numbers"): "save the sheet as CSV",
+    (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz"): "unpack it first",
+    (".txt", ".dat", ".asc", ".prn", ".tab", ".data", ".log"): "a table of text is read under the ending .csv",
+    (".json", ".ndjson"): "write one object a line, and end the name with .jsonl",
+    (".feather", ".arrow", ".ipc", ".orc", ".h5", ".hdf5", ".mat", ".pkl", ".sqlite", ".db"): (
+        "save the table as Parquet or CSV, or arrays as .npz"
+    ),
+    (".pt", ".pth", ".tfrecord"): "save the rows as .npy or .npz",
+    (".heic", ".heif", ".avif", ".gif", ".psd", ".dng", ".cr2", ".nef"): "save the picture as PNG or JPEG",
+    (".mp4", ".avi", ".mov", ".mkv"): "vae-edge watch reads videos; for training save the frames as pictures",
+}
+"""Endings of other files to what to do with them."""
+
 
 def read(
     path: str | os.PathLike[str],
@@ -73,7 +87,8 @@ def read(
     elif suffix in TABLES:
         rows = read_table(path, options, label_column, features)
     else:
-        raise DataError(f"{path} is no folder, no picture, and ends with none of {', '.join(SUFFIXES)}")
+        advice = next((f": {what}" for endings, what in ADVICE.items() if suffix in endings), "")
+        raise DataError(f"{path} is no folder, no picture, and ends with none of {', '.join(SUFFIXES)}{advice}")
     if suffix not in TABLES or is_picture:
         if options.columns is not None:
             raise DataError(f"columns are for CSV and Parquet; {path} has none")

@@ -16,7 +16,12 @@ MISSING = frozenset(
      "#ref!", "#num!", "#name?", "#null!", "1.#qnan", "-1.#qnan", "1.#ind", "-1.#ind"]
 )  # fmt: skip
 """Cells that stand for no value, in lower case."""
-_TIME = re.compile(r"\d{4}-\d\d?-\d\d?|\d{1,4}[./]\d{1,2}[./]\d{1,4}|\d{1,2}:\d\d")
+TRUTHS = {word: pair for pair in (("true", "false"), ("yes", "no"), ("on", "off")) for word in pair}
+"""Words for 1 and 0, in lower case, to the pair they belong to: 1 first."""
+_TIME = re.compile(r"\d{1,2}-[A-Za-z]{3}-\d{2,4}|\d{4}-\d\d?-\d\d?|\d{1,4}[./]\d{1,2}[./]\d{1,4}|\d{1,2}:\d\d")
+_WITH_UNIT = re.compile(
+    r"(?P<before>[^\d\s.,+-][^\d.,+-]{0,3}\s?)[+-]?\d+([.,]\d+)?|[+-]?\d+([.,]\d+)?(?P<after>\s?[^\d\s.,:/-][^\d]{0,8})"
+)
 _EXPONENT = r"(?:[eE][+-]?\d+)?"
 _ONE_GROUP = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")
 _GROUPS = {",": re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3}){2,}"), ".": re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3}){2,}")}
@@ -49,6 +54,12 @@ def as_float(number: float) -> float:
 def is_time(cell: str) -> bool:
     """Whether a cell begins like a date or a time."""
     return _TIME.match(cell.strip()) is not None
+
+
+def unit_of(cell: str) -> str:
+    """What stands before or after the number in a cell, such as % or a unit; empty where no number is in it."""
+    match = _WITH_UNIT.fullmatch(cell.strip())
+    return (match["before"] or match["after"]).strip() if match else ""
 
 
 class Cells:
@@ -114,29 +125,37 @@ class Cells:
             and _DECIMAL[mark].fullmatch(cell) is not None
         )
 
-    def column(self, cells: Sequence[str]) -> tuple[NDArray[np.float64], int | None, bool]:
+    def column(self, cells: Sequence[str]) -> tuple[NDArray[np.float64], int | None, tuple[str, str] | None]:
         """Cells of one column, (n,) float64 with NaN for a missing one.
 
         Returns:
-            the values, the index of the first cell that is no number (None: all are), and whether a cell is a truth.
+            the values, the index of the first cell that is no number (None: all are), and the pair of words that
+            stands for 1 and 0 in it. A word of another pair is no number.
         """
         text = "".join(cells)
         if text.isascii() and "_" not in text and "," not in text and self.decimal != ",":
             try:
-                return np.fromiter(map(float, cells), np.float64, len(cells)), None, False
+                return np.fromiter(map(float, cells), np.float64, len(cells)), None, None
             except ValueError:
                 pass
         values = np.full(len(cells), np.nan)
-        words = False
+        words: tuple[str, str] | None = None
         for i, cell in enumerate(cells):
             plain = cell.strip()
             value = self.number(plain)
-            if value is None and plain.lower() in ("true", "false"):
-                words, value = True, float(plain.lower() == "true")
+            if value is None and (pair := TRUTHS.get(plain.lower())) is not None and words in (None, pair):
+                words, value = pair, float(plain.lower() == pair[0])
             if value is None and plain.lower() not in self._missing:
                 return values, i, words
             values[i] = np.nan if value is None else value
         return values, None, words
+
+    def value(self, cell: str) -> float | None:
+        """The number that a cell is, 1 or 0 for a word such as true or off; None where it is none, or missing."""
+        value = self.number(cell)
+        if value is None and (pair := TRUTHS.get(cell.strip().lower())) is not None:
+            return float(cell.strip().lower() == pair[0])
+        return value
 
     def number(self, cell: str) -> float | None:
         """The number that a cell is with the file's decimal mark; None where it is none, or missing."""

@@ -27,6 +27,7 @@ class TableOptions:
         delimiter: between cells; None: found out.
         decimal: ``.`` or ``,``; None: found out.
         skip_lines: lines before the header that are no part of the table.
+        skip_footer: lines at the end that are no part of the table, such as a sum; empty ones are not counted.
         subtract: per column a number that is subtracted in float64, before values are rounded to float32.
         missing: words that stand for no value, beside those of ``docs/data.md``.
         drop_missing: leave out rows (or windows) with a missing cell.
@@ -38,6 +39,7 @@ class TableOptions:
     delimiter: str | None = None
     decimal: str | None = None
     skip_lines: int = 0
+    skip_footer: int = 0
     subtract: Mapping[str, float] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     drop_missing: bool = False
@@ -51,8 +53,9 @@ class TableOptions:
                 raise OptionError(f"delimiter is {self.delimiter!r}; pass one character, or the word tab or space")
             if self.delimiter == self.decimal:
                 raise OptionError(f"delimiter and decimal are both {self.decimal!r}")
-        if self.skip_lines < 0:
-            raise OptionError(f"skip_lines is {self.skip_lines}; it starts at 0")
+        for name in ("skip_lines", "skip_footer"):
+            if getattr(self, name) < 0:
+                raise OptionError(f"{name} is {getattr(self, name)}; it starts at 0")
         if wrong := [name for name, value in self.subtract.items() if not math.isfinite(value)]:
             raise OptionError(f"subtract {wrong[0]!r}: {self.subtract[wrong[0]]} is no finite number")
 

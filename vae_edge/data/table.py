@@ -9,20 +9,26 @@ from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
-from .cells import is_time
+from .cells import is_time, unit_of
 
 
 class Trouble(NamedTuple):
-    """Why a column holds no numbers: a cell or a type, and where."""
+    """Why a column holds no numbers: a cell or a type, and where; and what helps, where it is not the column."""
 
     cell: str
     place: str
+    remedy: str = ""
 
     def said(self, name: str) -> str:
         """In words, without the file."""
         if not self.place:
             return f"column {name!r} is {self.cell}"
-        kind = "a time and no number" if is_time(self.cell) else "which is no number (--missing if it means no value)"
+        if is_time(self.cell):
+            kind = "a time and no number"
+        elif unit := unit_of(self.cell):
+            kind = f"a number with {unit!r:.20} beside it: write the number alone"
+        else:
+            kind = "which is no number (--missing if it means no value)"
         return f"{self.place}, column {name!r} holds {self.cell!r:.40}, {kind}"
 
 

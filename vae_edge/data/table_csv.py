@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,10 @@ from .table import Loaded, Trouble
 from .text import Lines, encoding_of
 
 _HEAD_LINES = 50
+_MOST_FOOTER = 3
+_FOOTER_AFTER = 5
+"""A line is called a footer only after so many times as many rows."""
+_SEPARATOR_LINE = re.compile(r"""("?)sep=(.)\1\s*""", re.IGNORECASE)
 _CELLS_AT_ONCE = 1 << 20
 
 
@@ -30,6 +36,7 @@ class CsvTable:
     """A table as text; without a header the columns are called column0, column1, ..."""
 
     kind = "csv"
+    second_header: tuple[int, tuple[str, ...]] | None = None
 
     def __init__(self, path: Path, options: TableOptions) -> None:
         """Read the first lines, and find out what the table looks like.
@@ -37,22 +44,28 @@ class CsvTable:
         Raises:
             DataError: it is no table, or may be read in two ways; the message names the option that decides.
         """
-        self.path, self._skip = path, options.skip_lines
+        self.path, self._skip, self._footer = path, options.skip_lines, options.skip_footer
+        self._delimiter_known = options.delimiter is not None
         self._encoding, note = encoding_of(path, "CSV")
         self.notes: list[str] = [note] if note else []
         self._cells = Cells(str(path), options.decimal, options.missing)
         head = list(itertools.islice((line for line in self._lines() if line.strip()), _HEAD_LINES))
-        self._separator_line = bool(head) and head[0][:4].lower() == "sep=" and len(head[0].strip()) == 5
-        if self._separator_line:
-            self.delimiter = options.delimiter or head[0][4]
+        separator = _SEPARATOR_LINE.fullmatch(head[0]) if head else None
+        self._separator_line = separator is not None
+        if separator is not None:
+            self.delimiter = options.delimiter or separator[2]
             head = head[1:]
         else:
             self.delimiter = options.delimiter or find_delimiter(head, options.decimal)
-        rows = [row for _, row in itertools.islice(self._rows(), _HEAD_LINES)]
+        numbered = list(itertools.islice(self._rows(), _HEAD_LINES))
+        rows = [row for _, row in numbered]
         if not head or not rows:  # a quote that is closed at once is a line and no row
             raise DataError(f"{path} is empty")
         self._find_names(rows, options.header)
+        if self._first_row > 1 and all(map(str.strip, rows[1])) and len(set(rows[1])) == len(rows[1]):
+            self.second_header = (numbered[0][0], tuple(cell.strip() for cell in rows[1]))
         self.index_columns: dict[str, str] = {}
+        self._repeated = 0
         check_limit("columns", len(self.names), path)
 
     def _find_names(self, rows: list[list[str]], header: bool | None) -> None:
@@ -83,6 +96,11 @@ class CsvTable:
     def _fit_names(self, row: Sequence[str]) -> None:
         """A header may lack the name of the first column (an index), and either may end with empty cells."""
         more = len(row) - len(self.names)
+        if more == len(self.names) == 1 and self.delimiter == "," and not self._delimiter_known and row[0].strip():
+            raise DataError(
+                f"{self.path} has one name and two cells in a line ({','.join(row):.40}), as a decimal comma gives: "
+                "say --delimiter ';' --decimal , for one column, or --delimiter , for two"
+            )
         if more == 1 and row[-1].strip():
             self.names.insert(0, "")
         elif more < 0 and not any(self.names[more:]):
@@ -104,7 +122,8 @@ class CsvTable:
         """
         width = len(self.names)
         troubles: dict[int, Trouble] = {}
-        booleans: set[int] = set()
+        first_bad: dict[int, int] = {}
+        truths: dict[int, tuple[str, str]] = {}
         blocks: list[NDArray[Any]] = []
         count = empty_at_end = 0
         rows = self._body()
@@ -121,26 +140,36 @@ class CsvTable:
                 if i in troubles:
                     continue
                 values[:, place], bad, words = self._cells.column(columns[i])
-                if words:
-                    booleans.add(place)
+                if words and truths.setdefault(place, words) != words:
+                    bad = next(at for at, cell in enumerate(columns[i]) if cell.strip().lower() in words)
                 if bad is not None:
                     troubles[i] = Trouble(columns[i][bad], f"line {block[bad][0]}")
+                    first_bad[i] = count - len(block) + bad
             blocks.append(values)
         x = np.concatenate(blocks) if blocks else np.empty((0, len(indices)))
-        return self._loaded(x, indices, troubles, booleans, empty_at_end if width > 1 else 0)
+        empty = empty_at_end if width > 1 else 0
+        for i, trouble in troubles.items():
+            troubles[i] = trouble._replace(remedy=_footer_remedy(count - first_bad[i], count, empty))
+        return self._loaded(x, indices, troubles, truths, empty)
 
     def _loaded(
-        self, x: NDArray[Any], indices: Sequence[int], troubles: dict[int, Trouble], booleans: set[int], empty: int
+        self,
+        x: NDArray[Any],
+        indices: Sequence[int],
+        troubles: dict[int, Trouble],
+        truths: dict[int, tuple[str, str]],
+        empty: int,
     ) -> Loaded:
-        for place in sorted(booleans):
+        for place, pair in sorted(truths.items()):
             i = indices[place]
             known = x[:, place][~np.isnan(x[:, place])]
             if i not in troubles and not np.isin(known, (0, 1)).all():
-                troubles[i] = Trouble("true or false beside other numbers", "")
+                troubles[i] = Trouble(f"{pair[0]} or {pair[1]} beside other numbers", "")
         notes = list(self.notes)
-        names = [self.names[indices[place]] for place in sorted(booleans) if indices[place] not in troubles]
-        if names:
-            notes.append(f"true is 1 and false is 0 in {some(names)}")
+        for pair in dict.fromkeys(truths.values()):
+            places = [place for place in sorted(truths) if truths[place] == pair and indices[place] not in troubles]
+            if places:
+                notes.append(f"{pair[0]} is 1 and {pair[1]} is 0 in {some([self.names[indices[p]] for p in places])}")
         if self._cells.decimal == ",":
             notes.append("the decimal mark is a comma")
         if self._cells.thousands:
@@ -154,6 +183,10 @@ class CsvTable:
             left.append((f"{self._source.comments} lines", "they begin with #"))
         if self._empty_lines:
             left.append((f"{self._empty_lines} lines", "they are empty"))
+        if self._repeated:
+            left.append((f"{self._repeated} lines", "they repeat the header"))
+        if self._footer:
+            left.append((f"{self._footer} lines at the end", "as --skip-footer says"))
         return Loaded(x[: len(x) - empty], troubles, tuple(notes), tuple(left))
 
     def words(self, index: int) -> list[str]:
@@ -184,20 +217,49 @@ class CsvTable:
 
     def _body(self) -> Iterator[tuple[int, list[str]]]:
         """The rows after the header, each as wide as the table."""
-        width, self._spare = len(self.names), False
-        for line, row in itertools.islice(self._rows(), self._first_row, None):
+        width, self._spare, self._repeated = len(self.names), False, 0
+        rows = self._without_footer(itertools.islice(self._rows(), self._first_row, None))
+        count = 0
+        for line, row in rows:
+            if self._first_row and len(row) == width and [cell.strip() for cell in row] == self.names:
+                self._repeated += 1
+                continue
             if len(row) > width and not any(map(str.strip, row[width:])):
                 del row[width:]
                 self._spare = True
             if len(row) != width:
-                raise DataError(self._ragged(line, row))
+                after = sum(1 for _ in itertools.islice(rows, _MOST_FOOTER))
+                raise DataError(self._ragged(line, row, _footer_remedy(1 + after, count + 1 + after, 0)))
+            count += 1
             yield line, row
 
-    def _ragged(self, line: int, row: Sequence[str]) -> str:
+    def _without_footer(self, rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
+        """All but the last lines, as many as the user said."""
+        held: deque[tuple[int, list[str]]] = deque()
+        for row in rows:
+            held.append(row)
+            if len(held) > self._footer:
+                yield held.popleft()
+
+    def _ragged(self, line: int, row: Sequence[str], footer: str) -> str:
         width = len(self.names)
         text = f"{self.path} has lines of different lengths: line {line} has {len(row)} cells, the first has {width}"
         if self.delimiter == "," and len(row) == 2 * width and width > 1:
             return f"{text}: twice as many, as with decimal commas between commas; save it with ; or tab as delimiter"
-        if not self._first_row or line <= _HEAD_LINES:
-            return f"{text}: if lines stand before the table, leave them out with --skip-lines"
-        return text
+        if footer:
+            return f"{text}. {footer}"
+        if len(row) > width and (not self._first_row or line <= _HEAD_LINES):
+            begins = next(number for number, cells in self._rows() if len(cells) == len(row))
+            return f"{text}: if lines stand before the table, leave them out with --skip-lines {begins - 1}"
+        return f"{text}: the line was cut or lacks cells"
+
+
+def _footer_remedy(lines: int, count: int, empty: int) -> str:
+    """What to do about the last ``lines`` of ``count`` rows, if they look like no part of the table.
+
+    Args:
+        empty: lines of empty cells among them, at the end.
+    """
+    if lines - empty > _MOST_FOOTER or count < _FOOTER_AFTER * lines:
+        return ""
+    return f"Only the end of the table is so: if it is a sum or a remark, leave it out with --skip-footer {lines}"

@@ -140,10 +140,10 @@ class _Choice:
             self.left_out |= {name: why for name, why in table.index_columns.items() if name != label}
             wanted, reason = [n for n in self._places if n not in self.left_out and n != label], ""
             if twice := [name for name in wanted if len(self._places[name]) > 1]:
-                raise DataError(
-                    f"{table.path} names a column twice: {some(twice)}. Leave it out with "
-                    f"--drop-columns {joined(twice)!r}, or rename one"
-                )
+                remedy = f"Leave it out with --drop-columns {joined(twice)!r}, or rename one"
+                if second := getattr(table, "second_header", None):
+                    remedy = f"The next line has names too ({some(second[1])}): take them with --skip-lines {second[0]}"
+                raise DataError(f"{table.path} names a column twice: {some(twice)}. {remedy}")
         self.columns = self._found(list(wanted), options, features)
         if reason:
             taken = {column.place for column in self.columns}
@@ -234,7 +234,7 @@ def _by_rules(
     Raises:
         DataError: with the option that decides.
     """
-    kept, text, counting, empty, nameless = [], [], [], [], []
+    kept, text, counting, empty, nameless, stepping, dates = [], [], [], [], [], [], []
     for at, column in enumerate(columns):
         name, x = table.names[column.place], values[:, at]
         has_name = _NAMELESS.fullmatch(name) is None
@@ -251,14 +251,20 @@ def _by_rules(
             nameless.append(name)
         elif len(x) >= _FEWEST_TO_COUNT and _counts(x):
             counting.append(name)
+        elif len(x) >= _FEWEST_TO_COUNT and _steps_evenly(x):
+            stepping.append(name)
+        elif len(x) >= _FEWEST_TO_COUNT and _are_dates(x):
+            dates.append(name)
         else:
             kept.append(at)
-    doubtful = [table.names[place] for place in text] + counting + empty + nameless
+    doubtful = [table.names[place] for place in text] + counting + stepping + dates + empty + nameless
     if text:
         _refuse_troubles(table, loaded, text, doubtful)
     if doubtful:
         said = [
             (counting, "grow by 1 in each row, as row numbers do"),
+            (stepping, "change by the same whole number in each row, as row numbers and clocks do"),
+            (dates, "hold dates written as numbers, such as 20240131"),
             (empty, "hold no value"),
             (nameless, "have no name"),
         ]
@@ -280,9 +286,10 @@ def _refuse_troubles(table: Table, loaded: Loaded, places: Sequence[int], doubtf
         name = table.names[place]
         before = ""
         if table.kind == "csv" and len(loaded.troubles) == loaded.values.shape[1]:
-            before = " No column holds numbers only: if lines stand before the table, leave them out with --skip-lines."
-        said = loaded.troubles[place].said(name)
-        raise DataError(f"{table.path} {said}.{before} {_remedy(table, doubtful or [name])}")
+            before = "No column holds numbers only: if lines stand before the table, leave them out with --skip-lines. "
+        trouble = loaded.troubles[place]
+        remedy = trouble.remedy or f"{before}{_remedy(table, doubtful or [name])}"
+        raise DataError(f"{table.path} {trouble.said(name)}. {remedy}")
 
 
 def _remedy(table: Table, doubtful: Sequence[str]) -> str:
@@ -295,6 +302,24 @@ def _remedy(table: Table, doubtful: Sequence[str]) -> str:
 def _counts(x: NDArray[Any]) -> bool:
     """Whether each value is a whole number, and one more than the value before."""
     return bool(len(x) > 1 and x[0] == np.round(x[0]) and (np.diff(x) == 1).all())
+
+
+def _steps_evenly(x: NDArray[Any]) -> bool:
+    """Whether values are whole numbers that change by the same one from each row to the next."""
+    steps = np.diff(x)
+    whole = x[0] == np.round(x[0]) and steps[0] == np.round(steps[0])
+    return bool(whole and steps[0] != 0 and (steps == steps[0]).all())
+
+
+def _are_dates(x: NDArray[Any]) -> bool:
+    """Whether every value is a day of the calendar as YYYYMMDD, and not always the same one."""
+    known = x[~np.isnan(x)]
+    if not len(known) or (known != np.round(known)).any() or (known == known[0]).all():
+        return False
+    if known.min() < 19000101 or known.max() > 21001231:
+        return False
+    month, day = known // 100 % 100, known % 100
+    return bool(((month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)).all())
 
 
 def _rises(x: NDArray[Any]) -> bool:

@@ -122,7 +122,7 @@ class Columns:
         values = np.full(missing.shape, np.nan)
         for i, j in zip(*np.nonzero(~missing), strict=True):
             cell = picked[i][j].strip()
-            value = math.nan if self.cells.is_missing(cell) else self.cells.number(cell)
+            value = math.nan if self.cells.is_missing(cell) else self.cells.value(cell)
             if value is None:
                 raise DataError(
                     f"{self.where} line {lines[i][0]} holds {picked[i][j]!r:.40} in column {self.features[j] + 1}, "
