@@ -36,6 +36,7 @@ from .stdio import (
     Ended,
     command_streams,
     end_as,
+    interrupted,
     out_of_memory,
     write,
 )
@@ -60,13 +61,15 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         return int(_COMMANDS[options.command](options))
     except VaeEdgeError as error:
-        return _say(error)
+        return INTERRUPTED if interrupted() else _say(error)
     except KeyboardInterrupt:
         return INTERRUPTED
     except MemoryError as error:
         write(sys.stderr, out_of_memory(error) + "\n")
         return OUT_OF_MEMORY
     except Exception:
+        if interrupted():
+            return INTERRUPTED
         asked = "this is a bug of vae-edge: please report it with the lines above\n"
         write(sys.stderr, printable(traceback.format_exc()) + asked)
         return INTERNAL_ERROR

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import TextIO
+from typing import Any, TextIO
 
 from .errors import StorageError
 from .text import printable
@@ -21,6 +21,10 @@ INTERNAL_ERROR, INTERRUPTED = 70, 130
 OUT_OF_MEMORY = 3
 """As anything that is missing on this machine."""
 _ENDED_BY = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+_asked: list[int] = []
+"""Signals that asked the running command to end."""
 
 
 class Ended(BaseException):
@@ -73,9 +77,12 @@ def command_streams() -> Iterator[None]:
         StorageError: on leaving, stdout is a file that could not keep what it was given.
     """
     _open_closed_streams()
-    before = {}
+    _asked.clear()
+    before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         before = {n: signal.signal(n, _end) for n in _ENDED_BY if signal.getsignal(n) is signal.SIG_DFL}
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            before[signal.SIGINT] = signal.signal(signal.SIGINT, _interrupt)
     try:
         yield
         _keep(sys.stdout)
@@ -90,6 +97,19 @@ def out_of_memory(error: MemoryError) -> str:
     return f"MemoryError: there is too little memory{said}: give fewer or smaller rows at once"
 
 
+def interrupted() -> bool:
+    """Whether an error comes from Ctrl-C, whatever was made of it: an extension module that is being imported turns
+    the ``KeyboardInterrupt`` into ``ImportError: initialization failed``.
+
+    Raises:
+        Ended: it comes from SIGTERM or SIGHUP.
+    """
+    for number in _asked:
+        if number != signal.SIGINT:
+            raise Ended(number)
+    return bool(_asked)
+
+
 def end_as(number: int) -> None:
     """End this process as the signal would have ended it; who waits for it sees the signal."""
     signal.signal(number, signal.SIG_DFL)
@@ -98,7 +118,13 @@ def end_as(number: int) -> None:
 
 def _end(number: int, _frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_IGN)  # once is enough: cleaning up is on its way
+    _asked.append(number)
     raise Ended(number)
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    _asked.append(number)
+    raise KeyboardInterrupt
 
 
 def _open_closed_streams() -> None:

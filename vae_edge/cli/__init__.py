@@ -14,6 +14,7 @@ from vae_edge_runtime.stdio import (
     Ended,
     command_streams,
     end_as,
+    interrupted,
     out_of_memory,
 )
 
@@ -57,11 +58,13 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except VaeEdgeError as error:
-        return _say(error)
+        return INTERRUPTED if interrupted() else _say(error)
     except MemoryError as error:
         _console.complain(out_of_memory(error))
         return OUT_OF_MEMORY
     except Exception as error:
+        if interrupted():
+            return INTERRUPTED
         if isinstance(error, click_exception):
             error.show()  # type: ignore[attr-defined]
             return int(error.exit_code)  # type: ignore[attr-defined]
