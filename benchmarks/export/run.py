@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 CASES = ("export-256", "score-512-1", "score-512-8", "score-512-64")
-SD_CASES = ("export-sd-512", "export-sd-512-free")
+SD_CASES = ("export-sd-512", "export-sd-512-free", "generate-sd-64", "generate-sd-256", "generate-sd-512")
 """The diffusers autoencoder of 84 M parameters; they take minutes, need diffusers, and run when they are named."""
 
 
@@ -86,6 +86,27 @@ def _export_sd(path: Path, weights: Path, *, free: bool) -> dict[str, float]:
     return dict(report.seconds)
 
 
+def _generate_sd(path: Path, weights: Path, size: int) -> dict[str, float]:
+    """Encoder and decoder alone, of free height and width, verified with 3 rows."""
+    import sd_size
+
+    from vae_edge_export import ExportConfig, export_for_generation
+
+    start = time.perf_counter()
+
+    def say(stage: str) -> None:
+        print(f"{time.perf_counter() - start:7.1f} s, {time.process_time():6.1f} s of CPU, {_peak_mib()} MiB  {stage}",
+              file=sys.stderr, flush=True)  # fmt: skip
+
+    config = ExportConfig(layout="nhwc", offset=(127.5,), scale=(127.5,), dynamic_size=True, allow_poor_fit=True)
+    report = export_for_generation(
+        sd_size.model(weights), path, rows=sd_size.pictures(3, size, size), config=config, force=True, progress=say
+    )
+    for line in (*report.evidence, *report.warnings, str(report.fit), str(report.parity)):
+        print(line, file=sys.stderr)
+    return dict(report.seconds)
+
+
 def _peak_mib() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
@@ -110,6 +131,7 @@ def _case(name: str, folder: Path, weights: Path) -> dict[str, object]:
         "export-256": lambda: _export(folder / "export.vaeb", 256, 64, 32, 4),
         "export-sd-512": lambda: _export_sd(folder / "sd.vaeb", weights, free=False),
         "export-sd-512-free": lambda: _export_sd(folder / "sd.vaeb", weights, free=True),
+        **{f"generate-sd-{n}": (lambda n=n: _generate_sd(folder / f"sd-{n}.vaeb", weights, n)) for n in (64, 256, 512)},
         "bundle-512": lambda: _export(large, 512, 26, 8, 5),
         **{f"score-512-{n}": (lambda n=n: _score(large, n)) for n in (1, 8, 64)},
     }
@@ -118,6 +140,7 @@ def _case(name: str, folder: Path, weights: Path) -> dict[str, object]:
     return {
         "case": name,
         "seconds": round(time.perf_counter() - start, 1),
+        "cpu_seconds": round(time.process_time(), 1),
         "peak_mib": _peak_mib(),
         "stages": {stage: round(value, 2) for stage, value in seconds.items()},
     }

@@ -27,11 +27,15 @@ def is_costly(multiplications: int) -> bool:
     return rows_affordable(multiplications, most=COMPARED_ROWS) < COMPARED_ROWS
 
 
-def in_words(multiplications: int, compared: int) -> str:
-    """What was reduced for a costly model, and what still holds."""
-    return (
+def in_words(multiplications: int, compared: int, *, scored: bool = True) -> str:
+    """What was reduced for a costly model, and what still holds.
+
+    Args:
+        compared: rows in float64. scored: whether the bundle has scores.
+    """
+    said = (
         f"one row takes {multiplications / 1e9:.3g} billion multiplications, so checks look at fewer rows: {compared} "
-        "in float64 in place of 64, black and far too large ones as made-up rows in place of six kinds, and few for "
-        "fit and traps. Every operation of a graph still runs at every pixel of them, and every calibration and "
-        "held-out row is still scored"
+        "in float64 in place of more, and black and far too large ones as made-up rows in place of six kinds. Every "
+        "operation of a graph still runs at every pixel of them"
     )
+    return f"{said}, and every calibration and held-out row is still scored" if scored else said

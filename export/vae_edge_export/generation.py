@@ -42,6 +42,7 @@ from .checks.samples import sample_warnings
 from .checks.size_parity import SizeFigures, compare_sizes, traced_with
 from .config import ExportConfig
 from .doors import taken_in
+from .effort import rows_affordable
 from .generation_proof import PARITY_ROWS, Proof, beside_latents, prove
 from .graphs.build import BuiltGraphs, build_graphs, filled_in
 from .graphs.decoder import build_decoder, decoder_recipe
@@ -240,7 +241,8 @@ def _golden(
     reference: Reference, built: BuiltGraphs, proof: Proof, config: ExportConfig
 ) -> tuple[dict[str, Array], dict[str, dict[str, Array]]]:
     """What the self-test feeds, and the outputs of PyTorch by graph."""
-    z, count = built.signatures["decode"].inputs[0].name, config.golden_rows
+    z = built.signatures["decode"].inputs[0].name
+    count = rows_affordable(built.multiplications, most=config.golden_rows)
     if "encode" not in built.modules:
         feeds = {z: proof.latents[:count], **beside_latents(proof.rows.calibration.get("condition"), count)}
         return feeds, {"decode": _in_float32(reference.run("decode", feeds))}

@@ -16,6 +16,7 @@ from vae_edge_runtime.format.specs import ConditionSpec, InputSpec, Layout
 from vae_edge_runtime.sampling.noise import philox_words
 from vae_edge_runtime.scoring.inputs import check_condition, check_rows, finite_rows
 from vae_edge_runtime.scoring.tiling import check_pictures, cut_tiles
+from vae_edge_runtime.scratch import picked
 from vae_edge_runtime.statistics.conformal import samples_needed
 
 from .config import ExportConfig
@@ -88,7 +89,7 @@ def split_rows(
     labels = None
     if evaluation is None:
         held = drawn_to_hold_out(len(calibration))
-        rows, held_out = ({name: x[part] for name, x in rows.items()} for part in (~held, held))
+        rows, held_out = ({name: picked(x, part) for name, x in rows.items()} for part in (~held, held))
     else:
         held_out, labels = _evaluation(evaluation, shape, dtype, beside)
     needed = samples_needed(config.false_positive_rate) if config.threshold_method == "conformal" else 1

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_edge_runtime.format.specs import Layout
+from vae_edge_runtime.scratch import rows_per_piece
 
 Array = NDArray[Any]
 
@@ -28,13 +29,23 @@ class Support:
 
     @classmethod
     def of(cls, x: Array, layout: Layout) -> Support:
-        """From rows ``x`` (n, *row_shape)."""
+        """From rows ``x`` (n, *row_shape), a few at a time: float64 takes up to eight times their bytes."""
+        image = layout in ("nchw", "nhwc") or x.ndim > 3
+        if image and x.dtype == np.uint8:
+            return cls(np.zeros(1), np.full(1, 255.0), np.ones(1, dtype=bool))  # a camera sends any of them
+        step = rows_per_piece(x)
+        pieces = [cls._of_piece(x[start : start + step], image) for start in range(0, len(x), step)]
+        return cls(
+            np.min([piece.low for piece in pieces], axis=0),
+            np.max([piece.high for piece in pieces], axis=0),
+            np.all([piece.whole for piece in pieces], axis=0),
+        )
+
+    @classmethod
+    def _of_piece(cls, x: Array, image: bool) -> Support:
         values = x.astype(np.float64)
-        image = layout in ("nchw", "nhwc") or values.ndim > 3
         columns = values.reshape(-1, 1) if image else values.reshape(-1, values.shape[-1])
         whole = np.all(columns == np.round(columns), axis=0)
-        if image and x.dtype == np.uint8:
-            return cls(np.zeros(1), np.full(1, 255.0), whole)  # a camera sends any of them
         return cls(columns.min(axis=0), columns.max(axis=0), whole)
 
     def kept(self, rows: Array) -> Array:

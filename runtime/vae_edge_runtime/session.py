@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from .stream import Stream
 
 Condition = NDArray[Any] | int | None
-Size = tuple[int, int]
-"""Height and width in pixels."""
+Size = tuple[int, int]  # height and width in pixels
 
 
 def load(
@@ -331,9 +330,7 @@ class VAE(CompressingSession):
         """
         posterior = self.encode(x, condition=condition)
         if bad := np.flatnonzero(posterior.status).tolist():
-            raise InputError(
-                f"row {bad[0]} of x is not finite or encodes to nothing finite; reconstruct has no status to say so"
-            )
+            raise InputError(f"row {bad[0]} of x is not finite or encodes to nothing finite, and no status can say so")
         return self.decode(posterior, condition=condition)
 
     def sample(

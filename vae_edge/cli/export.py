@@ -20,6 +20,7 @@ from vae_edge_runtime.format.figures import Verdict
 from vae_edge_runtime.format.heads import HEADS
 from vae_edge_runtime.format.likelihoods import LIKELIHOODS
 from vae_edge_runtime.format.stream_rules import AlarmSpec
+from vae_edge_runtime.scratch import contiguous
 
 from . import _console, _generation, _help, _options, _rows, _source, _tables
 
@@ -333,7 +334,7 @@ def rows_and_layout(
     """
     dataset = _read(path, reader, options.get("names", ()))
     layout = options.get("layout") or dataset.layout
-    x = np.ascontiguousarray(_rows.to_layout(dataset.x, dataset.layout, layout))
+    x = contiguous(_rows.to_layout(dataset.x, dataset.layout, layout))
     names = tuple(options.get("names") or dataset.names)
     minus = np.array([(split_lessened(name) or ("", 0.0))[1] for name in names])
     if own_offset and minus.any():
@@ -348,7 +349,7 @@ def _labelled(
     dataset = _read(path, reader, config.names, label_column)
     if dataset.labels is None:
         raise DataError(f"{path} holds no labels: an .npz with x and y, or a table with --label-column")
-    rows = np.ascontiguousarray(_rows.to_layout(dataset.x, dataset.layout, config.layout))
+    rows = contiguous(_rows.to_layout(dataset.x, dataset.layout, config.layout))
     return (rows, dataset.labels) if dataset.condition is None else (rows, dataset.labels, dataset.condition)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError
+from vae_edge_runtime.scratch import scratch_array
 
 from .dataset import Dataset
 from .files import check_regular, first_bytes, refuse_other_kind
@@ -76,10 +77,12 @@ def read_images(path: Path, shape: tuple[int, int] | None, fit: str = "stretch")
         turned, stretched = turned + was_turned, stretched + was_stretched
         if i == 0:
             check_limit("bytes of numbers in memory", len(files) * pixels.size, path)
-            x = np.empty((len(files), *pixels.shape), np.uint8)
+            x = scratch_array((len(files), *pixels.shape), np.uint8)
         elif pixels.shape[2] > x.shape[3]:
             check_limit("bytes of numbers in memory", 3 * x.size, path)
-            x = np.repeat(x, 3, axis=3)
+            grey, x = x, scratch_array((*x.shape[:3], 3), np.uint8)
+            for row, colour in zip(grey[:i], x[:i], strict=True):
+                colour[:] = row  # one value for all three channels
         x[i] = pixels
     height, width, channels = x.shape[1:]
     notes = [f"{width}x{height} pixels (width x height), {'grey' if channels == 1 else 'colour'}"]

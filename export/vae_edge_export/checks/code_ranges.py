@@ -21,6 +21,7 @@ from vae_edge_runtime.format.specs import CodeRange
 from ..graphs.build import BuiltGraphs
 from ..halves.door import on
 from ..rows import ExportRows
+from ..support import Support
 from .reference import run_torch
 
 Array = NDArray[Any]
@@ -49,7 +50,7 @@ def code_ranges(built: BuiltGraphs, rows: ExportRows) -> tuple[CodeRange, ...]:
     x = rows.calibration["x"]
     by_element = rows.row.layout in ("nchw", "nhwc") or x.ndim > 3
     values = x.reshape(-1, 1) if by_element else x.reshape(-1, x.shape[-1])
-    columns = np.flatnonzero(np.all(values == np.round(values), axis=0)).tolist()
+    columns = np.flatnonzero(Support.of(x, rows.row.layout).whole).tolist()
     limits = (0, 255) if x.dtype == np.uint8 else (-_FAR, _FAR)
     one = {name: array[:1] for name, array in rows.calibration.items()}
 

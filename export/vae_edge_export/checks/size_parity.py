@@ -13,14 +13,15 @@ from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.errors import BackendError, ParityFailed
 from vae_edge_runtime.format.figures import Parity
 from vae_edge_runtime.format.sizes import FREE_GRAPHS, Size, axis_names, signature_at
-from vae_edge_runtime.format.specs import Layout, Signature
+from vae_edge_runtime.format.specs import Layout, Signature, TensorSpec
 from vae_edge_runtime.sampling.noise import standard_normal
 from vae_edge_runtime.verification import max_errors
 
 from ..effort import rows_affordable
 from ..graphs.build import BuiltGraphs
-from ..graphs.free_size import rows_at
+from ..graphs.free_size import SizePlan, rows_at
 from ..rows import ExportRows, rows_of
+from ..tracing.trace import FreeAxis
 from .reference import Outputs, Reference, run_backend
 
 Array = NDArray[Any]
@@ -43,12 +44,18 @@ class SizeFigures:
     tolerance: dict[str, float]
 
 
-def _free_axes(built: BuiltGraphs, layout: Layout) -> dict[str, dict[str, dict[int, str]]]:
-    """Per graph of free size, per tensor: its free axes, and the name of each."""
-    return {
-        graph: {t.name: axis_names(t.name, len(t.shape), layout) for side in built.signatures[graph] for t in side}
-        for graph in FREE_GRAPHS
-    }
+def _free_axes(built: BuiltGraphs, plan: SizePlan, layout: Layout) -> dict[str, dict[str, dict[int, FreeAxis]]]:
+    """Per graph of free size, per tensor: its free axes."""
+    ratio = [side // across for side, across in zip(plan.base, built.latent.shape[-2:], strict=True)]
+    steps = dict(zip(("height", "width"), plan.multiple, strict=True))
+    for name, multiple, each in zip(("latent_height", "latent_width"), plan.multiple, ratio, strict=True):
+        steps[name] = multiple // each
+
+    def axes_of(tensor: TensorSpec) -> dict[int, FreeAxis]:
+        names = axis_names(tensor.name, len(tensor.shape), layout)
+        return {axis: FreeAxis(name, steps[name]) for axis, name in names.items()}
+
+    return {graph: {t.name: axes_of(t) for side in built.signatures[graph] for t in side} for graph in FREE_GRAPHS}
 
 
 def feeds_at(rows: ExportRows, size: Size, count: int = ROWS) -> dict[str, Array]:
@@ -59,7 +66,7 @@ def feeds_at(rows: ExportRows, size: Size, count: int = ROWS) -> dict[str, Array
 
 def traced_with(
     built: BuiltGraphs, rows: ExportRows
-) -> tuple[dict[str, dict[str, Array]], dict[str, dict[str, dict[int, str]]]]:
+) -> tuple[dict[str, dict[str, Array]], dict[str, dict[str, dict[int, FreeAxis]]]]:
     """Per graph, the rows it is traced with, and its free axes: small pictures where height and width are free."""
     if built.sizes is None:
         return built.examples, {}
@@ -69,7 +76,7 @@ def traced_with(
     beside = {name: x for name, x in feeds.items() if name != "x"}
     decode_feeds = {z.name: np.zeros((len(feeds["x"]), *z.shape), z.dtype), **beside}
     examples = {**built.examples, "encode": feeds, "decode": decode_feeds}
-    return examples, _free_axes(built, rows.row.layout)
+    return examples, _free_axes(built, built.sizes, rows.row.layout)
 
 
 def compare_sizes(

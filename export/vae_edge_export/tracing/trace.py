@@ -8,11 +8,11 @@ import re
 import tempfile
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import onnx
 import torch
@@ -35,7 +35,15 @@ from .watch import Watched, watch
 _NEWEST_TRACED_IR_VERSION = 10
 TRACED_ROWS = 3  # 0 and 1 are specialised by torch.export
 
-FreeAxes = Mapping[str, Mapping[int, str]]
+
+class FreeAxis(NamedTuple):
+    """An axis of a row that is free beside the batch: its name in a graph, and what it is a multiple of."""
+
+    name: str
+    step: int
+
+
+FreeAxes = Mapping[str, Mapping[int, FreeAxis]]
 _DATA_DEPENDENT = ("GuardOnDataDependentSymNode", "DataDependentOutputException", "UserError", "TracerWarning")
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\w+)')
 _OPERATION = re.compile(r"target=torch\.ops\.(aten\.\w+)")
@@ -69,7 +77,7 @@ def trace(
     """Trace ``module`` with rows like ``examples`` (at least one each) into an ONNX model.
 
     Args:
-        free: per tensor, the axes of one row that are free beside the batch, and their names; None: no axis.
+        free: per tensor, the axes of one row that are free beside the batch; None: no axis.
 
     ``torch.export`` goes first. Where it fails for a reason of its own the legacy tracer may try,
     under a guard: it freezes Python branches and batch sizes without an error, so any warning of
@@ -129,7 +137,7 @@ def trace(
 def name_free_axes(model: onnx.ModelProto, free: FreeAxes, graph: str) -> None:
     """Give the free axes of inputs and outputs their names; one that is a number was frozen."""
     for value in (*model.graph.input, *model.graph.output):
-        for axis, name in free.get(value.name.removeprefix(_OUTER), {}).items():
+        for axis, (name, _) in free.get(value.name.removeprefix(_OUTER), {}).items():
             dim = value.type.tensor_type.shape.dim[1 + axis]
             if dim.dim_value:
                 raise ExportFailed(
@@ -165,10 +173,31 @@ def refused_operators(model: onnx.ModelProto, traced: Traced) -> dict[str, str]:
 
 
 def _dynamo(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature, free: FreeAxes) -> onnx.ModelProto:
+    """Trace with torch.export: free axes by name and step, and where it takes none of these, left to it."""
+    if free:
+        try:
+            return _exported(module, rows, signature, free, _named_dimension)
+        except Exception:  # such as a guard on a height, which is not one of all multiples; parity tells what holds
+            return _exported(module, rows, signature, free, lambda _: torch.export.Dim.AUTO)
+    return _exported(module, rows, signature, free, _named_dimension)
+
+
+def _named_dimension(axis: FreeAxis) -> Any:
+    dimension = torch.export.Dim(axis.name)
+    return dimension if axis.step == 1 else axis.step * dimension
+
+
+def _exported(
+    module: nn.Module,
+    rows: tuple[Tensor, ...],
+    signature: Signature,
+    free: FreeAxes,
+    dimension: Callable[[FreeAxis], Any],
+) -> onnx.ModelProto:
     batch = torch.export.Dim("batch")
-    # AUTO: that a height is a multiple of 8 is the tracer's to find, and parity at several sizes holds it.
+    made = {axis.name: dimension(axis) for axes in free.values() for axis in axes.values()}
     axes = tuple(
-        {0: batch, **{1 + axis: torch.export.Dim.AUTO for axis in free.get(t.name, {})}} for t in signature.inputs
+        {0: batch, **{1 + at: made[axis.name] for at, axis in free.get(t.name, {}).items()}} for t in signature.inputs
     )
     inputs, outputs = _outer_names(signature)
     with quiet(), kept_rng(), slow_attention(), packing_as_padding(), translations_read_once(), torch.no_grad():
@@ -192,7 +221,7 @@ def _dynamo(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature, f
 
 def _legacy(module: nn.Module, rows: tuple[Tensor, ...], signature: Signature, free: FreeAxes) -> onnx.ModelProto:
     inputs, outputs = _outer_names(signature)
-    axes = {name: {1 + axis: text for axis, text in free.get(name.removeprefix(_OUTER), {}).items()}
+    axes = {name: {1 + axis: text for axis, (text, _) in free.get(name.removeprefix(_OUTER), {}).items()}
             for name in (*inputs, *outputs)}  # fmt: skip
     with (
         quiet(),

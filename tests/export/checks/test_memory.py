@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from strangers import Plain
 from torch import nn
 
-from vae_edge_export import ExportConfig, effort, export, pipeline
+from vae_edge_export import ExportConfig, effort, export, export_for_generation, pipeline
 from vae_edge_export.checks import reference as reference_module
 from vae_edge_export.checks.reference import Reference
 from vae_edge_export.graphs.row_bytes import measure_row_bytes
@@ -121,8 +121,23 @@ def test_of_a_costly_model_few_rows_are_compared_and_the_report_says_so(
     assert {figures.rows for figures in costly.parity.values()} == {2, 3}
     assert costly.calibration == usual.calibration
     assert (costly.verdict.rows, usual.verdict.rows) == (20, 20)
-    assert any("checks look at fewer rows: 2 in float64 in place of 64" in line for line in costly.evidence)
+    assert any("checks look at fewer rows: 2 in float64 in place of more" in line for line in costly.evidence)
     assert not any("fewer rows" in line for line in usual.evidence)
+
+
+def test_generation_of_a_costly_model_is_verified_on_few_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
+    torch.manual_seed(0)
+    model, options = Plain().eval(), ExportConfig(allow_poor_fit=True)
+    usual = export_for_generation(model, tmp_path / "usual.vaeb", rows=x, config=options)
+    monkeypatch.setattr(effort, "CHECK_MULTIPLICATIONS", 500)
+    costly = export_for_generation(model, tmp_path / "costly.vaeb", rows=x, config=options)
+    assert [usual.parity[name].rows for name in ("encode.mean", "decode.x_hat")] == [16, 43]
+    assert [costly.parity[name].rows for name in ("encode.mean", "decode.x_hat")] == [3, 4]
+    assert usual.samples is not None
+    assert costly.samples is not None
+    assert (usual.samples.rows, costly.samples.rows) == (64, 4)
+    assert any("3 in float64 in place of more" in line and "scored" not in line for line in costly.evidence)
 
 
 def test_a_wrong_graph_of_a_costly_model_is_still_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
