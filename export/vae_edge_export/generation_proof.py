@@ -70,19 +70,23 @@ def prove(
     chosen = _prior(built, reference, given, prior, evidence)
     latent = dataclasses.replace(built.latent, prior=chosen.spec)
     samples = figures = None
+    forecast = "encode" in built.modules and signature.outputs[0].shape != shown.row.shape
+    if forecast:
+        there, here = signature.outputs[0].shape, shown.row.shape
+        evidence.append(f"decode gives {there} for rows of {here}: decoded rows are compared with no targets")
     conditions = shown.calibration.get("condition")
     if chosen.spec.kind != "none":
         drawn = draw(latent, chosen.member or b"", DRAWN, seed=0, temperature=1.0)
         fed = {z: drawn, **beside_latents(conditions, DRAWN)}
         samples = run_backend(backend, "decode", signature, fed, rows=built.rows_at_once("decode"))["x_hat"]
         refuse_useless(samples, allowed=config.allow_poor_fit)
-        figures = measure_samples(samples, None if given is None else given.calibration["x"])
+        figures = measure_samples(samples, None if given is None or forecast else given.calibration["x"])
         drawn = drawn[:PARITY_ROWS]
     else:
         encoded = reference.run("encode", rows_of(shown.calibration, slice(PARITY_ROWS)))
         drawn = next(iter(encoded.values()))
         drawn = drawn if drawn.dtype == np.int64 else drawn.astype(np.float32)
-    if samples is not None and given is None:
+    if samples is not None and given is None and not forecast:
         shown = _rows_of_samples(shown, samples, evidence)
     if "encode" not in built.modules:
         extremes = np.concatenate([drawn, 3 * drawn[:2], np.zeros_like(drawn[:1])])
@@ -96,7 +100,7 @@ def prove(
         backend, reference, feeds, probes(shown.row, Support.of(shown.calibration["x"], shown.row.layout)),
         lambda encoded: np.concatenate([latents(encoded), drawn]), noise=None, rtol=config.parity_rtol,
     )  # fmt: skip
-    if samples is not None and given is None:
+    if samples is not None and given is None and not forecast:
         evidence.append(_round_trip(reference, built, feeds))
     return Proof(shown, drawn, chosen, compared.figures, figures, tuple(evidence), (*compared.notes, *latents.notes))
 
