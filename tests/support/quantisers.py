@@ -207,3 +207,25 @@ class Forecast(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean, logvar = self.encode(x)
         return self.decode(mean + torch.exp(0.5 * logvar) * torch.randn_like(mean)), mean, logvar
+
+
+class DecoderAlone(nn.Module):
+    """A decoder without its encoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 6))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.body(z)
+
+
+class TakesNan(Masked):
+    """Missing values are NaN, which the model turns into zeros and a mask of its own."""
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        return super().encode(torch.nan_to_num(x), (~torch.isnan(x)).to(x.dtype))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        mean, logvar = self.encode(x)
+        return self.decode(mean + torch.exp(0.5 * logvar) * torch.randn_like(mean)), mean, logvar

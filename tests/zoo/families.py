@@ -21,6 +21,7 @@ from vae_edge_export import load_weights, open_saved
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))
 import hidden_halves
+import quantisers
 
 ROWS = 150
 
@@ -38,6 +39,8 @@ class Family:
         library: that must be installed, or "".
         samples: the model can be drawn from.
         trained: for some steps, on its own rows.
+        latent_shape: of a decoder alone, exported for generation. forecast: exported for generation, with its rows.
+        refused: words of the reason why it is refused; "" where it works.
     """
 
     name: str
@@ -50,6 +53,9 @@ class Family:
     library: str = ""
     samples: bool = True
     trained: bool = False
+    latent_shape: tuple[int, ...] = ()
+    forecast: bool = False
+    refused: str = ""
 
 
 def features(rng: np.random.Generator) -> np.ndarray:
@@ -146,6 +152,40 @@ def _hidden() -> list[Family]:
         Family("VQ: indices alone, a parameter", h.IndicesOfAParameter, small_pictures, {"codebook": 8},
                glue="codebook="),
     ]  # fmt: skip
+
+
+def _industrial() -> list[Family]:
+    """Quantisers of several codebooks, masks, forecasts, decoders alone, and what is refused."""
+    q = quantisers
+    return [
+        Family("no names: residual VQ, three codebooks", q.ResidualInForward, features),
+        Family("residual VQ: indices and sum", q.ResidualIndices, features),
+        Family("residual VQ: the sum alone", q.ResidualSum, features),
+        Family("no names: FSQ", q.LevelsInForward, features),
+        Family("FSQ: indices and codes", q.LevelsIndices, features, {"codebook": 200}, glue="codebook="),
+        Family("mask beside the row, for the encoder", q.Masked, features, condition=_masks, glue="condition=masks"),
+        Family("takes NaN itself", q.TakesNan, features_with_nan, refused="holds NaN or infinity"),
+        Family("forecast: for generation", q.Forecast, forecast_windows, config={"layout": "time_features"},
+               glue="export_for_generation", forecast=True),
+        Family("forecast: scored against a target", q.Forecast, forecast_windows, refused="A forecast is another row"),
+        Family("decoder alone: forward(z)", q.DecoderAlone, features, glue="export_for_generation, latent_shape=",
+               latent_shape=(2,)),
+        Family("branch on the batch size", q.BranchOnTheBatch, features, refused="branch on the number of rows"),
+    ]  # fmt: skip
+
+
+def features_with_nan(rng: np.random.Generator) -> np.ndarray:
+    x = features(rng)
+    x[rng.random(x.shape) < 0.1] = np.nan
+    return x
+
+
+def forecast_windows(rng: np.random.Generator) -> np.ndarray:
+    return rng.normal(size=(ROWS, 12, 3)).astype(np.float32)
+
+
+def _masks(rng: np.random.Generator) -> np.ndarray:
+    return (rng.random((ROWS, handmade.FEATURES)) > 0.3).astype(np.float32)
 
 
 def _trained() -> list[Family]:
@@ -318,7 +358,7 @@ def _pyod() -> list[Family]:
     ]
 
 
-FAMILIES = [*by_hand(), *_hidden(), *_trained(), *_saved(), *_diffusers(), *_pythae(), *_pyod()]
+FAMILIES = [*by_hand(), *_hidden(), *_industrial(), *_trained(), *_saved(), *_diffusers(), *_pythae(), *_pyod()]
 
 
 def built(family: Family) -> Any:
