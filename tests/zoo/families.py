@@ -307,11 +307,44 @@ def _diffusers() -> list[Family]:
         "AutoencoderDC": {**sides, "latent_channels": 4, "attention_head_dim": 8},
         "VQModel": {"block_out_channels": (8,), "norm_num_groups": 4, "num_vq_embeddings": 16, "latent_channels": 3},
     }  # fmt: skip
-    return [
+    plain = [
         Family(f"diffusers {name}", make(name.partition(",")[0], **options), colour, config={"layout": "nchw"},
                library="diffusers")
         for name, options in models.items()
     ]  # fmt: skip
+    flux = {**kl, "latent_channels": 2}
+    levels = {"dim_mult": (1, 1, 1, 1), "num_res_blocks": 1, "temperal_downsample": (False, True, True)}
+    ltx = {
+        "latent_channels": 4, "patch_size": 1, "patch_size_t": 1,
+        **{f"{side}block_out_channels": (8, 8, 8, 8) for side in ("", "decoder_")},
+        **{f"{side}layers_per_block": (1, 1, 1, 1, 1) for side in ("", "decoder_")},
+        **{f"{side}spatio_temporal_scaling": (True, True, False, False) for side in ("", "decoder_")},
+    }  # fmt: skip
+    oobleck = {
+        "encoder_hidden_size": 6, "downsampling_ratios": [2, 4], "decoder_channels": 3, "decoder_input_channels": 3,
+        "audio_channels": 2, "channel_multiples": [2, 4],
+    }  # fmt: skip
+    wan = {"base_dim": 3, "z_dim": 2, **levels}
+    newer = [
+        ("AutoencoderKLFlux2", flux, colour, {"layout": "nchw"}),
+        ("AutoencoderKLWan", wan, _frames(5), {}),
+        ("AutoencoderKLQwenImage", {**wan, "latents_mean": [0.0, 0.0], "latents_std": [1.0, 1.0]}, _frames(1), {}),
+        ("AutoencoderKLLTXVideo", ltx, _frames(9), {}),
+        ("AutoencoderOobleck", oobleck, _sound, {}),
+    ]
+    return plain + [
+        Family(f"diffusers {name}", make(name, **options), rows, config=config, library="diffusers")
+        for name, options, rows, config in newer
+    ]
+
+
+def _frames(count: int) -> Callable[[np.random.Generator], np.ndarray]:
+    """Clips of so many frames of 16 x 16 pixels."""
+    return lambda rng: (rng.random((ROWS, 3, count, 16, 16)) * 2 - 1).astype(np.float32)
+
+
+def _sound(rng: np.random.Generator) -> np.ndarray:
+    return (rng.random((ROWS, 2, 64)) * 2 - 1).astype(np.float32)
 
 
 PYTHAE = (
