@@ -72,6 +72,10 @@ def prove(
     chosen = _prior(built, reference, given, prior, evidence)
     latent = dataclasses.replace(built.latent, prior=chosen.spec)
     samples = figures = None
+    forecast = "encode" in built.modules and signature.outputs[0].shape != shown.row.shape
+    if forecast:
+        there, here = signature.outputs[0].shape, shown.row.shape
+        evidence.append(f"decode gives {there} for rows of {here}: decoded rows are compared with no targets")
     conditions = shown.calibration.get("condition")
     costly, compared_rows = is_costly(built.multiplications), rows_affordable(built.multiplications, most=PARITY_ROWS)
     if chosen.spec.kind != "none":
@@ -80,13 +84,13 @@ def prove(
         fed = {z: drawn, **beside_latents(conditions, count)}
         samples = run_backend(backend, "decode", signature, fed, rows=built.rows_at_once("decode"))["x_hat"]
         refuse_useless(samples, allowed=config.allow_poor_fit)
-        figures = measure_samples(samples, None if given is None else given.calibration["x"])
+        figures = measure_samples(samples, None if given is None or forecast else given.calibration["x"])
         drawn = drawn[: 1 if costly and "encode" in built.modules else compared_rows]
     else:
         encoded = reference.run("encode", rows_of(shown.calibration, slice(compared_rows)))
         drawn = next(iter(encoded.values()))
         drawn = drawn if drawn.dtype == np.int64 else drawn.astype(np.float32)
-    if samples is not None and given is None:
+    if samples is not None and given is None and not forecast:
         shown = _rows_of_samples(shown, samples, evidence)
     if "encode" not in built.modules:
         extremes = np.concatenate([drawn, 3 * drawn[:2], np.zeros_like(drawn[:1])])
@@ -105,7 +109,7 @@ def prove(
         backend, reference, feeds, made_up,
         lambda encoded: np.concatenate([latents(encoded), drawn]), noise=None, rtol=config.parity_rtol,
     )  # fmt: skip
-    if samples is not None and given is None:
+    if samples is not None and given is None and not forecast:
         evidence.append(_round_trip(reference, built, feeds))
     return Proof(shown, drawn, chosen, compared.figures, figures, tuple(evidence), (*compared.notes, *latents.notes))
 

@@ -213,7 +213,10 @@ def check_finite(x: NDArray[Any], what: str) -> None:
     """
     bad = np.flatnonzero(~finite_rows(x))
     if len(bad):
-        raise InputError(f"{what} row {bad[0]} holds NaN or infinity ({len(bad)} such rows): drop them first")
+        masked = ""
+        if np.isnan(x).any():
+            masked = ". A model of missing values takes a mask: fill them, and pass what was observed as condition="
+        raise InputError(f"{what} row {bad[0]} holds NaN or infinity ({len(bad)} such rows): drop them first{masked}")
 
 
 def check_unit_interval(x: Tensor, likelihood: str = "bernoulli", *, option: str = "") -> None:

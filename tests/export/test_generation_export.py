@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 from handmade_generators import Labelled, LabelPainter, Quantised
+from quantisers import Forecast
 from strangers import Plain
 from torch import Tensor, nn
 
-from vae_edge_export import ExportConfig, Prior, export_for_generation
+from vae_edge_export import ExportConfig, Prior, export, export_for_generation
 from vae_edge_runtime import load, recalibrate, standard_normal, verify
 from vae_edge_runtime.errors import AdaptError, FitFailed, NotExported, OptionError
 from vae_edge_runtime.table_scorer import Scorer
@@ -183,6 +184,26 @@ def test_height_and_width_are_free_where_that_is_asked_for(tmp_path: Path) -> No
     assert len(checked.checks) == 3 + 3 * 3  # three outputs, at three further sizes
     with pytest.raises(OptionError, match=r"dynamic_size of a decoder alone"):
         export_for_generation(_decoder(), tmp_path / "d.vaeb", latent_shape=(3,), config=config)
+
+
+def test_a_forecast_is_exported_for_generation_and_refused_for_scores_with_the_reason(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Forecast().eval()
+    x = np.random.default_rng(0).normal(size=(120, 12, 3)).astype(np.float32)
+    config = ExportConfig(layout="time_features", false_positive_rate=0.05)
+    with pytest.raises(AdaptError, match=r"A forecast is another row.*target beside each row.*--for generation"):
+        export(model, tmp_path / "s.vaeb", calibration=x, config=config)
+    config = ExportConfig(layout="time_features")
+    for given in ({"rows": x[:9]}, {"shape": (12, 3)}):
+        report = export_for_generation(model, tmp_path / "g.vaeb", config=config, force=True, **given)
+        assert report.fit is None
+        assert any("compared with no targets" in line for line in report.evidence)
+        with torch.no_grad(), load(tmp_path / "g.vaeb", device="cpu") as vae:
+            assert (vae.manifest.input.shape, vae.manifest.output.shape) == ((12, 3), (4, 2))
+            wanted = model.decode(model.encode(torch.from_numpy(x[:9]))[0])
+            np.testing.assert_allclose(vae.reconstruct(x[:9]), wanted, rtol=1e-4, atol=1e-5)
+            assert vae.sample(3, seed=0).shape == (3, 4, 2)
+        assert verify(tmp_path / "g.vaeb").ok
 
 
 class _Constant(nn.Module):

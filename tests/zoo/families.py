@@ -21,6 +21,7 @@ from vae_edge_export import load_weights, open_saved
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))
 import hidden_halves
+import quantisers
 
 ROWS = 150
 
@@ -38,6 +39,8 @@ class Family:
         library: that must be installed, or "".
         samples: the model can be drawn from.
         trained: for some steps, on its own rows.
+        latent_shape: of a decoder alone, exported for generation. forecast: exported for generation, with its rows.
+        refused: words of the reason why it is refused; "" where it works.
     """
 
     name: str
@@ -50,6 +53,9 @@ class Family:
     library: str = ""
     samples: bool = True
     trained: bool = False
+    latent_shape: tuple[int, ...] = ()
+    forecast: bool = False
+    refused: str = ""
 
 
 def features(rng: np.random.Generator) -> np.ndarray:
@@ -146,6 +152,40 @@ def _hidden() -> list[Family]:
         Family("VQ: indices alone, a parameter", h.IndicesOfAParameter, small_pictures, {"codebook": 8},
                glue="codebook="),
     ]  # fmt: skip
+
+
+def _industrial() -> list[Family]:
+    """Quantisers of several codebooks, masks, forecasts, decoders alone, and what is refused."""
+    q = quantisers
+    return [
+        Family("no names: residual VQ, three codebooks", q.ResidualInForward, features),
+        Family("residual VQ: indices and sum", q.ResidualIndices, features),
+        Family("residual VQ: the sum alone", q.ResidualSum, features),
+        Family("no names: FSQ", q.LevelsInForward, features),
+        Family("FSQ: indices and codes", q.LevelsIndices, features, {"codebook": 200}, glue="codebook="),
+        Family("mask beside the row, for the encoder", q.Masked, features, condition=_masks, glue="condition=masks"),
+        Family("takes NaN itself", q.TakesNan, features_with_nan, refused="holds NaN or infinity"),
+        Family("forecast: for generation", q.Forecast, forecast_windows, config={"layout": "time_features"},
+               glue="export_for_generation", forecast=True),
+        Family("forecast: scored against a target", q.Forecast, forecast_windows, refused="A forecast is another row"),
+        Family("decoder alone: forward(z)", q.DecoderAlone, features, glue="export_for_generation, latent_shape=",
+               latent_shape=(2,)),
+        Family("branch on the batch size", q.BranchOnTheBatch, features, refused="branch on the number of rows"),
+    ]  # fmt: skip
+
+
+def features_with_nan(rng: np.random.Generator) -> np.ndarray:
+    x = features(rng)
+    x[rng.random(x.shape) < 0.1] = np.nan
+    return x
+
+
+def forecast_windows(rng: np.random.Generator) -> np.ndarray:
+    return rng.normal(size=(ROWS, 12, 3)).astype(np.float32)
+
+
+def _masks(rng: np.random.Generator) -> np.ndarray:
+    return (rng.random((ROWS, handmade.FEATURES)) > 0.3).astype(np.float32)
 
 
 def _trained() -> list[Family]:
@@ -267,11 +307,44 @@ def _diffusers() -> list[Family]:
         "AutoencoderDC": {**sides, "latent_channels": 4, "attention_head_dim": 8},
         "VQModel": {"block_out_channels": (8,), "norm_num_groups": 4, "num_vq_embeddings": 16, "latent_channels": 3},
     }  # fmt: skip
-    return [
+    plain = [
         Family(f"diffusers {name}", make(name.partition(",")[0], **options), colour, config={"layout": "nchw"},
                library="diffusers")
         for name, options in models.items()
     ]  # fmt: skip
+    flux = {**kl, "latent_channels": 2}
+    levels = {"dim_mult": (1, 1, 1, 1), "num_res_blocks": 1, "temperal_downsample": (False, True, True)}
+    ltx = {
+        "latent_channels": 4, "patch_size": 1, "patch_size_t": 1,
+        **{f"{side}block_out_channels": (8, 8, 8, 8) for side in ("", "decoder_")},
+        **{f"{side}layers_per_block": (1, 1, 1, 1, 1) for side in ("", "decoder_")},
+        **{f"{side}spatio_temporal_scaling": (True, True, False, False) for side in ("", "decoder_")},
+    }  # fmt: skip
+    oobleck = {
+        "encoder_hidden_size": 6, "downsampling_ratios": [2, 4], "decoder_channels": 3, "decoder_input_channels": 3,
+        "audio_channels": 2, "channel_multiples": [2, 4],
+    }  # fmt: skip
+    wan = {"base_dim": 3, "z_dim": 2, **levels}
+    newer = [
+        ("AutoencoderKLFlux2", flux, colour, {"layout": "nchw"}),
+        ("AutoencoderKLWan", wan, _frames(5), {}),
+        ("AutoencoderKLQwenImage", {**wan, "latents_mean": [0.0, 0.0], "latents_std": [1.0, 1.0]}, _frames(1), {}),
+        ("AutoencoderKLLTXVideo", ltx, _frames(9), {}),
+        ("AutoencoderOobleck", oobleck, _sound, {}),
+    ]
+    return plain + [
+        Family(f"diffusers {name}", make(name, **options), rows, config=config, library="diffusers")
+        for name, options, rows, config in newer
+    ]
+
+
+def _frames(count: int) -> Callable[[np.random.Generator], np.ndarray]:
+    """Clips of so many frames of 16 x 16 pixels."""
+    return lambda rng: (rng.random((ROWS, 3, count, 16, 16)) * 2 - 1).astype(np.float32)
+
+
+def _sound(rng: np.random.Generator) -> np.ndarray:
+    return (rng.random((ROWS, 2, 64)) * 2 - 1).astype(np.float32)
 
 
 PYTHAE = (
@@ -318,7 +391,7 @@ def _pyod() -> list[Family]:
     ]
 
 
-FAMILIES = [*by_hand(), *_hidden(), *_trained(), *_saved(), *_diffusers(), *_pythae(), *_pyod()]
+FAMILIES = [*by_hand(), *_hidden(), *_industrial(), *_trained(), *_saved(), *_diffusers(), *_pythae(), *_pyod()]
 
 
 def built(family: Family) -> Any:

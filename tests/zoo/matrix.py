@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 from families import FAMILIES, Family, built
 
-from vae_edge_export import ExportConfig, export
+from vae_edge_export import ExportConfig, export, export_for_generation
 from vae_edge_runtime import VAE, load, standard_normal
 from vae_edge_runtime.errors import VaeEdgeError
 
@@ -72,6 +73,8 @@ def run(family: Family, folder: Path) -> Outcome:
     if family.condition is not None:
         options["condition"] = family.condition(rng)
     path = folder / "model.vaeb"
+    if family.latent_shape or family.forecast:
+        return _for_generation(family, x, path)
     try:
         report = export(
             built(family),
@@ -97,6 +100,25 @@ def run(family: Family, folder: Path) -> Outcome:
             fresh_error=_fresh_error(vae, fresh, condition, scores),
             sample=_sample(vae, condition),
             other_ort=_on_other_ort(folder, fresh, condition, scores) if ORT_1_23 else None,
+        )
+
+
+def _for_generation(family: Family, x: np.ndarray, path: Path) -> Outcome:
+    """A family that is exported without scores; *alone* is of decoded rows then."""
+    given: dict[str, Any] = {"latent_shape": family.latent_shape} if family.latent_shape else {"rows": x[:8]}
+    report = export_for_generation(built(family), path, config=ExportConfig(**family.config), force=True, **given)
+    with load(path, device="cpu", threads=1) as vae:
+        latent = vae.manifest.latent
+        z = standard_normal(5 * int(np.prod(latent.shape)), seed=1).reshape(5, *latent.shape)
+        together, alone = vae.decode(z), np.concatenate([vae.decode(z[i : i + 1]) for i in range(5)])
+        return Outcome(
+            family,
+            recognised="a decoder alone" if family.latent_shape else _how(report.evidence[0]),
+            latent=f"{latent.kind} {'×'.join(map(str, latent.shape))}",
+            exporter=vae.manifest.made_with["exporter"],
+            parity=max(figure.max_relative for figure in report.parity.values()),
+            fresh_error=float(np.max(np.abs(together - alone)) / np.max(np.abs(together))),
+            sample=_sample(vae, None),
         )
 
 
@@ -156,8 +178,9 @@ def page(outcomes: list[Outcome]) -> str:
         "",
         "Made by `make compatibility`, which exports every model below with random weights and a small configuration",
         f"and uses the bundle: {versions}.",
-        f"Last run: {datetime.date.today():%Y-%m-%d}, x86-64 Linux, CPU; {len(good)} of {len(outcomes)} rows.",
+        f"Last run: {datetime.date.today():%Y-%m-%d}, x86-64 Linux, CPU; {len(good)} of {len(outcomes)} rows work.",
         "",
+        "- *refused*: the row says with which reason; the models are built to be.",
         "- *trained*: the model above it, after 60 steps of training on its own rows.",
         "- *cut*: how the halves were found: by their names (or by a library's class), at the noise or the codes of",
         "  forward, or by lambdas.",
@@ -178,7 +201,8 @@ def page(outcomes: list[Outcome]) -> str:
 def row(o: Outcome) -> str:
     """One line of the table."""
     if o.problem:
-        return f"| {o.family.name} | {o.family.glue} | | **fails**: {o.problem} | | | | | |"
+        what = "refused" if o.family.refused and o.family.refused in o.problem else "**fails**"
+        return f"| {o.family.name} | {o.family.glue} | - | {what}: {_short(o.problem)} | | | | | |"
     other = "not run" if o.other_ort is None else f"{o.other_ort:.0e}"
     mark = " (legacy exporter)" if "legacy" in o.exporter else ""
     cells = (
@@ -193,9 +217,20 @@ def row(o: Outcome) -> str:
     return f"| {' | '.join(cells)} | {o.sample} | {other} |"
 
 
+def _short(problem: str) -> str:
+    """The reason in one cell, without paths of this machine."""
+    text = re.sub(r" at \S+:\d+ in \w+", "", " ".join(problem.split()))
+    return text if len(text) <= 320 else f"{text[:320].rsplit(' ', 1)[0]} …"
+
+
 def way_of(recognised: str) -> str:
     """How the halves of a model were found."""
-    ways = {"cut at its noise": "noise", "cut at its codes": "codes", "halves passed": "lambdas"}
+    ways = {
+        "cut at its noise": "noise",
+        "cut at its codes": "codes",
+        "cut at its rounding": "codes",
+        "halves passed": "lambdas",
+    }
     return ways.get(recognised, "names")
 
 

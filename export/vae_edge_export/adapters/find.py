@@ -7,13 +7,14 @@ shows the line to write.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 
 from vae_edge_runtime.errors import AdaptError
 
-from .recipe import Decode, Encode, Recipe
+from .recipe import Decode, Encode, Recipe, called
 
 ENCODERS = ("encoder", "enc", "encoder_net", "inference_net", "inference_network", "recognition", "q_net", "g_a")
 _DECODERS = ("decoder", "dec", "decoder_net", "generator", "generative_net", "generative_network", "p_net", "g_s")
@@ -34,6 +35,8 @@ def find(model: nn.Module, *, encode: Encode | None, decode: Decode | None) -> R
         AdaptError: a half is missing, or more than one could be meant.
     """
     notes = []
+    # A function of the user's may leave out what stands beside the row: decode=lambda m, z: m.paint(z).
+    encode, decode = (half and _as_far_as_taken(half) for half in (encode, decode))
     if encode is None:
         encode, note = _find_encode(model)
         notes.append(note)
@@ -43,6 +46,10 @@ def find(model: nn.Module, *, encode: Encode | None, decode: Decode | None) -> R
     return Recipe(
         "callables" if not notes else "notebook", model, encode, decode, forward=forward_of, notes=tuple(notes)
     )
+
+
+def _as_far_as_taken(half: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda m, first, *beside: called(half, m, first, *beside)
 
 
 def forward_of(m: Any, x: Tensor, *condition: Tensor) -> Any:
@@ -56,11 +63,11 @@ def _find_encode(model: nn.Module) -> tuple[Encode, str]:
     heads = _heads(model)
     what = f"{'method' if method else 'module'} '{name}'"
     if heads is None:
-        return lambda m, x, *c: getattr(m, name)(x, *c), f"encode: its {what}"
+        return lambda m, x, *c: called(getattr(m, name), x, *c), f"encode: its {what}"
     mean, scale = heads
 
     def encode(m: Any, x: Tensor, *condition: Tensor) -> Any:
-        h = getattr(m, name)(x, *condition)
+        h = called(getattr(m, name), x, *condition)
         if not isinstance(h, Tensor):
             return h  # it has applied its heads itself
         head = getattr(m, mean)
@@ -94,9 +101,9 @@ def _waits_for(head: nn.Module, h: Tensor, method: str) -> bool:
 def _find_decode(model: nn.Module) -> tuple[Decode, str]:
     attribute = getattr(model, "decode", None)
     if callable(attribute) and not isinstance(attribute, nn.Module):
-        return lambda m, z, *c: m.decode(z, *c), "decode: its method 'decode'"
+        return lambda m, z, *c: called(m.decode, z, *c), "decode: its method 'decode'"
     name = _only_one(model, _DECODERS, "decode", _DECODE_LINE)
-    return lambda m, z, *c: getattr(m, name)(z, *c), f"decode: its module '{name}'"
+    return lambda m, z, *c: called(getattr(m, name), z, *c), f"decode: its module '{name}'"
 
 
 def _heads(model: nn.Module) -> tuple[str, str] | None:

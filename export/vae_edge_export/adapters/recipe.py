@@ -97,3 +97,19 @@ _IN_WORDS = {
     "notebook": "a module of no known library: its halves were found by their names",
     "callables": "the halves are those that were passed",
 }
+
+
+def called(function: Callable[..., Any], *values: Any) -> Any:
+    """What a half gives for rows or latents and what stands beside them, as far as it takes these by position.
+
+    An encoder of rows and their mask often has a decoder of latents alone.
+    """
+    own = function.forward if isinstance(function, nn.Module) else function
+    try:
+        parameters = inspect.signature(own).parameters.values()
+    except (TypeError, ValueError):  # of a compiled function
+        return function(*values)
+    if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
+        return function(*values)
+    places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return function(*values[: max(1, len(places))])

@@ -26,12 +26,14 @@ class Codes:
     Attributes:
         chosen: the node that chooses. indices: the same, (n, positions). z_q: the first float that follows.
         codes: in the codebook.
+        further: of several codebooks, as in residual quantisation, the choices after the first, (n, positions) each.
     """
 
     chosen: fx.Node
     indices: fx.Node
     z_q: fx.Node
     codes: int
+    further: tuple[fx.Node, ...] = ()
 
 
 def codes_of(traced: ForwardTrace) -> list[fx.Node]:
@@ -50,28 +52,73 @@ def _chooses(node: fx.Node) -> bool:
 
 
 def find_codes(traced: ForwardTrace, chosen: Sequence[fx.Node], x_hats: Sequence[fx.Node]) -> Codes:
-    """The one choice through which alone rows reach their reconstruction.
+    """The choices through which alone rows reach their reconstruction: one, or one for each of several codebooks.
 
     Gradients passed straight through, h + (q - h).detach(), are taken out of the graph.
 
     Raises:
-        NotCut: there is none, or more than one.
+        NotCut: there is none, there is a way around them, or codebooks differ in size.
     """
     _without_straight_through(traced.graph_module.graph)
     used = [node for node in chosen if node in ancestors(x_hats)]
-    if len(used) != 1:
-        raise NotCut(f"its forward looks up {len(used)} codebooks; one is understood")
+    if not used:
+        raise NotCut("what its forward reconstructs takes no codes from a codebook")
     node = used[0]
-    if not separates([node], traced.x, x_hats):
-        around = way_around([node], traced.x, x_hats)
+    if not separates(used, traced.x, x_hats):
+        around = way_around(used, traced.x, x_hats)
         raise NotCut(
             f"what follows its codes also takes what comes before them (in {name_of(around)}{line_of(around)})"
         )
-    after = [n for n in traced.graph_module.graph.nodes if n is not node and node in ancestors([n])]
+    known = set(used)
+    after = [n for n in traced.graph_module.graph.nodes if n not in known and known <= ancestors([n])]
     floats = [n for n in after if n in ancestors(x_hats) and _is_rows_of_floats(n, traced)]
     if not floats:
         raise NotCut(f"nothing is looked up for the codes it chooses{line_of(node)}")
+    if len(used) > 1:
+        return _several(traced, used, floats[0])
     return _with_the_batch_first(traced, node, floats[0])
+
+
+def rounded_of(traced: ForwardTrace) -> list[fx.Node]:
+    """Nodes that round a value which depends on the rows."""
+    return [n for n in traced.graph_module.graph.nodes if name_of(n) == "round" and traced.x in ancestors([n])]
+
+
+def find_rounded(traced: ForwardTrace, rounded: Sequence[fx.Node], x_hats: Sequence[fx.Node]) -> fx.Node:
+    """The one rounding through which alone rows reach their reconstruction.
+
+    Raises:
+        NotCut: there is none, or more than one, or a way around it.
+    """
+    _without_straight_through(traced.graph_module.graph)
+    used = [node for node in rounded if node in ancestors(x_hats)]
+    if len(used) != 1 or not separates(used, traced.x, x_hats):
+        raise NotCut(
+            f"its forward rounds{line_of(rounded[0])}, and rows reach what it reconstructs by {len(used)} roundings or "
+            "around them: pass encode= that gives the rounded codes, and decode= that takes them"
+        )
+    return used[0]
+
+
+def _several(traced: ForwardTrace, used: Sequence[fx.Node], z_q: fx.Node) -> Codes:
+    """Codes of several codebooks of one size, each chosen with the batch first."""
+    sizes = sorted({_codes_at(node) for node in used})
+    if len(sizes) > 1:
+        raise NotCut(f"its codebooks hold {' and '.join(map(str, sizes))} codes; several of one size are understood")
+    if wrong := [node for node in used if not _is_batch_first(node, traced)]:
+        raise NotCut(f"the codes chosen{line_of(wrong[0])} number all rows in one axis: keep the batch first")
+    return Codes(used[0], used[0], z_q, sizes[0], tuple(used[1:]))
+
+
+def _is_batch_first(node: fx.Node, traced: ForwardTrace) -> bool:
+    value = node.meta["val"]
+    return value.ndim >= 2 and not isinstance(value.shape[0], int) and value.shape[0].node.hint == traced.rows
+
+
+def _codes_at(node: fx.Node) -> int:
+    """Of the codebook that a node chooses from."""
+    source: Any = node if name_of(node) != "getitem" else node.args[0]
+    return int(source.args[0].meta["val"].shape[_axis(source)])
 
 
 def _with_the_batch_first(traced: ForwardTrace, node: fx.Node, z_q: fx.Node) -> Codes:
@@ -81,7 +128,7 @@ def _with_the_batch_first(traced: ForwardTrace, node: fx.Node, z_q: fx.Node) -> 
     per_row = value.numel()
     hint = per_row.node.hint if not isinstance(per_row, int) else per_row
     rows = traced.rows
-    if value.ndim < 2 or isinstance(value.shape[0], int) or value.shape[0].node.hint != rows:
+    if not _is_batch_first(node, traced):
         with graph.inserting_after(node):
             size = graph.call_function(aten.sym_size.int, (traced.x, 0))
         with graph.inserting_after(size):
@@ -92,10 +139,7 @@ def _with_the_batch_first(traced: ForwardTrace, node: fx.Node, z_q: fx.Node) -> 
         back.meta["val"] = value
         for user in [user for user in node.users if user is not indices]:
             user.replace_input_with(node, back)
-    table = node.args[0] if name_of(node) != "getitem" else node.args[0].args[0]  # type: ignore[union-attr]
-    source = node if name_of(node) != "getitem" else node.args[0]
-    axis = _axis(source)  # type: ignore[arg-type]
-    return Codes(node, indices, z_q, int(table.meta["val"].shape[axis]))  # type: ignore[union-attr]
+    return Codes(node, indices, z_q, _codes_at(node))
 
 
 def _sizes(node: fx.Node) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from ..adapters import Recipe
 from ..adapters.scale_form import ScaleForm
 from .affine import Follower, Line
-from .codes import codes_of, find_codes
+from .codes import codes_of, find_codes, find_rounded, rounded_of
 from .forward_trace import ForwardTrace, WholeForward, line_of, trace_forward, whole_forward
 from .latents import find_latents, noises_of
 from .operations import OTHER_RANDOM, name_of
@@ -25,6 +25,7 @@ from .split_graphs import extracted
 aten: Any = torch.ops.aten
 NAME = "cut at its noise"
 NAME_CODES = "cut at its codes"
+NAME_ROUNDED = "cut at its rounding"
 
 
 class CutModel(nn.Module):
@@ -71,6 +72,8 @@ def cut_recipe(recipe: Recipe, module: nn.Module, feeds: tuple[Tensor, ...], *, 
             return _at_noise(recipe, traced, noises, feeds, count=count, classes=classes)
         if codes:
             return _at_codes(recipe, traced, codes, feeds, count=count, classes=classes)
+        if rounded := rounded_of(traced):
+            return _at_rounding(recipe, traced, rounded, feeds, count=count, classes=classes)
         reasons.append(_nothing_to_cut_at(traced))
     raise NotCut(reasons[0])
 
@@ -152,21 +155,55 @@ def _at_codes(
     x_hats = reconstructions(traced, codes, count=count, classes=classes)
     found = find_codes(traced, codes, x_hats)
     conditions = {f"condition_{at}": node for at, node in enumerate(traced.conditions)}
-    encoder = extracted(traced, [found.indices, found.z_q], {"x": traced.x, **conditions}, replaced={}, zeroed=[])
-    decoder = extracted(traced, x_hats, {"indices": found.indices, **conditions}, replaced={}, zeroed=[])
+    chosen = [found.indices, *found.further]
+    encoder = extracted(traced, [*chosen, found.z_q], {"x": traced.x, **conditions}, replaced={}, zeroed=[])
+    given = {f"indices_{at}": node for at, node in enumerate(chosen)}
+    decoder = extracted(traced, x_hats, {**given, **conditions}, replaced={}, zeroed=[])
     cut = CutModel(traced.whole, encoder, decoder)
-    prove(cut, traced, [found.indices], x_hats, feeds)
+    prove(cut, traced, chosen, x_hats, feeds)
+    shapes = [tuple(node.meta["val"].shape[1:]) for node in chosen]
+    books = f"{len(chosen)} codebooks of {found.codes} each" if found.further else f"codebook of {found.codes}"
     return dataclasses.replace(
         recipe,
         name=NAME_CODES,
         module=cut,
         missing=None,
-        encode=_encode_one,
-        decode=_decode_one,
+        encode=_encode_stacked if found.further else _encode_one,
+        decode=_decode_stacked(shapes) if found.further else _decode_one,
         forward=lambda m, x, *condition: m.whole(x, *condition),
         codebook=found.codes,
         has_kl=False,
-        notes=(f"cut at the indices of its codebook of {found.codes}{line_of(found.chosen)}",),
+        notes=(f"cut at the indices of its {books}{line_of(found.chosen)}",),
+    )
+
+
+def _at_rounding(
+    recipe: Recipe,
+    traced: ForwardTrace,
+    rounded: list[fx.Node],
+    feeds: tuple[Tensor, ...],
+    *,
+    count: int,
+    classes: bool,
+) -> Recipe:
+    """Finite scalar quantisation: the code is what was rounded, and there is no table of codes."""
+    x_hats = reconstructions(traced, rounded, count=count, classes=classes)
+    node = find_rounded(traced, rounded, x_hats)
+    conditions = {f"condition_{at}": each for at, each in enumerate(traced.conditions)}
+    encoder = extracted(traced, [node], {"x": traced.x, **conditions}, replaced={}, zeroed=[])
+    decoder = extracted(traced, x_hats, {"code": node, **conditions}, replaced={}, zeroed=[])
+    cut = CutModel(traced.whole, encoder, decoder)
+    prove(cut, traced, [node], x_hats, feeds)
+    return dataclasses.replace(
+        recipe,
+        name=NAME_ROUNDED,
+        module=cut,
+        missing=None,
+        encode=lambda m, x, *condition: m.encoder(x, *condition)[0],
+        decode=_decode_one,
+        forward=lambda m, x, *condition: m.whole(x, *condition),
+        has_kl=False,
+        notes=(f"cut at the values it rounds{line_of(node)}; samples of a fitted prior are not rounded",),
     )
 
 
@@ -203,6 +240,22 @@ def _parameters(
 
 def _encode_one(m: Any, x: Tensor, *condition: Tensor) -> Any:
     return tuple(m.encoder(x, *condition))
+
+
+def _encode_stacked(m: Any, x: Tensor, *condition: Tensor) -> Any:
+    """Indices (n, codebooks, positions) and z_q."""
+    *indices, z_q = m.encoder(x, *condition)
+    return torch.stack([each.flatten(1) for each in indices], 1), z_q
+
+
+def _decode_stacked(shapes: Sequence[tuple[int, ...]]) -> Callable[..., Any]:
+    """Decode (n, codebooks, positions); ``shapes``: of the codes of one row, by codebook."""
+
+    def decode(m: Any, indices: Tensor, *condition: Tensor) -> Any:
+        parts = [indices[:, at].reshape(-1, *shape) for at, shape in enumerate(shapes)]
+        return tuple(m.decoder(*parts, *condition))
+
+    return decode
 
 
 def _encode_several(m: Any, x: Tensor, *condition: Tensor) -> Any:

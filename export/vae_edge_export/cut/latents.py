@@ -50,7 +50,7 @@ def find_latents(traced: ForwardTrace, x_hats: Sequence[fx.Node]) -> Latents:
     left_out: list[str] = []
     for noise in noises:
         lines = Follower(noise, relevant, traced.x).lines()
-        taken = _last_absorbing(lines)
+        taken = _last_absorbing(lines, traced.x)
         if taken is None:
             left_out.append(f"noise{line_of(noise)} does not enter a mean of its own, element by element")
         elif taken.mean is traced.x or (isinstance(taken.mean, fx.Node) and _is_rows(taken.mean, traced.x)):
@@ -73,23 +73,26 @@ def find_latents(traced: ForwardTrace, x_hats: Sequence[fx.Node]) -> Latents:
     return Latents(tuple(drawn), tuple(left_out), depend)
 
 
-def _last_absorbing(lines: Sequence[Line]) -> Line | None:
-    """The last node on a line at which something of the rows came in; what follows it is the decoder's work."""
+def _last_absorbing(lines: Sequence[Line], x: fx.Node) -> Line | None:
+    """The last node on a line at which something of the rows came in; what follows it is the decoder's work.
+
+    So is what a condition adds to a draw: as part of the mean it would change the KL.
+    """
     taken = None
     for at, (before, line) in enumerate(zip([None, *lines], lines, strict=False)):
-        if line.absorbed and _takes_rows(before, line):
+        if line.absorbed and _takes_rows(before, line, x):
             taken = at
     if taken is None:
         return None
     return next((line for line in lines[taken:] if elements(line.node) is not None), None)
 
 
-def _takes_rows(before: Line | None, line: Line) -> bool:
+def _takes_rows(before: Line | None, line: Line, x: fx.Node) -> bool:
     """Whether this very step brought a new mean or std."""
     if before is None or not before.absorbed:
         return True
     others = [node for node in line.node.all_input_nodes if node is not before.node]
-    return any(node.op != "get_attr" and any(a.op == "placeholder" for a in ancestors([node])) for node in others)
+    return x in ancestors(others)
 
 
 def _is_rows(mean: fx.Node, x: fx.Node) -> bool:

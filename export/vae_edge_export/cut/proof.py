@@ -64,7 +64,7 @@ def prove(
                 raise NotCut(f"what it draws is not mean + std * noise where its noise is {value:g}")
         if value == 0.0:
             encoded = cut.encoder(x, *condition)
-            means = encoded[:1] if len(at) == 1 else encoded[::2]
+            means = encoded[::2] if lines and len(at) > 1 else encoded[: len(at)]
             if not all(_close(mean, z) for mean, z in zip(means, drawn, strict=True)):
                 raise NotCut("the mean is not what its forward draws where its noise is 0")
 

@@ -121,6 +121,7 @@ def build_graphs(
         "learned_variance": likelihood.second_output == "without_variance" and config.variance is None,
         "logits": config.logits,
         "codebook": codebook,
+        "any_shape": not scored,
     }
     own = recipe
     small = adapted_small(recipe, x, **options) if config.dynamic_size else None
@@ -152,7 +153,7 @@ def build_graphs(
         vae.embedding_shape,
     )
     score = _score_spec(config, vae, rows.row.layout)
-    output = TensorSpec("x_hat", config.output_dtype, rows.row.shape)
+    output = TensorSpec("x_hat", config.output_dtype, _decoded_row(vae, rows.row, config))
     signed = signatures(rows.row, rows.condition, latent, output, score)
     modules: dict[str, nn.Module] = {
         "encode": EncodeGraph(vae, units),
@@ -187,6 +188,26 @@ def _into_unit_interval(x: Array, layout: Layout) -> str:
         if float(prepared.min()) >= 0 and float(prepared.max()) <= 1:
             return way.option
     return ""
+
+
+def _decoded_row(vae: AdaptedVae, row: InputSpec, config: ExportConfig) -> tuple[int, ...]:
+    """Shape of one decoded row in raw layout: that of a row, or of a forecast.
+
+    Raises:
+        OptionError: a forecast of pictures, or one that offset and scale per column do not fit.
+    """
+    if not vae.decoded_shape:
+        return row.shape
+    if row.layout in ("nchw", "nhwc"):
+        raise OptionError(
+            f"decode gives rows of shape {vae.decoded_shape} for pictures of {vae.input_shape}: say layout 'any'"
+        )
+    if len(config.offset) not in (1, vae.decoded_shape[-1]):
+        raise OptionError(
+            f"offset and scale hold {len(config.offset)} values, and decoded rows have {vae.decoded_shape[-1]} "
+            "columns: give one value for all"
+        )
+    return vae.decoded_shape
 
 
 def _score_spec(config: ExportConfig, vae: AdaptedVae, layout: Layout) -> ScoreSpec:

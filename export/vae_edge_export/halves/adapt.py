@@ -38,6 +38,7 @@ def adapt(
     learned_variance: bool = False,
     logits: bool = False,
     codebook: int | None = None,
+    any_shape: bool = False,
 ) -> AdaptedVae:
     """Check the two halves that a recipe names on example rows, and find out what their tensors mean.
 
@@ -50,6 +51,7 @@ def adapt(
         learned_variance: the decoder gives (x_hat, x_logvar).
         logits: the decoder gives logits of a bernoulli.
         codebook: number of codes of a VQ model.
+        any_shape: the decoder may give other rows than went in, as a forecast does: nothing is scored then.
 
     Raises:
         AdaptError: a half is missing, draws random numbers, or gives other shapes; the scale is
@@ -116,13 +118,16 @@ def adapt(
         )
 
         # Both halves together, against the model's own forward.
-        x_hat = check_decode(vae, feeds, likelihood, logits=logits)
+        x_hat = check_decode(vae, feeds, likelihood, logits=logits, any_shape=any_shape)
         if logits and 0.0 <= float(x_hat.min()) <= float(x_hat.max()) <= 1.0:
             evidence.append("decode gave values in [0, 1] only: if they are probabilities, leave logits out")
         evidence += _other_prior(vae)
+        if condition is not None:
+            evidence += _without_condition(vae, feeds)
         evidence.append(compare_with_forward(recipe, vae, feeds, logits=logits))
     classes = x_hat.shape[1] if LIKELIHOODS[likelihood].values == "classes" else 0
-    return dataclasses.replace(vae, classes=classes, evidence=tuple(evidence))
+    shape = () if classes or x_hat.shape == example.shape else tuple(x_hat.shape[1:])
+    return dataclasses.replace(vae, classes=classes, evidence=tuple(evidence), decoded_shape=shape)
 
 
 def _first_call(recipe: Recipe, module: nn.Module, feeds: tuple[Tensor, ...]) -> tuple[Recipe, Encoded]:
@@ -162,6 +167,25 @@ def _other_prior(vae: AdaptedVae) -> list[str]:
     ][:1]
 
 
+def _without_condition(vae: AdaptedVae, feeds: tuple[Tensor, ...]) -> list[str]:
+    """In words, which half gives the same whatever stands beside the row.
+
+    Raises:
+        AdaptError: both halves do.
+    """
+    x, condition = feeds
+    other = 1 - condition if condition.is_floating_point() else condition.flip(0)
+    codes = vae.encode(vae.module, x, condition)[0]
+    halves = {
+        "encode": (codes, vae.encode(vae.module, x, other)[0]),
+        "decode": tuple(vae.decode(vae.module, codes, c)[0] for c in (condition, other)),
+    }
+    same = [half for half, (first, second) in halves.items() if torch.equal(first, second)]
+    if len(same) == 2 and not torch.equal(condition, other):
+        raise AdaptError("a condition was given, and neither encode nor decode depends on it: leave it out")
+    return [f"{half} does not depend on the condition" for half in same if len(same) == 1]
+
+
 def _latent_kind(encoded: Encoded) -> LatentKind:
     if encoded.indices is not None:
         return "codes"
@@ -194,17 +218,18 @@ def _latent_shapes(
 
 
 def _codebook_size(module: nn.Module, declared: int, encoded: Encoded) -> int:
-    """Number of codes: declared, or that of the one embedding there is; 0 where there are no indices."""
+    """Number of codes: declared, or that of every embedding there is; 0 where there are no indices."""
     if encoded.indices is None:
         return 0
-    tables = [part for part in module.modules() if isinstance(part, nn.Embedding)]
-    if not declared and len(tables) != 1:
+    sizes = {part.num_embeddings for part in module.modules() if isinstance(part, nn.Embedding)}
+    if not declared and len(sizes) != 1:
         raise AdaptError(
-            "encode gives indices; say how many codes there are with codebook=. If they are pooling indices, make them "
+            "encode gives indices; say how many codes there are with codebook= (of a residual quantiser in each "
+            "codebook, of a finite scalar quantiser the product of its levels). If they are pooling indices, make them "
             "part of the code: encode=lambda m, x: torch.cat([code, indices.flatten(1).to(x.dtype)], 1), and a decode= "
             "that cuts the two apart"
         )
-    codes = declared or tables[0].num_embeddings
+    codes = declared or sizes.pop()
     highest = int(encoded.indices.max())
     if highest >= codes or int(encoded.indices.min()) < 0:
         raise AdaptError(f"encode gives the index {highest}, and the codebook has {codes} codes: see codebook=")

@@ -87,8 +87,14 @@ def _close(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and torch.allclose(a.float(), b.float(), rtol=1e-3, atol=1e-5, equal_nan=True)
 
 
-def check_decode(vae: AdaptedVae, feeds: tuple[Tensor, ...], likelihood: LikelihoodName, *, logits: bool) -> Tensor:
-    """The decoder gives rows of the right shape, the same ones each time; returns them."""
+def check_decode(
+    vae: AdaptedVae, feeds: tuple[Tensor, ...], likelihood: LikelihoodName, *, logits: bool, any_shape: bool = False
+) -> Tensor:
+    """The decoder gives rows of the right shape, the same ones each time; returns them.
+
+    Args:
+        any_shape: of any shape with the batch first.
+    """
     example = feeds[0]
     latent = vae.encode(vae.module, *feeds)[0]
     try:
@@ -109,10 +115,15 @@ def check_decode(vae: AdaptedVae, feeds: tuple[Tensor, ...], likelihood: Likelih
             raise AdaptError(
                 f"decode gave shape {shape}; a categorical needs (n, classes, *{tuple(example.shape[1:])})"
             )
+    elif any_shape:
+        if len(shape) < 2 or shape[0] != len(example):
+            raise AdaptError(f"decode gave shape {shape} for {len(example)} rows; the batch comes first")
     elif shape != tuple(example.shape):
         raise AdaptError(
             f"decode gave shape {shape}, the rows have {tuple(example.shape)}: if more follows in forward, write it, "
-            "decode=lambda m, z: …"
+            "decode=lambda m, z: …. A forecast is another row than went in, and a score would need its target beside "
+            "each row, which a bundle does not take: export it with --for generation, and compare the decoded rows "
+            "with the targets yourself"
         )
     low, high = float(x_hat.min()), float(x_hat.max())
     if LIKELIHOODS[likelihood].takes_logits and not logits and not 0.0 <= low <= high <= 1.0:

@@ -32,6 +32,7 @@ class AdaptedVae:
         classes: of a categorical likelihood; else 0.
         has_kl: there is a KL in closed form.
         evidence: what was found and why, a line each.
+        decoded_shape: of one decoded row, where it is another one than ``input_shape``, as of a forecast; else empty.
     """
 
     recipe: str
@@ -53,6 +54,7 @@ class AdaptedVae:
     latent_offset: float
     latent_scale: float
     evidence: tuple[str, ...] = ()
+    decoded_shape: tuple[int, ...] = ()
 
     def encode(self, module: nn.Module, x: Tensor, *condition: Tensor) -> tuple[Tensor, ...]:
         """Rows in model units to (mean, logvar), (code,) or (indices, z_q); (n, *latent_shape) each.

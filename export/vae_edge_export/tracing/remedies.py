@@ -83,6 +83,19 @@ def remedies_for(lines: Mapping[str, str], text: str, *, on_values: bool) -> lis
     return [f"{name} at {lines[name]}: {_OPERATIONS.get(name, _ANYTHING_ELSE)}" for name in meant]
 
 
+_ON_BATCH = re.compile(r"Expected op to be .* for batch|(?<!\w)batch\b.*(<=|>=|<|>|==|!=)", re.DOTALL)
+BATCH_BRANCH = (
+    "a Python branch on the number of rows, as in an estimate of memory that cuts a batch into pieces: the graph takes "
+    "any number of rows, so turn that off before the export (a model's slicing or chunking option), or leave it to the "
+    "caller, who passes fewer rows"
+)
+
+
+def is_branch_on_batch(text: str) -> bool:
+    """Whether what the exporter said is about a condition on the number of rows."""
+    return _ON_BATCH.search(text) is not None
+
+
 def remedy_for(operator: str) -> str:
     """What to do about an ONNX operator that no device runs."""
     return _OPERATORS.get(operator, _ANYTHING_ELSE)

@@ -26,7 +26,7 @@ from vae_edge_runtime.format.specs import Signature
 
 from ..onnx_version import OPSET
 from .packing import packing_as_padding
-from .remedies import remedies_for
+from .remedies import BATCH_BRANCH, is_branch_on_batch, remedies_for
 from .steer import Steered
 from .torch_state import clean_stdout, kept_rng, slow_attention, translations_read_once
 from .user_lines import bare_name, is_users
@@ -286,6 +286,8 @@ def _failed(graph: str, root: BaseException, watched: Watched, more: str = "") -
     on_values = type(root).__name__ in _DATA_DEPENDENT
     if known := remedies_for(watched.lines, str(root), on_values=on_values):
         return ExportFailed(f"graph '{graph}' could not be exported: {'; '.join(known)}")
+    if is_branch_on_batch(str(root)):
+        return ExportFailed(f"graph '{graph}' could not be exported{at}: {BATCH_BRANCH} ({_first_line(root)})")
     if on_values:
         reason = "a Python branch on tensor values: use torch.where, or choose before the export"
     else:
