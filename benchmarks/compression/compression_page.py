@@ -17,11 +17,12 @@ def page(document: dict[str, Any]) -> str:
     """The document of ``run.main`` as Markdown."""
     parts = [
         "# Compression, measured\n\n"
-        "`python benchmarks/compression/run.py` writes this page. Rows are held out, bytes are those that were really\n"
-        "written, times are CPU seconds of one thread. *Alone*: each row is decodable by itself; ours has a head and\n"
-        "a checksum of 2 bytes, the peers' sizes have neither. *Block*: all test rows in one file; ours has 16 check\n"
-        "values a block. Peers get the rows rounded to the widest grid that the bound allows, and a dictionary of\n"
-        "zstd is trained on the training rows. How to use it: [Compression](compression.md).\n\n"
+        "`python benchmarks/compression/run.py` writes this page. Rows are held out, bytes are those that were\n"
+        "really written, times are CPU seconds of one thread. *Alone*: each row is decodable by itself, mean of\n"
+        "200. Ours has a head and a checksum of 2 bytes, the peers' sizes have neither. *Block*: all test rows in\n"
+        "one file, 1,000 at most. Ours has 16 check values a block. Peers get the rows rounded to the widest grid\n"
+        "that the bound allows, and a dictionary of zstd is trained on training rows. How to use it:\n"
+        "[Compression](compression.md).\n\n"
         f"{document['date']}, {document['cpu']}, {document['cores']} cores, load {document['load_before']:.1f} before; "
         + ", ".join(f"{name} {number}" for name, number in document["packages"].items())
         + ".",

@@ -19,6 +19,7 @@ import typer
 from vae_edge.data.folders import SUFFIXES as PICTURES
 from vae_edge.maps import scale_of
 from vae_edge.watch import open_source
+from vae_edge.watch.compressed import CompressedFile
 from vae_edge.watch.events_file import EventsFile, Sink, Stdout, events_file
 from vae_edge.watch.journal import HOLD_S, Filter, Journal
 from vae_edge.watch.resuming import Watched
@@ -31,6 +32,7 @@ from vae_edge_runtime.scoring.purpose import refuse_unscored
 from vae_edge_runtime.stream import Event, Stream
 
 from . import _console, _options, _pictures, _rows
+from .compress import Bound, Exact, Latents, Triage
 
 NAME = "watch"
 EXAMPLE = "vae-edge watch pump.vaeb sensors.csv --follow --time-column time --only changes"
@@ -99,6 +101,14 @@ def run(
         typer.Option(min=4096, help="Bytes at which the file of events becomes FILE.1.", show_default=False),
     ] = None,
     rotate_keep: Annotated[int, typer.Option(min=1, max=999, help="Rotated files of events to keep.")] = 5,
+    compress: Annotated[
+        Path | None,
+        typer.Option(help="Append every row to this .vaez; with --bound, --exact or --triage.", show_default=False),
+    ] = None,
+    bound: Bound = None,
+    exact: Exact = False,
+    latents: Latents = False,
+    triage: Triage = False,
     isolate: _options.Isolate = False,
     deadline: _options.Deadline = None,
     max_memory: _options.MaxMemory = None,
@@ -118,6 +128,9 @@ def run(
         raise OptionError("--limit stops in the middle and --state goes on behind whole blocks: leave one out")
     if take_over and state is None:
         raise OptionError("--take-over is for the state of another bundle: name it with --state")
+    how: dict[str, Any] = {"bound": bound, "exact": exact, "latents": latents, "triage": triage}
+    if compress is None and any(how.values()):
+        raise OptionError("--bound, --exact, --latents and --triage say how --compress writes: name its file")
     if maps is not None:
         _make_folder(maps)
     with (
@@ -137,6 +150,10 @@ def run(
             {"--stride": stride, "--time-column": time_column, "--columns": columns, "--image-size": image_size},
         )
         same_model = saved is None or state is None or watched.check(saved, state, take_over=take_over)
+        if saved is not None and saved.get("compressed") and compress is None and not take_over:
+            raise OptionError(
+                f"{state} goes with --compress {saved['compressed'].get('file')}: name it, or another state"
+            )
         opened = open_source(
             source,
             vae.manifest.input,
@@ -182,6 +199,9 @@ def run(
         try:
             with (
                 stream,
+                _compressed(
+                    vae, compress, how, saved if same_model else None, again=opened.position is not None
+                ) as compressed,
                 _sink(output, rotate_at, rotate_keep) as sink,
                 _stopped_by_sigterm(stream),
                 contextlib.closing(
@@ -200,8 +220,10 @@ def run(
 
                 def state_now() -> dict[str, Any]:
                     position = None if opened.position is None else opened.position()
-                    return watched.to_dict() | {"position": position, "stream": stream.state()}
+                    kept = {} if compressed is None else {"compressed": compressed.state()}
+                    return watched.to_dict() | {"position": position, "stream": stream.state()} | kept
 
+                stream.on_rows = None if compressed is None else compressed.take
                 stream.on_settled = lambda last: journal.settled(stream.counters["rows"], last, state_now)
                 shown = start
                 for event in stream:
@@ -216,6 +238,22 @@ def run(
                         break
         finally:
             _console.note(_summary(stream.counters, faults, rows_before, time.perf_counter() - start))
+
+
+@contextlib.contextmanager
+def _compressed(
+    vae: VAE, path: Path | None, how: dict[str, Any], saved: dict[str, Any] | None, *, again: bool
+) -> Iterator[CompressedFile | None]:
+    """The file that rows are appended to; what an earlier process left in it is said."""
+    if path is None:
+        yield None
+        return
+    with CompressedFile(vae, path, saved=(saved or {}).get("compressed"), again=again, **how) as file:
+        if file.dropped_bytes:
+            _console.note(f"{path} ended with a torn block: {file.dropped_bytes} bytes of it were dropped")
+        yield file
+    if file.left_over:
+        _console.note(f"{path}: the last {file.left_over} rows fill no window yet and are not in it")
 
 
 @contextlib.contextmanager

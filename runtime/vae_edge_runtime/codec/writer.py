@@ -7,12 +7,13 @@ import io
 import os
 import struct
 import zlib
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PairMismatch, StorageError
+from ..errors import DataError, PairMismatch, StorageError
 from ..format.specs import element_count
 from ..scoring.inputs import check_condition, check_rows
 from .container import BLOCK, BLOCK_MAGIC, END, END_MAGIC, MAX_BLOCK_ELEMENTS, Frames, header_bytes, open_frames
@@ -25,23 +26,24 @@ class Writer:
     A reader may follow the file: each block is whole as soon as it lies there.
 
     Attributes:
-        rows: written so far, without those that wait for a whole block. size_bytes: of the file.
+        rows: written so far, without those that wait for a whole block. held: those that wait. size_bytes: of the file.
+        dropped_bytes: of a block that an earlier process did not finish.
     """
 
     def __init__(
         self, file: BinaryIO, codec: RowCodec, wish: Wish, *, block_rows: int | None, frames: Frames | None
     ) -> None:
         elements = element_count(codec.manifest.input.shape)
-        self._file, self._codec, self._wish = file, codec, wish
+        self._file, self.codec, self._wish = file, codec, wish
         self.block_rows = block_rows or default_block_rows(elements)
         self._waiting: list[tuple[NDArray[Any], NDArray[Any] | None]] = []
-        self._held = 0
+        self.held = 0
         self._closed = False
         if frames is None:
-            self.rows, self._blocks = 0, 0
+            self.rows = self._blocks = self.dropped_bytes = 0
             self._append(header_bytes(codec.identity))
         else:
-            self.rows, self._blocks = frames.rows, frames.blocks
+            self.rows, self._blocks, self.dropped_bytes = frames.rows, frames.blocks, frames.torn_bytes
             file.seek(frames.end)
             file.truncate()
         self.size_bytes = file.tell()
@@ -56,14 +58,30 @@ class Writer:
             part = slice(first, first + self.block_rows)
             piece = x[part].copy()
             self._waiting.append((piece, None if condition is None else condition[part].copy()))
-            self._held += len(piece)
-            while self._held >= self.block_rows:
+            self.held += len(piece)
+            while self.held >= self.block_rows:
                 self._write_block(self.block_rows)
 
     def flush(self) -> None:
         """Write the rows that wait as a block of their own: a small one takes more bytes a row."""
-        while self._held:
-            self._write_block(min(self._held, self.block_rows))
+        while self.held:
+            self._write_block(min(self.held, self.block_rows))
+
+    def sync(self) -> None:
+        """Put what lies in the file on the disk.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise StorageError(f"compressed rows could not be written ({error.strerror})") from error
+
+    def abandon(self) -> None:
+        """Close the file as it is: without what waits, and without the end mark."""
+        self._closed = True
+        self._file.close()
 
     def close(self) -> None:
         """Write what waits and the end mark, and close the file; twice is no error."""
@@ -84,16 +102,15 @@ class Writer:
         if kind is None:
             self.close()
         else:  # no end mark: the rows that were to follow are not there
-            self._closed = True
-            self._file.close()
+            self.abandon()
 
     def _write_block(self, rows: int) -> None:
         x = np.concatenate([piece for piece, _ in self._waiting]) if len(self._waiting) > 1 else self._waiting[0][0]
         given = [condition for _, condition in self._waiting if condition is not None]
         condition = np.concatenate(given) if given else None
         self._waiting = [(x[rows:], None if condition is None else condition[rows:])] if len(x) > rows else []
-        self._held = len(x) - rows
-        body = self._codec.block(x[:rows], None if condition is None else condition[:rows], self._wish)
+        self.held = len(x) - rows
+        body = self.codec.block(x[:rows], None if condition is None else condition[:rows], self._wish)
         head = BLOCK.pack(BLOCK_MAGIC, rows, len(body), zlib.crc32(body))
         self._append(head + struct.pack("<I", zlib.crc32(head)) + body)
         self.rows, self._blocks = self.rows + rows, self._blocks + 1
@@ -115,12 +132,20 @@ def default_block_rows(elements: int) -> int:
     return max(1, min(4096, max(16, (1 << 20) // elements), MAX_BLOCK_ELEMENTS // elements))
 
 
-def to_append(path: str | os.PathLike[str], codec: RowCodec) -> tuple[BinaryIO, Frames]:
+def to_append(path: str | os.PathLike[str], codec: RowCodec) -> tuple[BinaryIO, Frames | None]:
     """A file to go on with: its whole blocks were counted; a torn one and the end mark will be written over.
+
+    Of a process that ended at once not even the header is whole: None instead of blocks.
 
     Raises:
         PairMismatch: it belongs to another bundle, or to another calibration. As ``open_frames``.
     """
+    header, target = header_bytes(codec.identity), Path(path)
+    try:
+        if target.stat().st_size < len(header) and header.startswith(target.read_bytes()):
+            return target.open("w+b"), None
+    except OSError as error:
+        raise DataError(f"{path} cannot be opened: {error.strerror}") from error
     file, frames = open_frames(path, "r+b")
     try:
         if frames.identity != codec.identity:

@@ -67,6 +67,7 @@ class Stream:
             and late rows, imputed cells, so far.
         on_settled: called where all events about what was read have been given, before the source is read again;
             only then ``state`` and the place in the source belong together. Its argument says that nothing follows.
+        on_rows: called with every row that is taken, once and in their order.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Stream:
         self._guard, self._alarm = Guard(rules.guard, self._spec), Alarm(rules.alarm)
         self._windows, self._stride = Windows(self._spec, stride), stride
         self.on_settled: Callable[[bool], None] | None = None
+        self.on_rows: Callable[[Rows], None] | None = None
         self._lost = ""
         self._middle = (np.array(rules.guard.low) + np.array(rules.guard.high)) / 2
         self._drift = self._drift_tests(stride) if options.drift else None
@@ -235,6 +237,8 @@ class Stream:
                 flags[0] |= np.uint8(Fault.GAP)  # no window joins what came before rows that were dropped
                 steps[0] = True
             self.counters["rows"] += len(rows)
+            if self.on_rows is not None:
+                self.on_rows(rows)
             self.counters["late"] = self._guard.late
             self.counters["dropped"] = dropped + (self._pump.dropped if self._pump is not None else 0)
             for cut in self._windows.cut(rows, flags, steps, self._options.batch):
