@@ -18,6 +18,8 @@ from .tables import SUFFIXES as TABLES
 from .tables import read_table
 
 SUFFIXES = (".npy", ".npz", *TABLES)
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
+"""Read by ``vae_edge.watch`` alone: a stream, and no set of rows."""
 
 
 def read(
@@ -73,7 +75,9 @@ def read(
     elif suffix in TABLES:
         rows = read_table(path, options, label_column, features)
     else:
-        raise DataError(f"{path} is no folder, no picture, and ends with none of {', '.join(SUFFIXES)}")
+        known = ", ".join((*SUFFIXES, *sorted(folders.SUFFIXES)))
+        video = ": vae-edge watch reads videos" if suffix in VIDEO_SUFFIXES else ""
+        raise DataError(f"{path} is no folder and ends with none of {known}{video}")
     if suffix not in TABLES or is_picture:
         if options.columns is not None:
             raise DataError(f"columns are for CSV and Parquet; {path} has none")
