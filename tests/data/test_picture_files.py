@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -153,6 +154,13 @@ def test_a_picture_that_explodes_is_refused_by_its_header(tmp_path: Path, side: 
     (tmp_path / "a.png").write_bytes(png(side, side, 1, 0, b""))
     with pytest.raises(DataError, match=r"more than (the )?67,108,864"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "said"), [("x.gif", ".png"), ("x.avi", "vae-edge watch reads videos")])
+def test_an_ending_that_is_not_read_names_those_that_are(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / name).write_bytes(b"GIF89a")
+    with pytest.raises(DataError, match=re.escape(said)):
+        read(tmp_path / name)
 
 
 def test_several_pictures_in_one_file_are_refused(tmp_path: Path) -> None:

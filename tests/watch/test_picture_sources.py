@@ -35,6 +35,13 @@ def test_pictures_of_a_folder_come_by_name_and_must_fit(tmp_path: Path) -> None:
         read(open_source(str(tmp_path), IMAGE).rows)
 
 
+@pytest.mark.parametrize("name", ["one.png", "day/*.png", "absent.JPG"])
+def test_single_pictures_and_patterns_are_sent_to_score(tmp_path: Path, name: str) -> None:
+    (tmp_path / "one.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"watch takes their folder; vae-edge score takes single pictures"):
+        open_source(str(tmp_path / name), IMAGE)
+
+
 def test_a_picture_that_is_still_being_written_is_not_read(tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image")
     whole = io.BytesIO()

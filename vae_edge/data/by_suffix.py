@@ -18,6 +18,8 @@ from .tables import SUFFIXES as TABLES
 from .tables import read_table
 
 SUFFIXES = (".npy", ".npz", *TABLES)
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
+"""Read by ``vae_edge.watch`` alone: a stream, and no set of rows."""
 
 ADVICE = {
     (".xlsx", ".xls", ".xlsm", ".ods", ".numbers"): "save the sheet as CSV",
@@ -29,7 +31,7 @@ ADVICE = {
     ),
     (".pt", ".pth", ".tfrecord"): "save the rows as .npy or .npz",
     (".heic", ".heif", ".avif", ".gif", ".psd", ".dng", ".cr2", ".nef"): "save the picture as PNG or JPEG",
-    (".mp4", ".avi", ".mov", ".mkv"): "vae-edge watch reads videos; for training save the frames as pictures",
+    VIDEO_SUFFIXES: "vae-edge watch reads videos; for training save the frames as pictures",
 }
 """Endings of other files to what to do with them."""
 
@@ -88,7 +90,8 @@ def read(
         rows = read_table(path, options, label_column, features)
     else:
         advice = next((f": {what}" for endings, what in ADVICE.items() if suffix in endings), "")
-        raise DataError(f"{path} is no folder, no picture, and ends with none of {', '.join(SUFFIXES)}{advice}")
+        known = ", ".join((*SUFFIXES, *sorted(folders.SUFFIXES)))
+        raise DataError(f"{path} is no folder and ends with none of {known}{advice}")
     if suffix not in TABLES or is_picture:
         if options.columns is not None:
             raise DataError(f"columns are for CSV and Parquet; {path} has none")

@@ -141,7 +141,7 @@ class Video:
                         raise DataError(f"camera {self._source} gave no frame after {count}: is it still there?")
                     break
                 # A camera has no time of its own; a file's says when the frame was recorded.
-                at = time.monotonic() if self._live else self._capture.get(self._cv.CAP_PROP_POS_MSEC) / 1e3
+                at = time.monotonic() if self._live else round(self._capture.get(self._cv.CAP_PROP_POS_MSEC) / 1e3, 6)
                 yield Rows(self._frame(frame, f"frame {count}")[None], np.array([at]))
                 count += 1
         finally:

@@ -12,7 +12,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from vae_edge.data.by_suffix import VIDEO_SUFFIXES
 from vae_edge.data.files import check_regular
+from vae_edge.data.folders import SUFFIXES as PICTURES
+from vae_edge.data.folders import is_pattern
 from vae_edge.data.options import TableOptions, in_model_order, split_lessened
 from vae_edge_runtime import arguments
 from vae_edge_runtime.dependencies import require
@@ -25,7 +28,6 @@ from .pictures import PictureFolder, Video
 from .text_files import CsvLines, JsonLines, Parser, left_out, lines_of, text_file
 from .times import Times
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 NETWORK = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://")
 """Of a camera in the network, where this OpenCV has FFmpeg or GStreamer."""
 _PARQUET_ROWS = 1 << 14
@@ -103,6 +105,9 @@ def open_source(
         return Source(Video(name, spec, size), live=True, may_pause=True)
     path = Path(name)
     suffix = path.suffix.lower()
+    if is_pattern(path) or (suffix in PICTURES and not path.is_dir()):
+        raise DataError(f"{name} names pictures, and no stream of them: watch takes their folder; vae-edge score takes "
+                        "single pictures and patterns")  # fmt: skip
     awaited = follow and suffix in (*_CSV, ".jsonl")
     if name != "-" and not awaited and not path.exists():
         raise DataError(f"{name} does not exist")
