@@ -313,7 +313,7 @@ def _diffusers() -> list[Family]:
         for name, options in models.items()
     ]  # fmt: skip
     flux = {**kl, "latent_channels": 2}
-    levels = {"dim_mult": (1, 1, 1, 1), "num_res_blocks": 1, "temperal_downsample": (False, True, True)}
+    levels = {"dim_mult": [1, 1, 1, 1], "num_res_blocks": 1, "temperal_downsample": [False, True, True]}
     ltx = {
         "latent_channels": 4, "patch_size": 1, "patch_size_t": 1,
         **{f"{side}block_out_channels": (8, 8, 8, 8) for side in ("", "decoder_")},
