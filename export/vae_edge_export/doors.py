@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vae_edge_runtime.errors import InputError
+from vae_edge_runtime.errors import InputError, OptionError
+from vae_edge_runtime.format.specs import Role
 from vae_edge_runtime.scoring.resolution import columns_of, constant_columns, refuse_lost, round_to_float32
 
 from .config import ExportConfig
@@ -174,3 +175,41 @@ def _array(batch: Any, what: str) -> NDArray[Any]:
         return batch.detach().cpu().numpy()
     except (TypeError, RuntimeError) as error:
         raise InputError(f"{what}: {error}: pass a dense tensor of float32, float64 or uint8") from None
+
+
+def with_beside(
+    x: Any, condition: Any, target: Any, missing: str | None, what: str
+) -> tuple[Any, NDArray[Any] | None, Role]:
+    """Rows without NaN, what stands beside them, and its role.
+
+    Args:
+        x: rows as an array. condition, target: one per row; one of them at most.
+        missing: ``mask`` or ``nan``: NaN of a float row is a missing value, and the mask comes of it.
+        what: the rows, for messages.
+
+    Raises:
+        OptionError: more than one of the three, or a word that is none of the two.
+        InputError: targets that are no float32 array with one row each.
+    """
+    if missing not in (None, "mask", "nan"):
+        raise OptionError(f"missing is {missing!r}; valid are mask (the model takes one) and nan (it takes NaN)")
+    if sum(value is not None for value in (condition, target, missing)) > 1:
+        raise OptionError("condition, target and missing exclude each other: one thing stands beside a row")
+    if target is not None:
+        targets = _array(target, f"{what}: the targets")
+        targets = targets.astype(np.float32) if targets.dtype.kind in "fiu" else targets
+        if targets.ndim < 2 or targets.dtype != np.float32 or len(targets) != len(x):
+            raise InputError(f"{what}: targets are {targets.dtype} {targets.shape}; pass float32 ({len(x)}, *shape)")
+        return x, targets, "target"
+    if missing is None:
+        return x, condition, "condition"
+    absent = np.isnan(x) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else np.zeros(np.shape(x), bool)
+    mask = (~absent).astype(np.float32)
+    if not mask.reshape(len(mask), -1).any(axis=1).all():
+        raise InputError(f"{what}: a row holds no value at all: drop it")
+    if absent.any():  # what is filled in is never seen by the model: the values of the column keep its range
+        columns = x.reshape(-1, x.shape[-1])
+        empty = np.isnan(columns).all(axis=0)
+        middle = np.nanmedian(np.where(empty, 0.0, columns), axis=0).astype(x.dtype)
+        x = np.where(absent, np.broadcast_to(middle, x.shape), x)
+    return x, mask, "mask"

@@ -29,9 +29,9 @@ from .checks.parity import Reference, run_backend
 from .checks.size_parity import traced_with
 from .checks.traps import trap_warnings
 from .config import ExportConfig, ExportReport
-from .doors import constant_said, others_taken_in, taken_in
+from .doors import constant_said, others_taken_in, taken_in, with_beside
 from .effort import in_words, is_costly
-from .graphs.build import BuiltGraphs, build_graphs, filled_in
+from .graphs.build import BuiltGraphs, Missing, build_graphs, filled_in
 from .halves.door import recipe_of
 from .halves.left_alone import leaves_model_alone
 from .passes import finish_fp32
@@ -52,6 +52,8 @@ def export(
     *,
     calibration: Any,
     condition: Array | None = None,
+    target: Any = None,
+    missing: Missing | None = None,
     example: Any = None,
     encode: Encode | None = None,
     decode: Decode | None = None,
@@ -76,6 +78,11 @@ def export(
             float32 would lose a column), a data frame (its columns give the names), or an iterable of batches.
         condition: of a conditional model, one per calibration row: int64 labels (n,) or float32
             vectors (n, k). ``encode`` and ``decode`` then take it last.
+        target: of a model that forecasts, (n, *target_shape) float32, one per calibration row: what the decoded row is
+            scored against. Neither half takes it. ``VAE.score`` then takes it as ``condition``.
+        missing: the calibration rows hold NaN for missing values. ``mask``: the encoder takes a mask last, 1 where a
+            value was observed, and 0 (in model units) stands for a missing one; ``nan``: the model takes NaN itself.
+            Missing values are left out of the score. ``VAE.score`` takes rows with NaN, or the mask as ``condition``.
         example: (k, *row_shape) raw rows to trace with; default: the first calibration rows.
         encode: (model, x) -> (mean, scale parameter), x in model units, a list of such pairs for a
             hierarchical model, one code, or (indices, z_q); default: found.
@@ -102,7 +109,7 @@ def export(
         CalibrationError: too few calibration rows for the rate.
         InputError, OptionError, StorageError: bad rows, a bad option, a bad place for the file.
     """
-    target = refuse_existing(path, force=force)
+    file = refuse_existing(path, force=force)
     scale_form = declared_form(scale_form, scale)
     timer = Timer(progress)
     recipe = recipe_of(model, encode=encode, decode=decode)
@@ -112,9 +119,14 @@ def export(
     with timer("check data"):
         calibration, config, said = taken_in(calibration, config, "calibration")
         evaluation, example, compress_rows = others_taken_in(evaluation, example, compress_rows, config)
-        rows = split_rows(calibration, condition, evaluation, config)
+        calibration, condition, role = with_beside(calibration, condition, target, missing, "calibration")
+        if evaluation is not None and missing is not None:
+            x, mask, _ = with_beside(evaluation[0], None, None, missing, "evaluation rows")
+            evaluation = (x, evaluation[1], mask)
+        rows = split_rows(calibration, condition, evaluation, config, role)
     with timer("adapt"):
-        built = build_graphs(recipe, rows, config, example=example, scale_form=scale_form, codebook=codebook)
+        built = build_graphs(recipe, rows, config, example=example, scale_form=scale_form, codebook=codebook,
+                             missing=missing)  # fmt: skip
     with timer("fit"):
         fit = check_fit(built, rows, config)
         rows, codes = with_code_ranges(built, rows)
@@ -145,11 +157,11 @@ def export(
             exporters=exporters.values(), compress_rows=compress_rows,
             progress=lambda mode: timer.say(f"compression: {mode}"),
         )  # fmt: skip
-        write_atomic(target, [bundle.data], check=read_back, replace=force)
+        write_atomic(file, [bundle.data], check=read_back, replace=force)
     said = (*said, *_sizes_and_effort(builder))
     evidence = (*built.vae.evidence, *brought_along, *said, *codes, *_traced_by_legacy(exporters), *_left_out(traced))
     return _report(
-        target, bundle, fit, variants, fp32.advice, evidence, constant_said(calibration, config), timer.seconds
+        file, bundle, fit, variants, fp32.advice, evidence, constant_said(calibration, config), timer.seconds
     )
 
 

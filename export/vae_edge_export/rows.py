@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vae_edge_runtime.errors import CalibrationError, InputError
-from vae_edge_runtime.format.specs import ConditionSpec, InputSpec, Layout
+from vae_edge_runtime.format.specs import ConditionSpec, InputSpec, Layout, Role
 from vae_edge_runtime.sampling.noise import philox_words
 from vae_edge_runtime.scoring.inputs import check_condition, check_rows, finite_rows
 from vae_edge_runtime.scoring.tiling import check_pictures, cut_tiles
@@ -74,8 +74,9 @@ def split_rows(
     condition: NDArray[Any] | None,
     evaluation: tuple[NDArray[Any], ...] | None,
     config: ExportConfig,
+    role: Role = "condition",
 ) -> ExportRows:
-    """Check the rows of an export and share them out.
+    """Check the rows of an export and share them out; ``role``: of what stands beside them, as in ``ConditionSpec``.
 
     Raises:
         InputError: rows, labels or conditions that do not fit together. CalibrationError: too few.
@@ -83,7 +84,7 @@ def split_rows(
     check_raw_rows(calibration, "calibration")
     shape, dtype = calibration.shape[1:], str(calibration.dtype)
     rows = {"x": finite_rows_of(calibration, shape, dtype, "calibration")}
-    beside = None if condition is None else condition_spec(condition, len(calibration))
+    beside = None if condition is None else condition_spec(condition, len(calibration), role)
     if beside is not None and condition is not None:
         rows["condition"] = check_rows(condition, shape=beside.shape, dtype=beside.dtype, what="condition")
     labels = None
@@ -151,7 +152,7 @@ def rows_to_look_at(x: NDArray[Any], condition: NDArray[Any] | None, config: Exp
     return ExportRows(row, beside, rows, {}, None)
 
 
-def condition_spec(condition: Any, n: int) -> ConditionSpec:
+def condition_spec(condition: Any, n: int, role: Role = "condition") -> ConditionSpec:
     """What one of ``n`` conditions is.
 
     Raises:
@@ -165,7 +166,7 @@ def condition_spec(condition: Any, n: int) -> ConditionSpec:
     if not len(condition):
         raise InputError("condition holds no rows")
     low, high = float(condition.min()), float(condition.max())
-    return ConditionSpec(condition.shape[1:], str(condition.dtype), low, high)  # type: ignore[arg-type]
+    return ConditionSpec(condition.shape[1:], str(condition.dtype), low, high, role)  # type: ignore[arg-type]
 
 
 def _evaluation(
@@ -215,7 +216,7 @@ def check_finite(x: NDArray[Any], what: str) -> None:
     if len(bad):
         masked = ""
         if np.isnan(x).any():
-            masked = ". A model of missing values takes a mask: fill them, and pass what was observed as condition="
+            masked = ", or say how the model is told of missing values: missing='mask' or 'nan' (--missing-values)"
         raise InputError(f"{what} row {bad[0]} holds NaN or infinity ({len(bad)} such rows): drop them first{masked}")
 
 

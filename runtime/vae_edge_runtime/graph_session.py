@@ -23,7 +23,7 @@ from .format.manifest import GraphSpec, Variant
 from .format.specs import LatentSpec, TensorSpec, element_count
 from .record import one_line
 from .sampling.prior import check_prior
-from .scoring.inputs import check_condition, check_rows, checked_rows
+from .scoring.inputs import check_condition, check_rows, checked_rows, feeds_beside
 from .scoring.results import SessionInfo
 from .scoring.scorer import Scorer
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Session = TypeVar("Session", bound="GraphSession")
 
 ROWS_PER_RUN = 64
-"""Rows given to the engine at once, at most; larger arrays are cut, so memory does not grow with n."""
+"""Rows given to the engine at once, at most: memory does not grow with n."""
 BYTES_PER_RUN = 256 << 20
 """Of the values inside a graph at once: rows of 512 x 512 pixels are given to the engine a few at a time."""
 MAX_THREADS = 1024
@@ -63,8 +63,7 @@ def session_options(
     arguments.flag("allow_fallback", allow_fallback)
     if threads is not None:
         arguments.whole_number("threads", threads, low=1, high=MAX_THREADS)
-    if spin is not None:
-        arguments.flag("spin", spin)
+    arguments.flag("spin", False if spin is None else spin)
     arguments.flag("isolate", isolate)
     for name, value in (("deadline_s", deadline_s), ("memory_bytes", memory_bytes)):
         if value is not None and not isolate:
@@ -265,9 +264,11 @@ class GraphSession:
                 refuse_to_score(self.manifest, x)
             else:
                 spec = input_for(self.manifest, x)
+        if (beside := self.manifest.condition) is not None and beside.role != "condition":
+            return feeds_beside(x, condition, spec, beside, to_score=to_score)
         rows = self._gpu_rows(x) if to_score and not isinstance(x, np.ndarray) else None
         x, status = rows or checked_rows(x, spec)
-        return {"x": x, **check_condition(condition, self.manifest.condition, len(x))}, status
+        return {"x": x, **check_condition(condition, beside, len(x))}, status
 
     def _gpu_rows(self, x: Any) -> tuple[Any, NDArray[np.uint8]] | None:
         """Rows of ``manifest.input`` that lie on a GPU, each with status 0; None where ``x`` says nothing of a GPU.
@@ -317,7 +318,7 @@ class GraphSession:
 
     def _bytes_per_row(self) -> int:
         """Of a latent and of the row decoded from it, whichever is larger; 8 bytes an element at most."""
-        return 8 * max(element_count(self.manifest.latent.shape), element_count(self.manifest.output.shape))
+        return 8 * max(map(element_count, (self.manifest.latent.shape, self.manifest.output.shape)))
 
     def _enter(self) -> None:
         """Count a call that ``close`` waits for; every one is followed by ``_leave``."""

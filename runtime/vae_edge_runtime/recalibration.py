@@ -26,7 +26,7 @@ from .format.stream_rules import fit_guard
 from .record import record
 from .scoring.calibrate import Method, calibrate
 from .scoring.heads import head_scores, outputs_for, posterior_noise, with_parts
-from .scoring.inputs import check_condition, check_rows
+from .scoring.inputs import check_condition, check_rows, feeds_beside
 from .scoring.purpose import refuse_unscored
 from .scoring.scorer import Scorer
 from .scoring.tiling import check_pictures, picture_outputs
@@ -252,13 +252,17 @@ def _outputs(vae: VAE, rows: Array, condition: Condition, progress: Callable[[in
             if progress:
                 progress(len(rows[part]))
             continue
-        x = check_rows(rows[part], shape=row.shape, dtype=row.dtype, what="rows")
         own = condition[part] if per_row else condition  # type: ignore[index]
-        feeds = {"x": x, **check_condition(own, vae.manifest.condition, len(x))}
+        beside = vae.manifest.condition
+        if beside is not None and beside.role != "condition":
+            feeds = feeds_beside(rows[part], own, row, beside, to_score=True)[0]
+        else:
+            x = check_rows(rows[part], shape=row.shape, dtype=row.dtype, what="rows")
+            feeds = {"x": x, **check_condition(own, beside, len(x))}
         for graph, wanted in (("score", names), ("sampled", spec.sampled)):
             if not wanted:
                 continue
-            noise = {"noise": posterior_noise(spec, latent, len(x))} if graph == "sampled" else {}
+            noise = {"noise": posterior_noise(spec, latent, len(feeds["x"]))} if graph == "sampled" else {}
             for name, array in zip(wanted, vae.run_graph(graph, feeds | noise, list(wanted)), strict=True):
                 if not np.isfinite(array).all():
                     raise CalibrationError(

@@ -304,7 +304,7 @@ class VAE(CompressingSession):
         latent = self._variant.graphs["decode"].inputs[0]
         z = check_rows(z, shape=self._shape_for("decode", latent, z), dtype=latent.dtype, what="z")
         check_latents(z, self.manifest.latent.codebook)
-        beside = check_condition(condition, self.manifest.condition, len(z))
+        beside = check_condition(condition, self.manifest.beside_latents, len(z))
         if tile is None:
             return self._run("decode", {latent.name: z, **beside}, ["x_hat"])[0]
         from .tiled_decode import decode_tiled  # not at the top: few rows are that large

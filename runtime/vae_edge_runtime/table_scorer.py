@@ -251,7 +251,7 @@ def _present(features: Sequence[_Feature], names: Sequence[str]) -> list[_Featur
 def _check_condition(manifest: Manifest, condition: str | None) -> None:
     if manifest.condition is None and condition is not None:
         raise OptionError("this model takes no condition: leave condition= out")
-    if manifest.condition is not None and condition is None:
+    if manifest.condition is not None and condition is None and manifest.condition.role != "mask":
         raise OptionError("this model is conditional: pass condition=, the name of the column that holds it")
 
 

@@ -186,12 +186,12 @@ def test_height_and_width_are_free_where_that_is_asked_for(tmp_path: Path) -> No
         export_for_generation(_decoder(), tmp_path / "d.vaeb", latent_shape=(3,), config=config)
 
 
-def test_a_forecast_is_exported_for_generation_and_refused_for_scores_with_the_reason(tmp_path: Path) -> None:
+def test_a_forecast_is_exported_for_generation_and_needs_its_targets_for_scores(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Forecast().eval()
     x = np.random.default_rng(0).normal(size=(120, 12, 3)).astype(np.float32)
     config = ExportConfig(layout="time_features", false_positive_rate=0.05)
-    with pytest.raises(AdaptError, match=r"A forecast is another row.*target beside each row.*--for generation"):
+    with pytest.raises(AdaptError, match=r"A forecast is another row.*--target.*--for generation"):
         export(model, tmp_path / "s.vaeb", calibration=x, config=config)
     config = ExportConfig(layout="time_features")
     for given in ({"rows": x[:9]}, {"shape": (12, 3)}):

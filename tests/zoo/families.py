@@ -40,6 +40,7 @@ class Family:
         samples: the model can be drawn from.
         trained: for some steps, on its own rows.
         latent_shape: of a decoder alone, exported for generation. forecast: exported for generation, with its rows.
+        target: (generator) -> one per row, of a forecast.
         refused: words of the reason why it is refused; "" where it works.
     """
 
@@ -56,6 +57,7 @@ class Family:
     latent_shape: tuple[int, ...] = ()
     forecast: bool = False
     refused: str = ""
+    target: Callable[[np.random.Generator], np.ndarray] | None = None
 
 
 def features(rng: np.random.Generator) -> np.ndarray:
@@ -163,11 +165,15 @@ def _industrial() -> list[Family]:
         Family("residual VQ: the sum alone", q.ResidualSum, features),
         Family("no names: FSQ", q.LevelsInForward, features),
         Family("FSQ: indices and codes", q.LevelsIndices, features, {"codebook": 200}, glue="codebook="),
-        Family("mask beside the row, for the encoder", q.Masked, features, condition=_masks, glue="condition=masks"),
-        Family("takes NaN itself", q.TakesNan, features_with_nan, refused="holds NaN or infinity"),
+        Family("mask beside the row, missing values scored as filled", q.Masked, features, condition=_masks,
+               glue="condition=masks"),
+        Family("mask beside the row, from NaN", q.Masked, features_with_nan, {"missing": "mask"},
+               glue="missing='mask'"),
+        Family("takes NaN itself", q.TakesNan, features_with_nan, {"missing": "nan"}, glue="missing='nan'"),
         Family("forecast: for generation", q.Forecast, forecast_windows, config={"layout": "time_features"},
                glue="export_for_generation", forecast=True),
-        Family("forecast: scored against a target", q.Forecast, forecast_windows, refused="A forecast is another row"),
+        Family("forecast: scored against its target", q.Forecast, forecast_windows, config={"layout": "time_features"},
+               target=forecast_targets, glue="target="),
         Family("decoder alone: forward(z)", q.DecoderAlone, features, glue="export_for_generation, latent_shape=",
                latent_shape=(2,)),
         Family("branch on the batch size", q.BranchOnTheBatch, features, refused="branch on the number of rows"),
@@ -182,6 +188,10 @@ def features_with_nan(rng: np.random.Generator) -> np.ndarray:
 
 def forecast_windows(rng: np.random.Generator) -> np.ndarray:
     return rng.normal(size=(ROWS, 12, 3)).astype(np.float32)
+
+
+def forecast_targets(rng: np.random.Generator) -> np.ndarray:
+    return rng.normal(size=(ROWS, 4, 2)).astype(np.float32)
 
 
 def _masks(rng: np.random.Generator) -> np.ndarray:

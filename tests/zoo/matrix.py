@@ -72,6 +72,8 @@ def run(family: Family, folder: Path) -> Outcome:
     options = dict(family.options)
     if family.condition is not None:
         options["condition"] = family.condition(rng)
+    if family.target is not None:
+        options["target"] = family.target(rng)
     path = folder / "model.vaeb"
     if family.latent_shape or family.forecast:
         return _for_generation(family, x, path)
@@ -88,7 +90,8 @@ def run(family: Family, folder: Path) -> Outcome:
         return Outcome(family, problem=f"{type(error).__name__}: {error}")
     with load(path, device="cpu", threads=1) as vae:
         fresh = family.rows(np.random.default_rng(99))[:5]
-        condition = None if family.condition is None else family.condition(np.random.default_rng(98))[:5]
+        beside = family.condition or family.target
+        condition = None if beside is None else beside(np.random.default_rng(98))[:5]
         scores = vae.score(fresh, condition=condition).score
         latent = vae.manifest.latent
         return Outcome(
@@ -98,7 +101,7 @@ def run(family: Family, folder: Path) -> Outcome:
             exporter=vae.manifest.made_with["exporter"],
             parity=max(figure.max_relative for figure in report.parity.values()),
             fresh_error=_fresh_error(vae, fresh, condition, scores),
-            sample=_sample(vae, condition),
+            sample=_sample(vae, condition if family.target is None else None),
             other_ort=_on_other_ort(folder, fresh, condition, scores) if ORT_1_23 else None,
         )
 
@@ -256,6 +259,13 @@ _WHAT_IS_NOT = """
   style: importing the library takes torchvision, which does not go with the CPU build of torch. Its own
   `FactorizedPrior`, `ScaleHyperprior` and `MeanScaleHyperprior` (1.2.8) were exported by hand, once, past its imports:
   5e-7.
+- **Residual VQ**: indices (codebooks, positions) of codebooks of one size; several sizes are refused. **FSQ**: the
+  rounded values are the code; a prior that is fitted to them draws values that are not rounded.
+- **Masks and forecasts**: [missing values](bring-your-own-vae.md#missing-values-and-forecasts) are left out of the
+  score, and a forecast is scored against its target. With a mask passed as a plain condition the filled values are
+  scored too.
+- **A branch on the batch size** is refused: the graph takes any number of rows, and a branch would be taken once and
+  for all.
 - **Hierarchical models** whose lower prior depends on a higher latent: the KL is taken to N(0, I) for each latent, so
   leave it out (`kl_weight=0`) if that is not the model's.
 - **Legacy exporter**: where `torch.export` cannot trace a model, PyTorch's older tracer may, with any warning of its

@@ -19,7 +19,7 @@ PURPOSES = ("scoring", "generation")
 _OF_SCORES = (
     "evaluation", "label_column", "heads", "top_share", "draws", "map_sigma", "map_channels", "false_positive_rate",
     "threshold_method", "alarm", "clear_after", "clear_rate", "cool_down", "stuck_rows", "period_s", "precision",
-    "gate", "compress", "compress_rows", "tile", "overlap",
+    "gate", "compress", "compress_rows", "tile", "overlap", "target", "missing_values",
 )  # fmt: skip
 """Options of ``export`` that a bundle without scores has no use for."""
 _STAGES = 6

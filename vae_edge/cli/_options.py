@@ -114,6 +114,12 @@ Tile = Annotated[
     int | None, typer.Option(min=8, help="Side of square tiles that larger pictures are cut into.", show_default=False)
 ]
 Overlap = Annotated[int, typer.Option(min=0, help="Pixels that neighbouring tiles share.")]
+Target = Annotated[
+    Path | None,
+    typer.Option(
+        help="Of a model that forecasts: its targets, one per row, .npy (n, *target_shape).", show_default=False
+    ),
+]
 ThresholdMethod = Annotated[
     str, typer.Option(help="conformal (a quantile), or tail (peaks over threshold, for rates below 1 in n).")
 ]

@@ -275,3 +275,15 @@ def window_length(spec: InputSpec, path: Path, window: int | None) -> int | None
     """Rows per window where the file is cut into windows; None where its rows are rows."""
     is_table = path.suffix.lower() in TABLES
     return spec.shape[0] if window is None and is_table and spec.layout == "time_features" else window
+
+
+def targets_of(path: Path, count: int) -> NDArray[np.float32]:
+    """Targets of forecasts out of a file, (n, *target_shape): the whole array of an .npy, or of a table.
+
+    Raises:
+        DataError: the file cannot be read, or holds another number of targets than there are rows.
+    """
+    targets = read(path).x
+    if len(targets) != count:
+        raise DataError(f"{path} holds {len(targets)} targets, and there are {count} rows: give one per row, in order")
+    return np.ascontiguousarray(targets, np.float32)

@@ -38,6 +38,7 @@ PANELS: _help.Panels = {
         "logits", "allow_poor_fit",
     ),
     "Rows": (
+        "target", "missing_values",
         "offset", "scale", "layout", "label_column", "columns", "window", "stride", "image_size", "fit", "tile",
         "overlap", "dynamic_size", "size_multiple",
     ),
@@ -88,6 +89,15 @@ def run(
     label_column: Annotated[
         str | None,
         typer.Option(help="Labels in --evaluation: a column, or a key of an .npz (default y).", show_default=False),
+    ] = None,
+    target: _options.Target = None,
+    missing_values: Annotated[
+        str | None,
+        typer.Option(
+            "--missing-values",
+            help="Rows hold NaN: mask (the encoder takes a mask last), or nan (it takes NaN).",
+            show_default=False,
+        ),
     ] = None,
     weights: _source.Weights = None,
     weights_key: _source.WeightsKey = None,
@@ -243,6 +253,8 @@ def run(
                 output,
                 calibration=rows,
                 condition=condition,
+                target=None if target is None else _rows.targets_of(target, len(rows)),
+                missing=missing_values,  # type: ignore[arg-type]
                 evaluation=labelled,
                 compress_rows=further,
                 config=config,

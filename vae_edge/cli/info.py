@@ -98,7 +98,7 @@ def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:
         "input" if manifest.purpose != "decoder" else "a row": f"{row.dtype} {list(row.shape)} {row.layout}, {seen} "
         f"[{row.low:g}, {row.high:g}]",
         **({"sizes": free_size(manifest)} if manifest.free_size else {}),
-        "condition": "-"
+        "condition" if condition is None else condition.role: "-"
         if condition is None
         else f"{condition.dtype} {list(condition.shape)}, {seen} [{condition.low:g}, {condition.high:g}]",
         "latent": f"{latent.kind} {list(latent.shape)}{groups}{codebook}{scaled}",

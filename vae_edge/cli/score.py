@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -70,14 +71,22 @@ def run(
     stride: _options.Stride = None,
     columns: _options.Columns = None,
     image_size: _options.ImageSize = None,
+    target: _options.Target = None,
     json: _options.Json = False,
     force: _options.Force = False,
 ) -> None:
     """Score rows: one line each with score, its parts, p-value, decision and status.
 
-    A row that cannot be scored (NaN, infinity) keeps its line, with an empty score and its status.
+    A row that cannot be scored (NaN, infinity) keeps its line, with an empty score and its status. NaN is a missing
+    value where the model was exported with --missing-values.
     """
-    refused = {"maps": maps, "regions": regions, "head": head, "false-positive-rate": false_positive_rate}
+    refused = {
+        "target": target,
+        "maps": maps,
+        "regions": regions,
+        "head": head,
+        "false-positive-rate": false_positive_rate,
+    }
     folders = _folder.check(paths, output, refused) if any(map(is_folder_of_tables, paths)) else None
     if output is not None and folders is None:
         _tables.check_suffix(output, _tables.SUFFIXES)
@@ -102,6 +111,11 @@ def run(
             )  # fmt: skip
             return
         sources = [(path, _rows.read_for(spec, path, **options)) for path in paths]
+        if target is not None:
+            if len(sources) != 1:
+                raise OptionError("--target holds the targets of one file: name one PATH")
+            ((path, rows),) = sources
+            sources = [(path, dataclasses.replace(rows, condition=_rows.targets_of(target, len(rows))))]
         decides = vae.heads[0] if head is None else head
         further = vae.heads if heads == "all" else (decides, *_options.split_names(heads))
         if false_positive_rate is not None:

@@ -56,7 +56,7 @@ def check_fit(built: BuiltGraphs, rows: ExportRows, config: ExportConfig) -> Mod
     """
     feeds = _some_rows(rows, built.multiplications)
     codes, x_hat = _reconstructed(built, feeds)
-    r2 = r_squared(feeds["x"], x_hat)
+    r2 = r_squared(*_compared(feeds, x_hat, rows))
     scaled = DataUnits(config, model_shape(rows.row.shape, rows.row.layout)).to_model(_tensor(feeds["x"]))
     active = _codes_in_use(codes) if built.vae.kind == "codes" else _latents_in_use(codes)
     poor = r2 is not None and r2 <= 0
@@ -70,7 +70,8 @@ def check_fit(built: BuiltGraphs, rows: ExportRows, config: ExportConfig) -> Mod
         poor=poor,
     )
     if poor and r2 is not None and not config.allow_poor_fit:
-        remedy = _likely_remedy(built, rows, config, feeds)
+        plain = rows.condition is None or rows.condition.role == "condition"
+        remedy = _likely_remedy(built, rows, config, feeds) if plain else ""
         if remedy or (config.least_r2 is not None and r2 < config.least_r2):
             raise FitFailed(
                 f"the model rebuilds {fit.rows} normal rows worse than their mean row does (R² {r2:.3g}). "
@@ -79,6 +80,16 @@ def check_fit(built: BuiltGraphs, rows: ExportRows, config: ExportConfig) -> Mod
                 report=fit,
             )
     return fit
+
+
+def _compared(feeds: Mapping[str, Array], x_hat: Array, rows: ExportRows) -> tuple[Array, Array]:
+    """What decoded rows are compared with, and decoded rows: the targets of forecasts; nothing where values miss."""
+    role = "condition" if rows.condition is None else rows.condition.role
+    if role == "target":
+        return feeds["condition"], x_hat
+    if role == "mask":
+        return feeds["x"], np.where(feeds["condition"] > 0, x_hat, feeds["x"])
+    return feeds["x"], x_hat
 
 
 def fit_warnings(fit: ModelFit) -> list[str]:

@@ -152,6 +152,7 @@ def _key(graph: str, feeds: Feeds) -> bytes:
 def run_backend(backend: Backend, graph: str, signature: Signature, feeds: Feeds, *, rows: int) -> Outputs:
     """Outputs of an artefact's graph by name, ``rows`` at a time."""
     names = [t.name for t in signature.outputs]
+    feeds = {t.name: feeds[t.name] for t in signature.inputs}  # a target stands beside rows, and encode takes none
     count = len(next(iter(feeds.values())))
     pieces = [backend.run(graph, rows_of(feeds, slice(i, i + rows)), names) for i in range(0, count, rows)]
     return {name: np.concatenate([p[i] for p in pieces]) for i, name in enumerate(names)}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from vae_edge_runtime.format.specs import (
     LatentSpec,
     Layout,
     PriorSpec,
+    Role,
     ScoreSpec,
     Signature,
     TensorSpec,
@@ -36,6 +38,7 @@ from ..cut import adapt_or_cut
 from ..halves.vae import AdaptedVae
 from ..preparations import usual_preparations
 from ..rows import ExportRows, check_classes, check_unit_interval, finite_rows_of, model_shape, rows_of
+from .beside import Beside
 from .decoded import with_named_family
 from .forward_family import keep_family
 from .free_size import SizePlan, adapted_small, find_sizes
@@ -46,6 +49,8 @@ from .whitening import fit_whitening
 
 Array = NDArray[Any]
 
+Missing = Literal["mask", "nan"]
+"""How a model is told of missing values: by a mask beside the row, or by NaN in it."""
 BYTES_AT_ONCE = 1 << 30
 """Of the values inside a model at once, in every check of an export."""
 
@@ -94,8 +99,12 @@ def build_graphs(
     scale_form: ScaleForm | None,
     codebook: int | None,
     scored: bool = True,
+    missing: Missing | None = None,
 ) -> BuiltGraphs:
     """Adapt a model and make its graphs; where nothing is scored, ``encode`` and ``decode`` alone.
+
+    Args:
+        missing: of rows with a mask beside them, how the model is told what is missing.
 
     Raises:
         AdaptError, InputError, OptionError: as ``export``.
@@ -107,9 +116,11 @@ def build_graphs(
             raise InputError("example holds no rows")
         if rows.condition is not None:
             feeds |= check_condition(rows.calibration["condition"][0], rows.condition, len(feeds["x"]))
-    units = DataUnits(config, model_shape(rows.row.shape, rows.row.layout))
-    x = units.to_model(torch.from_numpy(np.array(feeds["x"])))
-    beside = torch.from_numpy(np.array(feeds["condition"])) if rows.condition is not None else None
+    roles = _roles(rows, config, missing)
+    units = DataUnits(config, model_shape(rows.row.shape, rows.row.layout), roles)
+    given = torch.from_numpy(np.array(feeds["condition"])) if rows.condition is not None else None
+    x = roles.row(units.to_model(torch.from_numpy(np.array(feeds["x"]))), given)
+    beside = next(iter(roles.to_encode(given)), None)
     recipe, config = with_named_family(recipe, config, (x,) if beside is None else (x, beside))
     likelihood = LIKELIHOODS[config.likelihood]
     if likelihood.values == "unit":
@@ -121,7 +132,7 @@ def build_graphs(
         "learned_variance": likelihood.second_output == "without_variance" and config.variance is None,
         "logits": config.logits,
         "codebook": codebook,
-        "any_shape": not scored,
+        "any_shape": not scored or roles.role == "target",
     }
     own = recipe
     small = adapted_small(recipe, x, **options) if config.dynamic_size else None
@@ -153,7 +164,10 @@ def build_graphs(
         vae.embedding_shape,
     )
     score = _score_spec(config, vae, rows.row.layout)
-    output = TensorSpec("x_hat", config.output_dtype, _decoded_row(vae, rows.row, config))
+    decoded = _decoded_row(vae, rows.row, config)
+    if roles.role == "target" and rows.condition is not None and decoded != rows.condition.shape:
+        raise AdaptError(f"decode gives rows of shape {decoded}, and the targets have {rows.condition.shape}")
+    output = TensorSpec("x_hat", config.output_dtype, decoded)
     signed = signatures(rows.row, rows.condition, latent, output, score)
     modules: dict[str, nn.Module] = {
         "encode": EncodeGraph(vae, units),
@@ -179,6 +193,29 @@ def build_graphs(
         row_bytes={name: measure_row_bytes(modules[name], signed[name], examples[name]) for name in modules},
         sizes=find_sizes(vae, x, beside, config.size_multiple) if config.dynamic_size else None,
     )
+
+
+def _roles(rows: ExportRows, config: ExportConfig, missing: Missing | None) -> Beside:
+    """What stands beside a row in the graphs.
+
+    Raises:
+        OptionError: an option that is not for rows with a mask or a target.
+    """
+    role: Role = "condition" if rows.condition is None else rows.condition.role
+    if role == "condition":
+        return Beside()
+    for name, is_set in (
+        ("tile", config.tile is not None), ("dynamic_size", config.dynamic_size), ("compress", bool(config.compress)),
+        ("map_channels", config.map_channels != "plain"), ("output_dtype", config.output_dtype != "float32"),
+        ("precisions", config.precisions != ("fp32",)),
+    ):  # fmt: skip
+        if is_set:
+            raise OptionError(f"{name} is not offered for rows with a {role} beside them")
+    if role == "mask":
+        return Beside("mask", math.nan if missing == "nan" else 0.0, missing != "nan")
+    if rows.row.layout in ("nchw", "nhwc") or rows.condition is None:
+        raise OptionError("a target is beside rows of features or windows, not beside pictures")
+    return Beside("target", target=DataUnits(config, rows.condition.shape))
 
 
 def _into_unit_interval(x: Array, layout: Layout) -> str:

@@ -16,6 +16,7 @@ from vae_edge_runtime.format.specs import InputSpec, Layout, ScoreSpec
 from ..config import ExportConfig
 from ..halves.vae import AdaptedVae
 from ..rows import model_shape
+from .beside import Beside
 from .head_formulas import CONSTANTS, FORMULAS, SAMPLED_FORMULAS, Draws, Terms
 from .likelihoods import expectation, kl_to_standard_normal, negative_log_likelihood, row_sum
 from .residuals import Smoothing
@@ -27,9 +28,10 @@ class DataUnits(nn.Module):
     offset: Tensor
     scale: Tensor
 
-    def __init__(self, config: ExportConfig, input_shape: tuple[int, ...]) -> None:
+    def __init__(self, config: ExportConfig, input_shape: tuple[int, ...], beside: Beside | None = None) -> None:
         """Make the constants; ``input_shape`` is of one row in model layout."""
         super().__init__()
+        self.beside = beside or Beside()
         self.layout: Layout = config.layout
         self.to_uint8 = config.output_dtype == "uint8"
         channels_first = config.layout in ("nchw", "nhwc")
@@ -76,7 +78,9 @@ class EncodeGraph(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, ...]:
         """X (n, *row_shape) to two of (n, *latent_shape), in the latent units of the bundle."""
-        encoded = self.halves.encode(self.vae, self.units.to_model(x), *_given(condition))
+        beside = self.units.beside
+        x = beside.row(self.units.to_model(x), condition)
+        encoded = self.halves.encode(self.vae, x, *beside.to_encode(condition))
         scale = self.halves.latent_scale
         if self.halves.kind == "codes":
             return encoded
@@ -98,8 +102,9 @@ class DecodeGraph(nn.Module):
         """Z (n, *latent_shape) to (n, *row_shape)."""
         if (self.halves.latent_offset, self.halves.latent_scale) != (0.0, 1.0):
             z = z / self.halves.latent_scale + self.halves.latent_offset
-        x_hat, spread = self.halves.decode(self.vae, z, *_given(condition))
-        return self.units.to_data(expectation(x_hat, spread, self.config.likelihood, logits=self.config.logits))
+        x_hat, spread = self.halves.decode(self.vae, z, *self.units.beside.to_decode(condition))
+        units = self.units.beside.target or self.units
+        return units.to_data(expectation(x_hat, spread, self.config.likelihood, logits=self.config.logits))
 
 
 class ScoreGraph(nn.Module):
@@ -131,14 +136,16 @@ class ScoreGraph(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, ...]:
         """Preprocess, encode, take the posterior mean, decode, score. The KL is the model's own: in its units."""
-        config, spec, given = self.config, self.spec, _given(condition)
-        x = self.units.to_model(x)
-        encoded = self.halves.encode(self.vae, x, *given)
-        x_hat, spread = self.halves.decode(self.vae, encoded[0], *given)
+        config, spec, beside = self.config, self.spec, self.units.beside
+        x = beside.row(self.units.to_model(x), condition)
+        encoded = self.halves.encode(self.vae, x, *beside.to_encode(condition))
+        x_hat, spread = self.halves.decode(self.vae, encoded[0], *beside.to_decode(condition))
+        expected = expectation(x_hat, spread, config.likelihood, logits=config.logits)
+        x = beside.compared(x, condition, expected)
         share = negative_log_likelihood(x, x_hat, spread, config.likelihood, config.variance, logits=config.logits)
+        share = beside.counted(share, condition)
         reconstruction = row_sum(share)
         kl = None if spec.kl_weight is None else kl_to_standard_normal(encoded[0], encoded[1])
-        expected = expectation(x_hat, spread, config.likelihood, logits=config.logits)
         if self.whitening is not None:
             share = self.whitening(x - expected)
         if self.smoothing is not None:
@@ -161,17 +168,20 @@ class SampledGraph(nn.Module):
 
     def forward(self, x: Tensor, beside: Tensor, noise: Tensor | None = None) -> tuple[Tensor, ...]:
         """X (n, *row_shape), the condition if any, noise (n, draws, *latent_shape); rows are repeated per draw."""
-        given = () if noise is None else (beside,)
+        given = None if noise is None else beside
         noise = beside if noise is None else noise
+        roles = self.units.beside
         draws = self.spec.draws
-        x = self.units.to_model(x)
-        encoded = self.halves.encode(self.vae, x, *given)
+        x = roles.row(self.units.to_model(x), given)
+        encoded = self.halves.encode(self.vae, x, *roles.to_encode(given))
         mean, logvar = encoded[0].unsqueeze(1), encoded[1].unsqueeze(1)
         z = mean + torch.exp(0.5 * logvar) * noise
-        rows, *repeated = (_repeated(tensor, draws) for tensor in (x, *given))
-        x_hat, spread = self.halves.decode(self.vae, z.flatten(0, 1), *repeated)
+        rows, many = _repeated(x, draws), None if given is None else _repeated(given, draws)
+        x_hat, spread = self.halves.decode(self.vae, z.flatten(0, 1), *roles.to_decode(many))
         config = self.config
+        rows = roles.compared(rows, many, expectation(x_hat, spread, config.likelihood, logits=config.logits))
         share = negative_log_likelihood(rows, x_hat, spread, config.likelihood, config.variance, logits=config.logits)
+        share = roles.counted(share, many)
         drawn = Draws(row_sum(share).reshape(-1, draws), noise, z, logvar)
         return tuple(SAMPLED_FORMULAS[head](drawn) for head in self.spec.sampled)
 
@@ -186,7 +196,3 @@ def bundle_latents(mean: Tensor, vae: AdaptedVae) -> Tensor:
 def _repeated(rows: Tensor, times: int) -> Tensor:
     """Each row so often: (n, ...) to (n * times, ...)."""
     return rows.unsqueeze(1).expand(-1, times, *[-1] * (rows.ndim - 1)).flatten(0, 1)
-
-
-def _given(condition: Tensor | None) -> tuple[Tensor, ...]:
-    return () if condition is None else (condition,)

@@ -37,7 +37,7 @@ def check_encode(recipe: Recipe, module: nn.Module, feeds: tuple[Tensor, ...], e
         second = read_encoded(recipe.encode(module, *feeds))
     types.refuse("encode")
     first, again = tensors_of(encoded), tensors_of(second)
-    if not torch.equal(kept, feeds[0]):
+    if not torch.allclose(kept, feeds[0], rtol=0.0, atol=0.0, equal_nan=True):  # NaN stands for a missing value
         raise AdaptError("encode changes its input in place: work on a copy (x = x * 2, not x *= 2 or x.mul_(2))")
     if len(first) != len(again):
         raise AdaptError(
@@ -121,9 +121,8 @@ def check_decode(
     elif shape != tuple(example.shape):
         raise AdaptError(
             f"decode gave shape {shape}, the rows have {tuple(example.shape)}: if more follows in forward, write it, "
-            "decode=lambda m, z: …. A forecast is another row than went in, and a score would need its target beside "
-            "each row, which a bundle does not take: export it with --for generation, and compare the decoded rows "
-            "with the targets yourself"
+            "decode=lambda m, z: …. A forecast is another row than went in: pass the target of every row (target=, or "
+            "--target), which it is scored against; or export it with --for generation"
         )
     low, high = float(x_hat.min()), float(x_hat.max())
     if LIKELIHOODS[likelihood].takes_logits and not logits and not 0.0 <= low <= high <= 1.0:

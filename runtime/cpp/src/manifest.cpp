@@ -544,6 +544,9 @@ std::vector<std::string> Manifest::referenced() const {
 void Manifest::check_all() const {
     if (const Json* purpose = json_.find("purpose"); purpose && purpose->string != "scoring")
         fail(VAEE_OPTION_ERROR, "this bundle was exported for generation, and libvaeedge runs bundles that score: use the Python runtime, or export the model for scoring");
+    if (!json_.is_null("condition"))
+        if (const Json* role = json_.at("condition").find("role"); role && role->string != "condition")
+            fail(VAEE_OPTION_ERROR, "this bundle takes masks or targets beside its rows, which libvaeedge does not: use the Python runtime");
     const Json& members = json_.at("members");
     check(json_.whole_at("release") >= 1, "release is below 1");
     check(is_hex(json_.text_at("pair_id"), 32), "pair_id is not 32 hex digits");

@@ -93,6 +93,7 @@ inline constexpr Field fields[] = {
     {"ConditionSpec", "dtype", "=int64|float32", true},
     {"ConditionSpec", "low", "f", true},
     {"ConditionSpec", "high", "f", true},
+    {"ConditionSpec", "role", "=condition|mask|target", false},
     {"Fidelity", "rows", "i", true},
     {"Fidelity", "rank_correlation", "f", true},
     {"Fidelity", "decision_agreement", "f", true},

@@ -234,9 +234,11 @@ function referenced(m) {
   return new Set(names);
 }
 
+const BESIDE = "this bundle takes masks or targets beside its rows, which this package does not: use the Python runtime";
 const FOR_GENERATION = "this bundle was exported for generation, and this package runs bundles that score";
 function checkManifest(m) {
   if (m.purpose !== "scoring") throw new OptionError(FOR_GENERATION);
+  if (m.condition !== null && m.condition.role !== "condition") throw new OptionError(BESIDE);
   check(m.release >= 1, "release is below 1");
   check(HEX32.test(m.pair_id), "pair_id is not 32 hex digits");
   check("vae_edge" in m.made_with, "made_with does not say which vae_edge wrote the bundle");

@@ -16,7 +16,7 @@ export const OBJECTS = {
   "CodeRange": {"column": ["nullable", "integer"], "low": "integer", "high": "integer"},
   "Compression": {"spread": ["array", "number"], "margin": ["array", "number"], "modes": ["array", ["object", "CompressionMode"]]},
   "CompressionMode": {"name": "string", "kind": ["enum", ["latents", "bounded", "exact"]], "predictor": ["enum", ["vae", "near"]], "bound": ["array", "number"], "member": "string", "rows": "integer", "row_bytes": "number", "latent_bytes": "number", "largest_error": "number", "flipped": ["nullable", "integer"]},
-  "ConditionSpec": {"shape": ["array", "integer"], "dtype": ["enum", ["int64", "float32"]], "low": "number", "high": "number"},
+  "ConditionSpec": {"shape": ["array", "integer"], "dtype": ["enum", ["int64", "float32"]], "low": "number", "high": "number", "role": ["enum", ["condition", "mask", "target"]]},
   "Fidelity": {"rows": "integer", "rank_correlation": "number", "decision_agreement": "number", "auroc_change": "number", "auroc_on": ["enum", ["labelled", "synthetic"]], "reconstruction_psnr_db": "number", "reconstruction_ssim": ["nullable", "number"], "latent_error": "number"},
   "FreeSize": {"multiple": ["array", "integer"], "smallest": ["array", "integer"], "checks": ["array", ["object", "SizeCheck"]]},
   "Golden": {"rows": "integer", "input": "string", "condition": ["nullable", "string"], "expected": ["map", ["map", "string"]], "tolerance_relative": ["map", ["map", "number"]], "picture": ["nullable", ["map", "number"]]},
@@ -45,6 +45,7 @@ export const OBJECTS = {
 export const DEFAULTS = {
   "Golden": {"picture": null},
   "Manifest": {"free_size": null, "purpose": "scoring", "samples": null},
+  "ConditionSpec": {"role": "condition"},
   "InputSpec": {"codes": [], "fit": "exact", "overlap": null},
   "ScoreSpec": {"decides_by": null, "map_channels": "plain"},
 };

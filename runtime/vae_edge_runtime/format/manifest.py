@@ -237,7 +237,15 @@ class Manifest:
         check(self.compression is None or "fp32" in self.variants, "compression needs the variant fp32")
         calibrated = any(variant.calibrations or variant.verdict for variant in self.variants.values())
         unscored = not calibrated and self.stream is None and self.compression is None
+        if (beside := self.condition) is not None and beside.role != "condition":
+            row = self.input.shape if beside.role == "mask" else self.output.shape
+            check(beside.shape == row, f"a {beside.role} has shape {beside.shape}, a row {row}")
         check(self.purpose == "scoring" or unscored, f"a bundle for {self.purpose} scores")
+
+    @property
+    def beside_latents(self) -> ConditionSpec | None:
+        """What ``decode`` takes beside a latent."""
+        return self.condition if self.condition is not None and self.condition.role == "condition" else None
 
     @property
     def signatures(self) -> dict[str, Signature]:

@@ -19,6 +19,8 @@ GRAPHS = ("encode", "decode", "score", "sampled")
 Layout = Literal["nchw", "nhwc", "features", "time_features", "any"]
 Fit = Literal["exact", "stretch", "pad", "crop"]
 LatentKind = Literal["gaussian", "deterministic", "codes"]
+Role = Literal["condition", "mask", "target"]
+GRAPHS_OF_ROLE = {"condition": GRAPHS, "mask": ("encode", "score", "sampled"), "target": ("score", "sampled")}
 PriorKind = Literal["standard_normal", "gaussian_mixture", "categorical", "none"]
 
 ELEMENT_SIZE_BYTES = {"float32": 4, "uint8": 1, "int64": 8}
@@ -98,7 +100,7 @@ class InputSpec:
         names: of the features (last axis) where they have any, else empty.
         codes: columns that the model uses as indices. A row with another code gets a status on every engine:
             ONNX Runtime would fail the whole batch, others read a row of zeros or the last entry.
-        fit: of pictures of another size: ``exact`` (none), ``stretch``, ``pad`` with black, ``crop`` to the middle.
+        fit: of pictures of another size: ``exact`` (none), ``stretch``, ``pad`` (black) or ``crop`` to the middle.
         overlap: pixels; rows are tiles of larger pictures, scored and calibrated as a whole. None: no tiles.
     """
 
@@ -126,32 +128,33 @@ class InputSpec:
         check(len(self.names) in (0, self.shape[-1]), f"{len(self.names)} names for {self.shape[-1]} features")
         columns = [codes.column for codes in self.codes]
         check(len(set(columns)) == len(columns), "two ranges of codes for one column")
-        check(
-            all(0 <= (column or 0) < self.shape[-1] for column in columns)
-            and (None not in columns or len(columns) == 1),
-            f"codes are in the columns {columns}; a row has {self.shape[-1]}",
-        )
+        inside = all(0 <= (column or 0) < self.shape[-1] for column in columns)
+        alone = None not in columns or len(columns) == 1
+        check(inside and alone, f"codes are in the columns {columns}; a row has {self.shape[-1]}")
 
 
 @record(frozen=True)
 class ConditionSpec:
-    """What a conditional model takes beside each row: a label, or a vector.
+    """What a model takes beside each row: a label or a vector, a mask of the row, or the target of a forecast.
 
     Attributes:
-        shape: of one condition; empty for a label.
-        dtype: ``int64`` for labels, ``float32`` for vectors.
+        shape: of one of them; empty for a label. dtype: ``int64`` for labels, else ``float32``.
         low, high: smallest and largest value seen at calibration. A label outside is refused: it
             would index past a table or become an empty one-hot row. A vector may go beyond.
+        role: ``mask``: 1 where a value of the row was observed, 0 where it is missing and not scored; ``target``: the
+            row that the decoded one is scored against.
     """
 
     shape: tuple[int, ...]
     dtype: Literal["int64", "float32"]
     low: float
     high: float
+    role: Role = "condition"
 
     def __post_init__(self) -> None:
         _check_shape(self.shape, "shape")
         check(self.low <= self.high, f"low {self.low} is above high {self.high}")
+        check(self.role == "condition" or self.dtype == "float32", f"a {self.role} is float32")
 
 
 @record(frozen=True)
@@ -197,8 +200,7 @@ class LatentSpec:
 
     Attributes:
         shape: of one latent; of ``codes`` the grid of indices.
-        kind: ``gaussian``: mean and logvar of q(z|x); ``deterministic``: one code, no posterior;
-            ``codes``: indices into a codebook (VQ).
+        kind: ``gaussian``: mean and logvar of q(z|x); ``deterministic``: one code; ``codes``: indices of a codebook.
         groups: shapes of the latents of a hierarchical model, one after the other in a flat ``shape``; else empty.
         offset, scale: latents of the bundle are (z_model - offset) * scale, done inside the graphs.
         codebook: number of codes; 0 unless ``codes``. embedding_shape: of ``z_q``, likewise.
@@ -219,8 +221,7 @@ class LatentSpec:
         codes = self.kind == "codes"
         check(codes == (self.codebook > 0) == bool(self.embedding_shape), "codebook and kind disagree")
         check(self.prior.kind == "none" or codes == (self.prior.kind == "categorical"), "prior and kind disagree")
-        if self.embedding_shape:
-            _check_shape(self.embedding_shape, "embedding_shape")
+        _check_shape(self.embedding_shape, "embedding_shape")
         if self.prior.kind == "categorical":
             check(self.prior.components in (1, element_count(self.shape)), "the prior's table does not fit the grid")
         if self.groups:
@@ -285,14 +286,12 @@ class ScoreSpec:
         check(HEADS[self.heads[0]].may_be_default, f"{self.heads[0]} cannot be the default head")
         check(0 < self.top_share <= 1 and self.map_sigma >= 0, "top_share or map_sigma is out of range")
         check((self.draws > 0) == bool(self.sampled), "draws and heads disagree")
-        lacks_kl = self.kl_weight is None and any(HEADS[head].needs_kl for head in self.heads)
-        check(not lacks_kl, "a head needs a KL there is not")
+        needs_kl = any(HEADS[head].needs_kl for head in self.heads)
+        check(self.kl_weight is not None or not needs_kl, "a head needs a KL there is not")
         ensembles = self.computed("p_values")
         check(bool(ensembles) == (len(self.parts) > 1), "an ensemble lacks its parts")
         check(set(self.parts) <= set(self.heads) - set(ensembles), "an ensemble combines what is no head")
-
-        decides = self.decides_by
-        if decides is not None:
+        if (decides := self.decides_by) is not None:
             check(decides in self.heads[1:], f"decides_by is {decides!r:.60}, which is none of the further heads")
             check(HEADS[decides].may_decide, f"the head {decides} must not decide")
 
@@ -379,7 +378,8 @@ def signatures(
         return TensorSpec(name, "float32", shape)
 
     x = TensorSpec("x", row.dtype, row.shape)
-    beside = (TensorSpec("condition", condition.dtype, condition.shape),) if condition else ()
+    given = (TensorSpec("condition", condition.dtype, condition.shape),) if condition else ()
+    beside = {graph: given if condition and graph in GRAPHS_OF_ROLE[condition.role] else () for graph in GRAPHS}
     encoded: tuple[TensorSpec, ...]
     if latent.kind == "codes":
         encoded = (TensorSpec("indices", "int64", latent.shape), f32("z_q", latent.embedding_shape))
@@ -390,11 +390,11 @@ def signatures(
     parts = ("score", "reconstruction", *(() if score.kl_weight is None else ("kl",)), *score.fused)
     code = (f32("mean", latent.shape),) if score.reads_codes else ()
     signed = {
-        "encode": Signature((x, *beside), encoded),
-        "decode": Signature((z, *beside), (output,)),
-        "score": Signature((x, *beside), (*map(f32, parts), f32("map", row.shape), *code)),
+        "encode": Signature((x, *beside["encode"]), encoded),
+        "decode": Signature((z, *beside["decode"]), (output,)),
+        "score": Signature((x, *beside["score"]), (*map(f32, parts), f32("map", output.shape), *code)),
     }
     if score.sampled:
         noise = f32("noise", (score.draws, *latent.shape))
-        signed["sampled"] = Signature((x, *beside, noise), tuple(map(f32, score.sampled)))
+        signed["sampled"] = Signature((x, *beside["sampled"], noise), tuple(map(f32, score.sampled)))
     return signed

@@ -171,6 +171,44 @@ def checked_rows(x: Any, spec: InputSpec) -> tuple[NDArray[Any], NDArray[np.uint
     return replace_bad_rows(check_rows(as_float32(x, spec), shape=spec.shape, dtype=spec.dtype), spec.codes)
 
 
+def feeds_beside(
+    x: Any, given: Any, spec: InputSpec, beside: ConditionSpec, *, to_score: bool
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8]]:
+    """Feeds of raw rows, and the status of each.
+
+    Without a mask every NaN of a row is a missing value, and every other value was observed. A row without any observed
+    value gets the status of a row that is not finite.
+
+    Args:
+        given: the mask (n, *row_shape), 1 where a value was observed and 0 where not; or the targets (n, *shape).
+        to_score: the graph takes the targets.
+
+    Raises:
+        InputError: rows, mask or targets do not fit.
+    """
+    if beside.role == "target":
+        if to_score and given is None:
+            shape = ", ".join(map(str, beside.shape))
+            raise InputError(
+                f"this model forecasts: pass the target of every row as condition= (--target), float32 (n, {shape})"
+            )
+        x, status = checked_rows(x, spec)
+        return {"x": x} | (check_condition(given, beside, len(x)) if to_score else {}), status
+    is_floats = isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.shape[1:] == spec.shape
+    if given is not None:
+        count = len(x) if isinstance(x, np.ndarray) and x.ndim else 0
+        mask = check_condition(given, beside, count)["condition"]
+        if not np.isin(mask, (0, 1)).all():
+            raise InputError("the mask holds other values than 0 and 1; 1 is an observed value")
+    else:
+        mask = (~np.isnan(x)).astype(np.float32) if is_floats else np.ones((len(x), *beside.shape), np.float32)
+    if is_floats and mask.shape == x.shape:
+        x = np.where(mask > 0, x, np.zeros((), x.dtype))
+    x, status = checked_rows(x, spec)
+    status[~mask.any(axis=tuple(range(1, mask.ndim)))] = Status.NON_FINITE_INPUT
+    return {"x": x, "condition": mask}, status
+
+
 def _kind(value: Any) -> str:
     kind = type(value)
     return f"a {kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else f"a {kind.__qualname__}"
