@@ -160,6 +160,8 @@ def recalibrate(
         bundle.verify_members()
         before = bundle.manifest
         refuse_unscored(before)
+        if compress is not None and before.condition is not None and before.condition.role != "condition":
+            raise OptionError(f"compress is not offered for rows with a {before.condition.role} beside them")
         score = before.score if default_head is None else _deciding(before.score, default_head)
         members = {name: bundle.read(name) for name in before.members}
     release = before.release + 1 if release is None else release
@@ -255,7 +257,9 @@ def _outputs(vae: VAE, rows: Array, condition: Condition, progress: Callable[[in
         own = condition[part] if per_row else condition  # type: ignore[index]
         beside = vae.manifest.condition
         if beside is not None and beside.role != "condition":
-            feeds = feeds_beside(rows[part], own, row, beside, to_score=True)[0]
+            feeds, status = feeds_beside(rows[part], own, row, beside, to_score=True)
+            if status.any():
+                raise CalibrationError(f"row {start + int(status.argmax())} holds no value that can be scored: drop it")
         else:
             x = check_rows(rows[part], shape=row.shape, dtype=row.dtype, what="rows")
             feeds = {"x": x, **check_condition(own, beside, len(x))}
@@ -271,7 +275,7 @@ def _outputs(vae: VAE, rows: Array, condition: Condition, progress: Callable[[in
                     )
                 pieces[name].append(array)
         if progress:
-            progress(len(x))
+            progress(len(feeds["x"]))
     return {name: np.concatenate(arrays) for name, arrays in pieces.items()}
 
 
@@ -300,7 +304,9 @@ def _changes(
 def _manifest(
     before: Manifest, variants: dict[str, Variant], release: int, rows: Array | None, members: dict[str, bytes]
 ) -> Manifest:
-    stream = before.stream
+    stream, beside = before.stream, before.condition
+    if beside is not None and beside.role == "mask":
+        rows = None  # no stream takes rows with a mask, and limits of rows with NaN would be NaN
     if stream is not None and rows is not None:
         guard = stream.guard
         fitted = fit_guard(

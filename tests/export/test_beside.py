@@ -12,7 +12,7 @@ from torch import nn
 
 from vae_edge_export import ExportConfig, export
 from vae_edge_runtime import Status, load, recalibrate, verify
-from vae_edge_runtime.errors import InputError, OptionError
+from vae_edge_runtime.errors import CalibrationError, InputError, OptionError
 
 RNG = np.random.default_rng(0)
 WINDOWS = RNG.normal(size=(140, 12, 3)).astype(np.float32)
@@ -96,6 +96,13 @@ def test_missing_values_are_nan_and_are_left_out_of_the_score(
         with pytest.raises(InputError, match="other values than 0 and 1"):
             vae.score(filled, condition=np.full((9, 6), 0.5, np.float32))
     assert verify(path).ok
+    moved = recalibrate(path, tmp_path / "r.vaeb", rows=np.where(observed, x, np.nan).astype(np.float32) * 3)
+    assert moved.changes[0].after > moved.changes[0].before
+    empty = np.concatenate([x, np.full((1, 6), np.nan, np.float32)])
+    with pytest.raises(CalibrationError, match="row 140 holds no value"):
+        recalibrate(path, tmp_path / "s.vaeb", rows=empty)
+    with pytest.raises(OptionError, match="compress is not offered for rows with a mask"):
+        recalibrate(path, tmp_path / "s.vaeb", rows=x, compress="0.1")
 
 
 def test_a_model_of_missing_values_is_evaluated_on_rows_that_miss_some(tmp_path: Path) -> None:

@@ -13,6 +13,25 @@ import handmade
 import handmade_codes
 import numpy as np
 import torch
+from family_rows import (
+    classes,
+    colour,
+    features,
+    features_with_nan,
+    forecast_targets,
+    forecast_windows,
+    frames,
+    labels,
+    masks,
+    pictures,
+    short_windows,
+    small_pictures,
+    sound,
+    three_labels,
+    unit_features,
+    vectors,
+    windows,
+)
 from safetensors.torch import save_file
 from torch import nn
 from training import trained
@@ -22,8 +41,6 @@ from vae_edge_export import load_weights, open_saved
 sys.path.append(str(Path(__file__).parents[1] / "support"))
 import hidden_halves
 import quantisers
-
-ROWS = 150
 
 
 @dataclass(frozen=True)
@@ -60,38 +77,6 @@ class Family:
     target: Callable[[np.random.Generator], np.ndarray] | None = None
 
 
-def features(rng: np.random.Generator) -> np.ndarray:
-    return rng.normal(size=(ROWS, handmade.FEATURES)).astype(np.float32)
-
-
-def unit_features(rng: np.random.Generator) -> np.ndarray:
-    return rng.random((ROWS, handmade.FEATURES)).astype(np.float32)
-
-
-def classes(rng: np.random.Generator) -> np.ndarray:
-    return rng.integers(0, 8, (ROWS, handmade.FEATURES)).astype(np.float32)
-
-
-def pictures(rng: np.random.Generator) -> np.ndarray:
-    return rng.random((ROWS, 1, 16, 16)).astype(np.float32)
-
-
-def colour(rng: np.random.Generator) -> np.ndarray:
-    return (rng.random((ROWS, 3, 16, 16)) * 2 - 1).astype(np.float32)
-
-
-def small_pictures(rng: np.random.Generator) -> np.ndarray:
-    return rng.random((ROWS, 1, 8, 8)).astype(np.float32)
-
-
-def windows(rng: np.random.Generator) -> np.ndarray:
-    return rng.normal(size=(ROWS, 20, 5)).astype(np.float32)
-
-
-def short_windows(rng: np.random.Generator) -> np.ndarray:
-    return rng.normal(size=(ROWS, 5, 3)).astype(np.float32)
-
-
 def by_hand() -> list[Family]:
     """Models that need no library."""
     h = handmade
@@ -108,8 +93,8 @@ def by_hand() -> list[Family]:
         Family("std head, samples in training only", h.StdHead, features),
         Family("softplus outside the encoder", h.SoftplusOutside, features),
         Family("spatial latent, group norm, attention", h.Attention, pictures),
-        Family("conditional: label", h.LabelConditional, features, condition=_labels, glue="condition=labels"),
-        Family("conditional: vector", h.VectorConditional, features, condition=_vectors, glue="condition=vectors"),
+        Family("conditional: label", h.LabelConditional, features, condition=labels, glue="condition=labels"),
+        Family("conditional: vector", h.VectorConditional, features, condition=vectors, glue="condition=vectors"),
         Family("sequence: LSTM", lambda: h.Recurrent(nn.LSTM), windows),
         Family("sequence: GRU", lambda: h.Recurrent(nn.GRU), windows),
         Family("sequence: temporal convolution", h.Temporal, windows),
@@ -147,7 +132,7 @@ def _hidden() -> list[Family]:
         Family("no names: draws in training only, returns a loss", h.InTrainingOnly, features),
         Family("no names: one spread for all rows", h.Scaled, features),
         Family("no names: GRU over a window", h.Sequence, short_windows),
-        Family("no names: label beside the row", h.WithLabels, features, condition=_three_labels,
+        Family("no names: label beside the row", h.WithLabels, features, condition=three_labels,
                glue="condition=labels"),
         Family("no names: VQ in forward", h.Codes, small_pictures),
         Family("VQ: indices alone, an embedding", h.IndicesAlone, small_pictures),
@@ -165,7 +150,7 @@ def _industrial() -> list[Family]:
         Family("residual VQ: the sum alone", q.ResidualSum, features),
         Family("no names: FSQ", q.LevelsInForward, features),
         Family("FSQ: indices and codes", q.LevelsIndices, features, {"codebook": 200}, glue="codebook="),
-        Family("mask beside the row, missing values scored as filled", q.Masked, features, condition=_masks,
+        Family("mask beside the row, missing values scored as filled", q.Masked, features, condition=masks,
                glue="condition=masks"),
         Family("mask beside the row, from NaN", q.Masked, features_with_nan, {"missing": "mask"},
                glue="missing='mask'"),
@@ -180,40 +165,10 @@ def _industrial() -> list[Family]:
     ]  # fmt: skip
 
 
-def features_with_nan(rng: np.random.Generator) -> np.ndarray:
-    x = features(rng)
-    x[rng.random(x.shape) < 0.1] = np.nan
-    return x
-
-
-def forecast_windows(rng: np.random.Generator) -> np.ndarray:
-    return rng.normal(size=(ROWS, 12, 3)).astype(np.float32)
-
-
-def forecast_targets(rng: np.random.Generator) -> np.ndarray:
-    return rng.normal(size=(ROWS, 4, 2)).astype(np.float32)
-
-
-def _masks(rng: np.random.Generator) -> np.ndarray:
-    return (rng.random((ROWS, handmade.FEATURES)) > 0.3).astype(np.float32)
-
-
 def _trained() -> list[Family]:
     """Every model by hand that has a forward again, after some steps of training on its own rows."""
     whole = [family for family in by_hand() if "encode" not in family.options]
     return [replace(family, name=f"{family.name}; trained", trained=True) for family in whole]
-
-
-def _labels(rng: np.random.Generator) -> np.ndarray:
-    return rng.integers(0, handmade.LabelConditional.classes, ROWS)
-
-
-def _three_labels(rng: np.random.Generator) -> np.ndarray:
-    return rng.integers(0, 3, ROWS)
-
-
-def _vectors(rng: np.random.Generator) -> np.ndarray:
-    return rng.normal(size=(ROWS, 5)).astype(np.float32)
 
 
 def _saved() -> list[Family]:
@@ -337,24 +292,15 @@ def _diffusers() -> list[Family]:
     wan = {"base_dim": 3, "z_dim": 2, **levels}
     newer = [
         ("AutoencoderKLFlux2", flux, colour, {"layout": "nchw"}),
-        ("AutoencoderKLWan", wan, _frames(5), {}),
-        ("AutoencoderKLQwenImage", {**wan, "latents_mean": [0.0, 0.0], "latents_std": [1.0, 1.0]}, _frames(1), {}),
-        ("AutoencoderKLLTXVideo", ltx, _frames(9), {}),
-        ("AutoencoderOobleck", oobleck, _sound, {}),
+        ("AutoencoderKLWan", wan, frames(5), {}),
+        ("AutoencoderKLQwenImage", {**wan, "latents_mean": [0.0, 0.0], "latents_std": [1.0, 1.0]}, frames(1), {}),
+        ("AutoencoderKLLTXVideo", ltx, frames(9), {}),
+        ("AutoencoderOobleck", oobleck, sound, {}),
     ]
     return plain + [
         Family(f"diffusers {name}", make(name, **options), rows, config=config, library="diffusers")
         for name, options, rows, config in newer
     ]
-
-
-def _frames(count: int) -> Callable[[np.random.Generator], np.ndarray]:
-    """Clips of so many frames of 16 x 16 pixels."""
-    return lambda rng: (rng.random((ROWS, 3, count, 16, 16)) * 2 - 1).astype(np.float32)
-
-
-def _sound(rng: np.random.Generator) -> np.ndarray:
-    return (rng.random((ROWS, 2, 64)) * 2 - 1).astype(np.float32)
 
 
 PYTHAE = (
