@@ -15,6 +15,7 @@ import pytest
 from building import ROOT
 from c_runtime import Array, CRuntime, Options, Scores, as_array
 from runner import Refused
+from tiny_bundle import TinyBundle
 
 from vae_edge_runtime import Bundle
 
@@ -28,6 +29,19 @@ def refused(runtime: CRuntime, name: str, *arguments: Any) -> str:
         runtime.library.call(name, *arguments)
     assert runtime.library.message()
     return error.value.name
+
+
+@pytest.mark.parametrize(("key", "said"), [("purpose", "exported for generation"), ("role", "masks or targets")])
+def test_what_this_library_does_not_run_is_refused_by_name(
+    runtime: CRuntime, key: str, said: str, tiny: TinyBundle
+) -> None:
+    plain = tiny.plain
+    if key == "purpose":
+        plain["purpose"] = "generation"
+    else:
+        plain["condition"] = {"shape": [4], "dtype": "float32", "low": 0.0, "high": 1.0, "role": "mask"}
+    assert refused(runtime, "check", str(tiny.write(plain)).encode(), None) == "OptionError"
+    assert said in runtime.library.message()
 
 
 def test_null_is_an_error_everywhere(runtime: CRuntime) -> None:

@@ -15,6 +15,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from tiny_bundle import TinyBundle
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -43,6 +44,27 @@ def test_the_javascript_tests_pass(path: Path) -> None:
     assert int(counts["pass"]) + int(counts["skipped"]) > 2
     if PACKAGES:
         assert counts["skipped"] == "0"
+
+
+@needs_node
+@pytest.mark.parametrize(("key", "said"), [("purpose", "exported for generation"), ("role", "masks or targets")])
+def test_what_this_package_does_not_run_is_refused_by_name(key: str, said: str, tmp_path: Path) -> None:
+    tiny = TinyBundle(tmp_path / "t.vaeb")
+    plain = tiny.plain
+    if key == "purpose":
+        plain["purpose"] = "generation"
+    else:
+        plain["condition"] = {"shape": [4], "dtype": "float32", "low": 0.0, "high": 1.0, "role": "mask"}
+    script = (
+        f'import {{ readFileSync }} from "node:fs"; import {{ Bundle }} from "{PACKAGE / "src" / "bundle.js"}";'
+        f'const bytes = new Uint8Array(readFileSync("{tiny.write(plain)}")).buffer;'
+        'try { await Bundle.open(bytes); console.log("opened") }'
+        "catch (error) { console.log(error.name, error.message) }"
+    )
+    (tmp_path / "open.mjs").write_text(script)
+    answer = node(tmp_path / "open.mjs")
+    assert answer.startswith("OptionError")
+    assert said in answer
 
 
 @needs_engines
