@@ -213,3 +213,11 @@ def with_beside(
         middle = np.nanmedian(np.where(empty, 0.0, columns), axis=0).astype(x.dtype)
         x = np.where(absent, np.broadcast_to(middle, x.shape), x)
     return x, mask, "mask"
+
+
+def evaluation_with_beside(evaluation: tuple[Any, ...] | None, missing: str | None) -> tuple[Any, ...] | None:
+    """Evaluation rows and labels with the mask of the rows beside them, where they may miss values."""
+    if evaluation is None or missing is None:
+        return evaluation
+    x, mask, _ = with_beside(evaluation[0], None, None, missing, "evaluation rows")
+    return x, evaluation[1], mask

@@ -29,7 +29,7 @@ from .checks.parity import Reference, run_backend
 from .checks.size_parity import traced_with
 from .checks.traps import trap_warnings
 from .config import ExportConfig, ExportReport
-from .doors import constant_said, others_taken_in, taken_in, with_beside
+from .doors import constant_said, evaluation_with_beside, others_taken_in, taken_in, with_beside
 from .effort import in_words, is_costly
 from .graphs.build import BuiltGraphs, Missing, build_graphs, filled_in
 from .halves.door import recipe_of
@@ -110,7 +110,7 @@ def export(
         InputError, OptionError, StorageError: bad rows, a bad option, a bad place for the file.
     """
     file = refuse_existing(path, force=force)
-    scale_form = declared_form(scale_form, scale)
+    told: Any = {"scale_form": declared_form(scale_form, scale), "codebook": codebook, "missing": missing}
     timer = Timer(progress)
     recipe = recipe_of(model, encode=encode, decode=decode)
     config, brought_along = filled_in(config or ExportConfig(), recipe)
@@ -120,13 +120,9 @@ def export(
         calibration, config, said = taken_in(calibration, config, "calibration")
         evaluation, example, compress_rows = others_taken_in(evaluation, example, compress_rows, config)
         calibration, condition, role = with_beside(calibration, condition, target, missing, "calibration")
-        if evaluation is not None and missing is not None:
-            x, mask, _ = with_beside(evaluation[0], None, None, missing, "evaluation rows")
-            evaluation = (x, evaluation[1], mask)
-        rows = split_rows(calibration, condition, evaluation, config, role)
+        rows = split_rows(calibration, condition, evaluation_with_beside(evaluation, missing), config, role)
     with timer("adapt"):
-        built = build_graphs(recipe, rows, config, example=example, scale_form=scale_form, codebook=codebook,
-                             missing=missing)  # fmt: skip
+        built = build_graphs(recipe, rows, config, example=example, **told)
     with timer("fit"):
         fit = check_fit(built, rows, config)
         rows, codes = with_code_ranges(built, rows)
