@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ Source = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help=f"A run folder; pkg.module:factory; {_SAVED}.",
+        help=f"A run folder; pkg.module:factory or file.py:factory; {_SAVED}.",
         show_default=False,
     ),
 ]
@@ -107,13 +108,8 @@ def open_source(
     if colon and kind in KINDS:
         _no_weights(weights, f"{kind}:")
         return ModelSource(open_saved(kind, rest, trust_pickle=trust_pickle), {})
-    factory = import_object(source, f"a run folder, a factory 'pkg.module:name', or {_SAVED}")
-    try:
-        model = factory()
-    except (VaeEdgeError, KeyboardInterrupt):
-        raise
-    except BaseException as error:  # exit() in a factory must not look like a success
-        raise AdaptError(f"{source}() failed: {type(error).__name__}: {error} (-v shows where)") from error
+    _refuse_files(source)
+    model = _built(source, import_object(source, f"a run folder, a factory 'pkg.module:name', or {_SAVED}"))
     if weights is not None:
         from torch import nn
 
@@ -126,16 +122,70 @@ def open_source(
     return ModelSource(model, {})
 
 
+def _built(source: str, factory: Callable[..., Any]) -> Any:
+    """The model that a factory gives; a module that is there already is the model."""
+    from torch import nn
+
+    if isinstance(factory, nn.Module):
+        return factory
+    try:
+        model = factory()
+    except (VaeEdgeError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # exit() in a factory must not look like a success
+        needs = isinstance(error, TypeError) and "required" in str(error) and "argument" in str(error)
+        remedy = ". A factory takes no arguments: write one, def build(): return ..., and name it" if needs else ""
+        raise AdaptError(f"{source}() failed: {type(error).__name__}: {error}{remedy} (-v shows where)") from error
+    if model is None or isinstance(model, (tuple, list, dict)) or inspect.isawaitable(model):
+        if inspect.iscoroutine(model):
+            model.close()
+        listed = model if isinstance(model, (tuple, list)) else ()
+        items = model.items() if isinstance(model, dict) else enumerate(listed)
+        places = [f"[{key!r}]" for key, value in items if isinstance(value, nn.Module)]
+        inside = f", and one at {places[0]}" if places else ""
+        raise AdaptError(
+            f"{source}() gave a {type(model).__name__}, not a torch.nn.Module{inside}: it must return the module alone"
+        )
+    return model
+
+
+_FILES = {
+    (".pt", ".pth", ".ckpt", ".bin", ".safetensors"): (
+        "holds weights, and no code that uses them: name what builds the model, and pass the file beside it, "
+        "pkg.module:build --weights {source}"
+    ),
+    (".py",): "is a module: say what builds the model in it, {source}:NAME",
+    (".vaeb",): "is a bundle already: vae-edge info {source} says what is in it",
+    (".pt2",): "is one program: save the two halves as encoder.pt2 and decoder.pt2, and say pt2:FOLDER",
+    (".onnx", ".tflite", ".engine", ".h5", ".keras"): "is no PyTorch model: an export begins with the PyTorch module",
+}
+"""Endings of files that people name as SOURCE, to what to do instead."""
+
+
+def _refuse_files(source: str) -> None:
+    suffix = Path(source).suffix.lower()
+    for endings, what in _FILES.items():
+        if suffix in endings and Path(source).is_file():
+            raise OptionError(f"{source} {what.format(source=source)}")
+
+
 def import_object(text: str, wanted: str) -> Callable[..., Any]:
-    """``pkg.module:name`` to the callable it names; the current folder is searched too.
+    """``pkg.module:name`` or ``path/file.py:name`` to the callable it names; the current folder is searched too.
 
     Raises:
         OptionError: there is no such module or name, its import fails, or it cannot be called.
     """
     module_name, colon, name = text.partition(":")
     if not colon or not name:
-        raise OptionError(f"{text!r} is not {wanted}")
-    if (here := str(Path.cwd())) not in sys.path:
+        left, dot, right = text.rpartition(".")
+        meant = f": write {left}:{right}" if dot and text.replace(".", "_").isidentifier() else ""
+        raise OptionError(f"{text!r} is not {wanted}{meant}")
+    place = Path.cwd()
+    if module_name.endswith(".py"):
+        if not Path(module_name).is_file():
+            raise OptionError(f"{text}: there is no file {module_name}")
+        place, module_name = Path(module_name).resolve().parent, Path(module_name).stem
+    if (here := str(place)) not in sys.path:
         sys.path.insert(0, here)  # for good: a factory may import more of the user's modules when it is called
     try:
         imported: Any = importlib.import_module(module_name)

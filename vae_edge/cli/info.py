@@ -62,7 +62,7 @@ def _show_compressed(path: Path, json: bool) -> None:
         "rows": f"{document['rows']:,} in {document['blocks']:,} blocks, {ended}",
         "modes": by_mode or "-",
         "size": f"{document['size_bytes']:,} bytes",
-        "pair id": document["pair_id"],
+        "weights": f"pair id {document['pair_id']}",
         "decode": document["decode"],
         "tables": document["tables"],
         "scored by": document["variant"],

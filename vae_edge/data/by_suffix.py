@@ -13,27 +13,12 @@ from vae_edge_runtime.errors import DataError
 
 from . import folders
 from .dataset import Dataset, windows
+from .files import advice
 from .options import TableOptions
 from .tables import SUFFIXES as TABLES
 from .tables import read_table
 
 SUFFIXES = (".npy", ".npz", *TABLES)
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
-"""Read by ``vae_edge.watch`` alone: a stream, and no set of rows."""
-
-ADVICE = {
-    (".xlsx", ".xls", ".xlsm", ".ods", ".numbers"): "save the sheet as CSV",
-    (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz"): "unpack it first",
-    (".txt", ".dat", ".asc", ".prn", ".tab", ".data", ".log"): "a table of text is read under the ending .csv",
-    (".json", ".ndjson"): "write one object a line, and end the name with .jsonl",
-    (".feather", ".arrow", ".ipc", ".orc", ".h5", ".hdf5", ".mat", ".pkl", ".sqlite", ".db"): (
-        "save the table as Parquet or CSV, or arrays as .npz"
-    ),
-    (".pt", ".pth", ".tfrecord"): "save the rows as .npy or .npz",
-    (".heic", ".heif", ".avif", ".gif", ".psd", ".dng", ".cr2", ".nef"): "save the picture as PNG or JPEG",
-    VIDEO_SUFFIXES: "vae-edge watch reads videos; for training save the frames as pictures",
-}
-"""Endings of other files to what to do with them."""
 
 
 def read(
@@ -89,9 +74,9 @@ def read(
     elif suffix in TABLES:
         rows = read_table(path, options, label_column, features)
     else:
-        advice = next((f": {what}" for endings, what in ADVICE.items() if suffix in endings), "")
+        what = advice(suffix)
         known = ", ".join((*SUFFIXES, *sorted(folders.SUFFIXES)))
-        raise DataError(f"{path} is no folder and ends with none of {known}{advice}")
+        raise DataError(f"{path} is no folder and ends with none of {known}{f': {what}' if what else ''}")
     if suffix not in TABLES or is_picture:
         if options.columns is not None:
             raise DataError(f"columns are for CSV and Parquet; {path} has none")

@@ -50,6 +50,10 @@ def as_rows(x: NDArray[Any], where: str) -> NDArray[Any]:
     """
     if not isinstance(x, np.ndarray):  # numpy gives a member of an archive that is no array as bytes
         raise DataError(f"{where} is no numpy array")
+    if x.dtype.names:
+        raise DataError(f"{where} has named fields ({', '.join(x.dtype.names[:6])}): save them as columns of one array")
+    if x.dtype.kind in "mM":
+        raise DataError(f"{where} holds times ({x.dtype}), which are no measurement")
     if x.ndim < 2:
         raise DataError(f"{where} has shape {x.shape}; rows need at least two axes (n, features)")
     if x.dtype.kind == "f" and not x.dtype.isnative:

@@ -42,6 +42,22 @@ _KINDS = (
     (stat.S_ISDIR, "a folder"),
 )
 
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
+"""Read by ``vae_edge.watch`` alone: a stream, and no set of rows."""
+ADVICE = {
+    (".xlsx", ".xls", ".xlsm", ".ods", ".numbers"): "save the sheet as CSV",
+    (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz"): "unpack it first",
+    (".txt", ".dat", ".asc", ".prn", ".tab", ".data", ".log"): "a table of text is read under the ending .csv",
+    (".json", ".ndjson"): "write one object a line, and end the name with .jsonl",
+    (".feather", ".arrow", ".ipc", ".orc", ".h5", ".hdf5", ".mat", ".pkl", ".sqlite", ".db"): (
+        "save the table as Parquet or CSV, or arrays as .npz"
+    ),
+    (".pt", ".pth", ".tfrecord"): "save the rows as .npy or .npz",
+    (".heic", ".heif", ".avif", ".gif", ".psd", ".dng", ".cr2", ".nef"): "save the picture as PNG or JPEG",
+    VIDEO_SUFFIXES: "vae-edge watch reads videos; for training save the frames as pictures",
+}
+"""Endings of other files to what to do with them."""
+
 
 class NoRows(DataError):
     """A table with columns and without a row: a partition that happens to be empty."""
@@ -87,4 +103,11 @@ def refuse_other_kind(path: Path, head: bytes, wanted: str) -> None:
     text = head.lstrip(b" \t\r\n").lower()
     for magic, kind, remedy in _MAGIC:
         if head.startswith(magic) or (magic[:1] == b"<" and text.startswith(magic)):
+            if remedy == _AS_CSV and wanted == "readable image":
+                remedy = "bring the picture itself"
             raise DataError(f"{path} is no {wanted}; its first bytes say that it is {kind}: {remedy}")
+
+
+def advice(suffix: str) -> str:
+    """What to do with a file of an ending that is not read, in lower case; empty where nothing is known."""
+    return next((what for endings, what in ADVICE.items() if suffix in endings), "")

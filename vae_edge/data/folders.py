@@ -6,6 +6,7 @@ import glob
 import os
 import stat
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,13 @@ from vae_edge_runtime.errors import DataError
 from .limits import check_limit
 
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"))
-_OF_THE_SYSTEM = frozenset(("__macosx", "thumbs.db", "desktop.ini"))
+_OF_THE_SYSTEM = frozenset(
+    ("__macosx", "thumbs.db", "desktop.ini", "@eadir", "@tmp", "#recycle", "@recycle", "@recently-snapshot",
+     "$recycle.bin", "system volume information", "lost+found")
+)  # fmt: skip
+"""Names that operating systems and network storages give, in lower case; @eaDir holds small copies of each picture."""
+
+_MOST_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,19 @@ class Listing:
             rows.append((f"{count} of {total} files", f"they are no pictures: {endings}"))
         rows += [(folder, "a link leads upwards, or to a folder that was read already") for folder in self.loops]
         return tuple(rows)
+
+
+def of_folders(names: Sequence[str]) -> str:
+    """In words, how many pictures each folder at the top holds; empty where there is one.
+
+    Args:
+        names: paths of the pictures below the folder that is read.
+    """
+    tops = Counter(name.split("/")[0] if "/" in name else "." for name in names)
+    if len(tops) < 2:
+        return ""
+    listed = ", ".join(f"{top} {n:,}" for top, n in sorted(tops.items())[:_MOST_NAMED])
+    return f"from {len(tops)} folders: {listed}{', …' if len(tops) > _MOST_NAMED else ''}"
 
 
 def list_pictures(folder: Path) -> Listing:

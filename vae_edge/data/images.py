@@ -19,9 +19,9 @@ from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.scratch import scratch_array
 
 from .dataset import Dataset
-from .files import check_regular, first_bytes, refuse_other_kind
+from .files import advice, check_regular, first_bytes, refuse_other_kind
 from .fitting import changes_shape, placed
-from .folders import SUFFIXES, list_pictures, matching
+from .folders import SUFFIXES, Listing, list_pictures, matching, of_folders
 from .large_tiff import HINT, mapped_tiff
 from .large_tiff import SUFFIXES as TIFF_SUFFIXES
 from .large_tiff import installed as tiff_installed
@@ -58,8 +58,7 @@ def read_images(path: Path, shape: tuple[int, int] | None, fit: str = "stretch")
         files, left_out = list(listing.pictures), listing.left_out()
         ids = tuple(_name(file.relative_to(path)) for file in files)
         if not files:
-            said = "".join(f"; {what}: {why}" for what, why in left_out)
-            raise DataError(f"{path} holds no image ({', '.join(sorted(SUFFIXES))}){said}")
+            raise DataError(_no_image(path, listing))
     elif path.exists():
         files, ids = [path], (_name(Path(path.name)),)
         whole = mapped_tiff(path) if shape is None else None
@@ -71,17 +70,18 @@ def read_images(path: Path, shape: tuple[int, int] | None, fit: str = "stretch")
     if shape is None and len(files) > 1:
         _check_sizes(files)
     x: NDArray[Any] = np.empty((0,), np.uint8)
-    turned = stretched = 0
+    turned = stretched = grey = 0
     for i, file in enumerate(files):
         pixels, was_turned, was_stretched = _open(file, shape, fit)
         turned, stretched = turned + was_turned, stretched + was_stretched
+        grey += pixels.shape[2] == 1
         if i == 0:
             check_limit("bytes of numbers in memory", len(files) * pixels.size, path)
             x = scratch_array((len(files), *pixels.shape), np.uint8)
         elif pixels.shape[2] > x.shape[3]:
             check_limit("bytes of numbers in memory", 3 * x.size, path)
-            grey, x = x, scratch_array((*x.shape[:3], 3), np.uint8)
-            for row, colour in zip(grey[:i], x[:i], strict=True):
+            in_grey, x = x, scratch_array((*x.shape[:3], 3), np.uint8)
+            for row, colour in zip(in_grey[:i], x[:i], strict=True):
                 colour[:] = row  # one value for all three channels
         x[i] = pixels
     height, width, channels = x.shape[1:]
@@ -93,10 +93,24 @@ def read_images(path: Path, shape: tuple[int, int] | None, fit: str = "stretch")
             f"warning: {stretched} pictures have another aspect ratio and were stretched; --fit pad or "
             "--fit crop keeps it"
         )
+    if grey and channels == 3:
+        notes.append(f"{grey} grey pictures among them became colour")
+    if folders := of_folders(ids if path.is_dir() else ()):
+        notes.append(folders)
     if turned:
         notes.append(f"{turned} pictures were turned upright as their EXIF orientation says")
     report = ReadReport(printable(path), "pictures", len(x), rows_left_out=left_out, notes=tuple(notes))
     return Dataset(x, "nhwc", (), ids, report=report)
+
+
+def _no_image(folder: Path, listing: Listing) -> str:
+    """In words, what lies in a folder without a picture, and what to do with it."""
+    said = [f"{folder} holds no image ({', '.join(sorted(SUFFIXES))})"]
+    said += [f"{what}: {why}" for what, why in listing.left_out()]
+    said += dict.fromkeys(filter(None, map(advice, sorted(listing.others))))
+    if not listing.others.keys().isdisjoint((".csv", ".tsv", ".jsonl", ".parquet")):
+        said.append("name one table, or join them into one: a folder of tables is read by vae-edge score alone")
+    return "; ".join(said)
 
 
 def read_image(file: Path, shape: tuple[int, int] | None, fit: str = "stretch") -> NDArray[np.uint8]:
@@ -170,6 +184,8 @@ def _opened(file: Path) -> Any:
             f"{_tiff_hint(file)}"
         ) from error
     except _damages() as error:
+        if not first_bytes(file, 1):
+            raise DataError(f"{file} is not a readable image: it is empty") from error
         refuse_other_kind(file, _without_pictures(first_bytes(file, 64)), "readable image")
         raise DataError(f"{file} is not a readable image: {error}") from error
     try:

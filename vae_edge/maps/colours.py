@@ -31,7 +31,10 @@ def as_pixels(row: NDArray[Any], spec: InputSpec) -> Pixels:
         OptionError: the model's rows are no images of 1 or 3 channels.
     """
     if spec.layout not in ("nchw", "nhwc"):
-        raise OptionError(f"rows of layout '{spec.layout}' are no pictures: name an .npy file instead")
+        raise OptionError(
+            f"rows of layout '{spec.layout}' are no pictures: name an .npy file instead, or say "
+            "--layout nchw (or nhwc) at the export, if they are"
+        )
     picture = np.moveaxis(row, 0, -1) if spec.layout == "nchw" else row
     if picture.shape[-1] not in (1, 3):
         raise OptionError(

@@ -12,8 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_edge.data.by_suffix import VIDEO_SUFFIXES
-from vae_edge.data.files import check_regular
+from vae_edge.data.files import VIDEO_SUFFIXES, check_regular
 from vae_edge.data.folders import SUFFIXES as PICTURES
 from vae_edge.data.folders import is_pattern
 from vae_edge.data.options import TableOptions, in_model_order, split_lessened

@@ -133,4 +133,11 @@ def _only_one(model: nn.Module, names: tuple[str, ...], what: str, line: str) ->
     similar = [n for n in dir(type(model)) if not n.startswith("_") and any(w in n.lower() for w in hints)]
     similar += [n for n, _ in model.named_children() if n not in similar]
     listed = f" (it has: {', '.join(similar[:8])})" if similar else ""
+    if inside := [name for name, part in model.named_modules() if name and _has_both_halves(part)]:
+        line = " or ".join(line.replace("m.YOUR_METHOD", f"m.{name}.{what}") for name in inside[:3])
+        listed = f"; its {' and '.join(inside[:3])} {'has' if len(inside) == 1 else 'have'} both halves"
     raise AdaptError(f"{type(model).__name__} has no method '{what}'{listed}: pass {line}")
+
+
+def _has_both_halves(module: nn.Module) -> bool:
+    return all(callable(getattr(type(module), half, None)) for half in ("encode", "decode"))

@@ -14,14 +14,18 @@ from torch import nn
 
 from vae_edge_runtime.errors import AdaptError
 
+from ..sources.weights import WRAPPERS
 from . import compressai, diffusers, pyod, pythae
 from .find import find, forward_of
 from .recipe import Decode, Encode, Recipe
 
 _ADAPTERS = (diffusers, pythae, pyod, compressai)
 """In the order they are asked; the first that recognises the model makes the recipe."""
-_WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
-"""Class of a wrapper to the attribute that holds the model."""
+
+TORCHSCRIPT = (
+    "the model is TorchScript (torch.jit.script, trace or load), whose methods PyTorch cannot export. It holds "
+    "the weights: build the Python class and load them, model.load_state_dict(torch.jit.load(path).state_dict())"
+)
 
 
 def recipe_for(model: Any, *, encode: Encode | None = None, decode: Decode | None = None) -> Recipe:
@@ -70,7 +74,9 @@ def recipe_or_reason(model: Any, *, encode: Encode | None = None, decode: Decode
         raise missing
 
     recipe = Recipe("notebook", inner, absent, absent, forward=forward_of, notes=wrappers, missing=missing)
-    if not recipe.can_run or isinstance(inner, torch.jit.ScriptModule):
+    if isinstance(inner, torch.jit.ScriptModule):
+        raise AdaptError(TORCHSCRIPT)
+    if not recipe.can_run:
         raise missing
     return dataclasses.replace(recipe, may_be_cut=True)
 
@@ -78,7 +84,7 @@ def recipe_or_reason(model: Any, *, encode: Encode | None = None, decode: Decode
 def _unwrapped(model: Any) -> tuple[Any, tuple[str, ...]]:
     """The model inside what torch.compile and data parallelism put around it."""
     notes = []
-    while (inner := _WRAPPERS.get(type(model).__name__)) is not None and isinstance(model, nn.Module):
+    while (inner := WRAPPERS.get(type(model).__name__)) is not None and isinstance(model, nn.Module):
         notes.append(f"taken out of its {type(model).__name__}")
         model = getattr(model, inner)
     return model, tuple(notes)

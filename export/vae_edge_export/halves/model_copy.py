@@ -8,6 +8,7 @@ from torch.nn.parameter import is_lazy
 
 from vae_edge_runtime.errors import AdaptError
 
+from ..adapters.recognise import TORCHSCRIPT
 from .copying import copied
 
 
@@ -18,11 +19,7 @@ def private_copy(model: nn.Module) -> nn.Module:
         AdaptError: a weight is not there or not finite, or the module cannot be copied or is TorchScript.
     """
     if isinstance(model, torch.jit.ScriptModule):
-        raise AdaptError(
-            "the model is TorchScript (torch.jit.script, trace or load), whose methods PyTorch cannot export. It holds "
-            "the weights: build the Python class and load them, "
-            "model.load_state_dict(torch.jit.load(path).state_dict())"
-        )
+        raise AdaptError(TORCHSCRIPT)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if is_lazy(tensor) or tensor.is_meta:
             raise AdaptError(f"weight {name} has no values yet: load weights, or run the model once (lazy layers)")

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from vae_edge_runtime.errors import DataError
 
@@ -99,7 +100,9 @@ def _fitting(keys: tuple[str, ...], tensors: dict[str, Tensor], wanted: Mapping[
 
 
 def _same_shape(tensor: Tensor | None, value: Any) -> bool:
-    return tensor is not None and (not isinstance(value, Tensor) or tensor.shape == value.shape)
+    if tensor is None or is_lazy(value):  # a lazy layer takes any shape, and has none to compare
+        return tensor is not None
+    return not isinstance(value, Tensor) or tensor.shape == value.shape
 
 
 def _equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:

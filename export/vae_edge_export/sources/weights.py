@@ -15,6 +15,14 @@ from vae_edge_runtime.errors import DataError, OptionError
 
 from .checkpoint import fitting_place
 
+WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
+"""Class of what torch.compile and data parallelism put around a model, to the attribute that holds the model."""
+_NO_WEIGHTS = {
+    b"version https://git-lfs": "is a pointer of Git LFS to the file, and not the file: run git lfs pull",
+    b"<!DOCTYPE": "is a web page: the download gave another answer than the file",
+    b"<html": "is a web page: the download gave another answer than the file",
+}
+"""How a file begins that holds no weights at all, to what it is."""
 PICKLES = (".pt", ".pth", ".ckpt", ".bin")
 
 
@@ -38,6 +46,9 @@ def load_weights(
         DataError: the file cannot be read, or does not fit the model.
     """
     path = Path(path)
+    while (inner := WRAPPERS.get(type(model).__name__)) is not None:
+        model = getattr(model, inner)
+    _check_content(path)
     notes: list[str] = []
     if path.suffix == ".safetensors":
         content: Any = _read_safetensors(path)
@@ -48,8 +59,23 @@ def load_weights(
     else:
         raise OptionError(f"{path}: weights end with .safetensors, or {', '.join(PICKLES)} with --trust-pickle")
     place, more = fitting_place(content, model.state_dict(), key, path)
-    model.load_state_dict(place.tensors)
+    # Weights on the meta device have no memory to copy into.
+    model.load_state_dict(place.tensors, assign=any(value.is_meta for value in model.state_dict().values()))
     return (*notes, *more)
+
+
+def _check_content(path: Path) -> None:
+    """Raise DataError for a file that is no weights of any kind, with what it is."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError:  # the reader of its kind says it
+        return
+    if not head:
+        raise DataError(f"{path} cannot be read: it is empty")
+    for begin, what in _NO_WEIGHTS.items():
+        if head.lstrip().startswith(begin):
+            raise DataError(f"{path} {what}")
 
 
 def read_pickle(path: Path, *, trust_pickle: bool) -> tuple[Any, bool]:
