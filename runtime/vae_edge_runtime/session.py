@@ -16,7 +16,7 @@ from .format.bundle import Bundle
 from .format.manifest import Calibration
 from .graph_session import opened
 from .sampling.prior import draw
-from .scoring.inputs import check_condition, check_latents, check_rows
+from .scoring.inputs import check_condition, check_latents, check_rows, finite_made
 from .scoring.results import Posterior, Scores
 from .scoring.scorer import blank_bad_rows
 
@@ -359,7 +359,7 @@ class VAE(CompressingSession):
         n = arguments.row_count("n", n, low=0, bytes_per_row=self._bytes_per_row())
         temperature = arguments.number("temperature", temperature, low=0, note=" (1 is the prior itself)")
         latents = draw(self._latent_at(size), self._prior_numbers(), n, seed=seed, temperature=temperature)
-        return self.decode(latents, condition=condition)
+        return finite_made(self.decode(latents, condition=condition))
 
     def interpolate(
         self, a: NDArray[Any], b: NDArray[Any], *, steps: int = 9, condition: Condition = None
@@ -392,4 +392,4 @@ class VAE(CompressingSession):
             raise InputError("a or b is not finite")
         t = np.linspace(0, 1, steps, dtype=np.float32).reshape(-1, *[1] * len(self.manifest.latent.shape))
         first, last = posterior.mean
-        return self.decode(((1 - t) * first + t * last).astype(np.float32), condition=condition)
+        return finite_made(self.decode(((1 - t) * first + t * last).astype(np.float32), condition=condition))

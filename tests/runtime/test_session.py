@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from tiny_bundle import FEATURES, LATENT, TinyBundle, forward
+from onnx import numpy_helper
+from tiny_bundle import DECODE_WEIGHTS, FEATURES, LATENT, WEIGHTS, TinyBundle, forward
 
 from vae_edge_runtime import (
     VAE,
+    BackendError,
     BundleCorrupt,
     CalibrationError,
     InputError,
@@ -354,3 +356,17 @@ def test_the_callers_array_is_never_written_to(vae: VAE) -> None:
     x.flags.writeable = False
     vae.score(x, maps=True)
     np.testing.assert_array_equal(x[1:], ROWS[1:])
+
+
+def test_rows_that_are_drawn_are_finite_or_an_error(tmp_path: Path) -> None:
+    """Infinite weights are no damage that a hash could show; scores say so by a status."""
+    bundle = TinyBundle(tmp_path / "b.vaeb")
+    part = onnx.ModelProto()
+    for name in DECODE_WEIGHTS:
+        weight = np.full_like(WEIGHTS[name], np.inf) if name == "b_out" else WEIGHTS[name]
+        part.graph.initializer.append(numpy_helper.from_array(weight, name))
+    bundle.write(bundle.replace_member("fp32/decoder.weights", part.SerializeToString()))
+    with load(bundle.path, device="cpu", threads=1) as vae:
+        for call in (lambda: vae.sample(2, seed=1), lambda: vae.interpolate(ROWS[0], ROWS[1])):
+            with pytest.raises(BackendError, match="row 0 is decoded to what is not finite"):
+                call()

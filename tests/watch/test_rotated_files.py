@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
+from vae_edge.watch import rotation
 from vae_edge.watch.followed import Followed
+from vae_edge.watch.rotation import Beside
 from vae_edge.watch.text_files import CsvLines
 
 FILES = 60
@@ -59,13 +65,13 @@ class Reader:
         return rows
 
 
-def rotated_while_stopped(path: Path, *, same: bool = False) -> Reader:
+def rotated_while_stopped(path: Path, *, same: bool = False, files: int = FILES) -> Reader:
     """A reader that goes on where another one stopped, which has read row 0; 60 files came between."""
     write(path, 0)
     before = Reader(path)
     assert before.read() == [0]
     position = before.source.position()
-    for row in range(1, FILES + 1):
+    for row in range(1, files + 1):
         rotate(path, 7 if same else row)
     return Reader(path, position)
 
@@ -131,3 +137,58 @@ def test_a_young_file_that_may_be_a_copy_is_read_after_the_next_rotation(tmp_pat
     rotate(path, 8)
     assert reader.read() == [7, 8]
     assert not reader.notes
+
+
+def looks_at_files(folder: Path, files: int) -> int:
+    """How often the system is asked about a file or a folder while so many waiting files are read."""
+    folder.mkdir()
+    reader = rotated_while_stopped(folder / "live.csv", files=files)
+    an_hour_ago = time.time() - 3600
+    os.utime(folder, (an_hour_ago, an_hour_ago))
+    count = 0
+
+    def profile(_frame: FrameType, event: str, called: Any) -> None:
+        nonlocal count
+        count += event == "c_call" and called.__name__ in ("stat", "fstat", "open", "scandir", "__next__", "lstat")
+
+    sys.setprofile(profile)
+    try:
+        rows = reader.read()
+    finally:
+        sys.setprofile(None)
+    assert rows == list(range(1, files + 1))
+    return count
+
+
+def test_twice_the_waiting_files_take_twice_the_looks_at_files(tmp_path: Path) -> None:
+    """A look at every file for every file before: 400 of them took 16 times as long as 100."""
+    first, second = looks_at_files(tmp_path / "a", 100), looks_at_files(tmp_path / "b", 200)
+    assert 100 < first < second <= 2.1 * first + 50, (first, second)
+
+
+def test_what_is_renamed_is_seen_at_once_and_a_folder_that_rests_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "live.csv"
+    write(path, 0)
+    rotate(path, 1)
+    beside, reads = Beside(path), []
+    real = rotation.rotated
+    monkeypatch.setattr(rotation, "rotated", lambda path: reads.append(path) or real(path))
+    one = beside.inodes()
+    assert len(one) == 1
+    for _ in range(5):  # just changed: a second change in the same tick of the clock would be missed
+        assert beside.inodes() is one
+    assert len(reads) == 6
+    os.utime(tmp_path, (1, 1))
+    for _ in range(5):
+        assert beside.inodes() is one
+    assert len(reads) == 7
+    rotate(path, 2)
+    assert len(beside.inodes()) == 2
+    os.utime(tmp_path, (1, 1))
+    monkeypatch.setattr(rotation, "_TRUSTED_S", 0.0)
+    beside.inodes()
+    before = len(reads)
+    beside.inodes()
+    assert len(reads) == before + 1

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime.files import write_atomic
 from vae_edge_runtime.format.manifest import Manifest
+from vae_edge_runtime.scoring.inputs import finite_made
 
 from . import _pictures
 
@@ -34,8 +35,9 @@ def write_rows(
 
     Raises:
         OptionError: PNG was asked for and the rows are no pictures, or the file exists and ``replace`` is False.
-        MissingDependency: Pillow is needed. StorageError: the disk refused.
+        MissingDependency: Pillow is needed. StorageError: the disk refused. BackendError: a row is not finite.
     """
+    finite_made(rows)
     if path.suffix.lower() == ".npy":
         write_atomic(path, [npy_bytes(rows)], replace=replace)
         return

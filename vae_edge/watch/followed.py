@@ -13,7 +13,20 @@ from typing import Any, BinaryIO
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.stream import Rows
 
-from .rotation import EDGE_BYTES, Known, Place, Unread, digest, edges, known, open_file, rotated, same_inode, unread
+from .rotation import (
+    EDGE_BYTES,
+    Beside,
+    Known,
+    Place,
+    Unread,
+    digest,
+    edges,
+    known,
+    open_file,
+    rotated,
+    same_inode,
+    unread,
+)
 from .text_files import POLL_S, Parser, parsed
 
 _CHUNK_BYTES = 1 << 16
@@ -61,8 +74,10 @@ class Followed:
         self._queue: deque[tuple[Unread, bool]] = deque()  # files that follow, and whether one goes on mid-way
         self._offset, self._line, self._rest = 0, 1, b""
         self._head = self._tail = b""
-        self._known: tuple[Known, ...] = ()
+        self._known: dict[Known, None] = {}
+        self._folder = Beside(path)
         self._beside: frozenset[int] = frozenset()
+        self._pruned: frozenset[int] | None = None
         self._final: dict[str, Any] | None = None
         self._closed = self._begun = self._waiting = self._cut = False
         self.lost = ""
@@ -95,7 +110,7 @@ class Followed:
 
     def _resume(self, position: Mapping[str, Any]) -> None:
         try:
-            self._known = tuple(Known.of_state(one) for one in position["known"])
+            self._known = dict.fromkeys(Known.of_state(one) for one in position["known"])
             place = None if position["place"] is None else Place.of_state(position["place"])
             self._parse.restore(position["parser"])
         except (TypeError, KeyError, ValueError, AttributeError) as error:
@@ -171,9 +186,11 @@ class Followed:
 
         Its first bytes alone would not tell, where they are a header.
         """
-        beside = frozenset(inode for _, inode in rotated(self._path))
+        beside = self._folder.inodes()
         mine = os.fstat(file.fileno()).st_ino
-        if beside == self._beside or mine in beside or not self._path.exists() or self._path.stat().st_ino != mine:
+        if not beside or beside is self._beside or mine in beside:
+            return False
+        if not self._path.exists() or self._path.stat().st_ino != mine:
             return False
         self._beside = beside
         return len(self._following()) > 1
@@ -192,9 +209,13 @@ class Followed:
     def _leave(self) -> None:
         """Close the file, which needs no reading any more wherever it lies."""
         if self._file is not None:
-            still_there = {inode for _, inode in rotated(self._path)}
-            left = () if self._cut else (known(self._file),)  # what was cut is a new file with an old inode
-            self._known = (*(one for one in self._known if one.inode in still_there and one not in left), *left)
+            if (still_there := self._folder.inodes()) is not self._pruned:
+                self._pruned = still_there
+                self._known = {one: None for one in self._known if one.inode in still_there}
+            if not self._cut:  # what was cut is a new file with an old inode
+                left = known(self._file)
+                self._known.pop(left, None)
+                self._known[left] = None
             self._file.close()
             self._file, self._cut = None, False
 
@@ -255,13 +276,13 @@ class Followed:
         if copy is None and not following:  # the name stands for no file now: wait for it
             self._leave()
 
-    def _rotated_now(self) -> tuple[Known, ...]:
-        listed = []
+    def _rotated_now(self) -> dict[Known, None]:
+        listed: dict[Known, None] = {}
         for name, _ in rotated(self._path):
             if (file := open_file(name)) is not None:
-                listed.append(known(file))
+                listed[known(file)] = None
                 file.close()
-        return tuple(listed)
+        return listed
 
     def _copy_with(self, place: Place) -> tuple[Unread | None, list[Unread]]:
         """The file that holds what was read, such as a copy, and the files behind it; None: all that are unread."""

@@ -26,6 +26,10 @@ _COPYING_S = 60.0
 _TRIES = 100
 _PAUSE_S = 0.005
 """Between two looks at files that are renamed meanwhile."""
+_TICK_NS = 100_000_000
+"""Longer than the clock of any file system stands still, but that of FAT, which has 2 s."""
+_TRUSTED_S = 1.0
+"""Longest time for which the time of a folder is believed: NFS keeps it for a while, and FAT rounds it."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,34 @@ def rotated(path: Path) -> list[tuple[Path, int]]:
     return sorted((item for item in files if item[0] in order), key=lambda item: (order[item[0]], item[0].name))
 
 
+class Beside:
+    """Inodes of the files that were rotated away; the folder is read again only where something in it was renamed.
+
+    Otherwise n files that wait to be read would cost n looks at n files.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """``path``: the followed file."""
+        self._path = path
+        self._inodes: frozenset[int] = frozenset()
+        self._changed_ns, self._until_s = -1, 0.0
+
+    def inodes(self) -> frozenset[int]:
+        """Of now; the same object while nothing has changed."""
+        try:
+            changed_ns = os.stat(self._path.parent).st_mtime_ns  # noqa: PTH116
+        except OSError:
+            changed_ns = -1
+        if changed_ns != self._changed_ns or time.monotonic() >= self._until_s:
+            inodes = frozenset(inode for _, inode in rotated(self._path))
+            if inodes != self._inodes:
+                self._inodes = inodes
+            # A second change within one tick of the clock of the file system would not be seen.
+            settled = changed_ns >= 0 and time.time_ns() - changed_ns > _TICK_NS
+            self._changed_ns, self._until_s = changed_ns, time.monotonic() + (_TRUSTED_S if settled else 0.0)
+        return self._inodes
+
+
 def _siblings(path: Path) -> Iterator[tuple[str, int]]:
     with os.scandir(path.parent) as entries:
         for entry in entries:
@@ -143,12 +175,22 @@ def known(file: BinaryIO) -> Known:
 
 def is_known(file: BinaryIO, among: Iterable[Known]) -> bool:
     """Whether a file is one of these, however it has grown since; an inode alone may be that of a new file."""
+    return _is_among(file, _by_inode(among))
+
+
+def _by_inode(known_ones: Iterable[Known]) -> dict[tuple[int, int], list[Known]]:
+    listed: dict[tuple[int, int], list[Known]] = {}
+    for one in known_ones:
+        listed.setdefault((one.device, one.inode), []).append(one)
+    return listed
+
+
+def _is_among(file: BinaryIO, among: Mapping[tuple[int, int], list[Known]]) -> bool:
     status = os.fstat(file.fileno())
-    for one in among:
-        if (one.device, one.inode) == (status.st_dev, status.st_ino):
-            file.seek(0)
-            if digest(file.read(one.size)) == one.head:
-                return True
+    for one in among.get((status.st_dev, status.st_ino), ()):
+        file.seek(0)
+        if digest(file.read(one.size)) == one.head:
+            return True
     return False
 
 
@@ -202,14 +244,14 @@ def unread(path: Path, read: Iterable[Known]) -> list[Unread]:
     Raises:
         OSError: one of them cannot be opened. TimeoutError: they were renamed without a pause.
     """
-    read = tuple(read)
+    among = _by_inode(read)
     for _ in range(_TRIES):
         names = rotated(path)
         with contextlib.ExitStack() as opened:
             if (last := open_file(path)) is not None:
                 opened.enter_context(last)
             inode_of_last = last and os.fstat(last.fileno()).st_ino
-            files = _unread_of(names, read, last)
+            files = _unread_of(names, among, last)
             # What was renamed between the two looks would be missing.
             if files is not None and rotated(path) == names and _inode(path) == inode_of_last:
                 return files if last is None else [*files, Unread(path, known(last))]
@@ -217,7 +259,9 @@ def unread(path: Path, read: Iterable[Known]) -> list[Unread]:
     raise _too_fast()
 
 
-def _unread_of(names: list[tuple[Path, int]], read: tuple[Known, ...], last: BinaryIO | None) -> list[Unread] | None:
+def _unread_of(
+    names: list[tuple[Path, int]], read: Mapping[tuple[int, int], list[Known]], last: BinaryIO | None
+) -> list[Unread] | None:
     """The unread ones of rotated files, without a copy of ``last`` that is not whole yet; None: they were renamed."""
     files = []
     for i, (name, inode) in enumerate(names):
@@ -228,7 +272,7 @@ def _unread_of(names: list[tuple[Path, int]], read: tuple[Known, ...], last: Bin
             if os.fstat(file.fileno()).st_ino != inode:
                 return None
             # Only the youngest may be a copy in the making; a sensor may write the same rows into all of them.
-            if not (is_known(file, read) or (i == len(names) - 1 and last is not None and _is_copy_of(file, last))):
+            if not (_is_among(file, read) or (i == len(names) - 1 and last is not None and _is_copy_of(file, last))):
                 files.append(Unread(name, known(file)))
     return files
 

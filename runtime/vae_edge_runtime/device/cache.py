@@ -26,17 +26,33 @@ def cache_folder(name: str, folder: str | os.PathLike[str] | None = None) -> str
 
 
 def private_folder(path: str) -> str:
-    """Make a folder of this user alone.
+    """Make a folder of this user alone; folders above it that are not there are made for this user alone, too.
 
     Raises:
         StorageError: it cannot be made.
-        OptionError: it belongs to another user, or others may write in it.
+        OptionError: as ``check_private``.
     """
+    absent, place = [], path
+    while place and not os.path.isdir(place):  # noqa: PTH112
+        absent.append(place)
+        place = os.path.dirname(place)  # noqa: PTH120
     try:
-        os.makedirs(path, mode=0o700, exist_ok=True)  # noqa: PTH103
-        status = os.stat(path)  # noqa: PTH116
+        for folder in reversed(absent):  # os.makedirs gives its mode to the last one alone
+            os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103
+        check_private(path)
     except OSError as error:
         raise StorageError(f"the folder {path} cannot be made ({error.strerror}): set VAE_EDGE_CACHE") from error
+    return path
+
+
+def check_private(path: str) -> None:
+    """Look whether anybody but this user and root can put something into a folder, or another folder in its place.
+
+    Raises:
+        OSError: it is not there.
+        OptionError: it belongs to another user, or others may write in it or in a folder above it.
+    """
+    status = os.stat(path)  # noqa: PTH116
     owner = os.geteuid() if hasattr(os, "geteuid") else status.st_uid
     if status.st_uid != owner:  # root is no exception: the owner could put code there that root would run
         raise OptionError(
@@ -48,4 +64,12 @@ def private_folder(path: str) -> str:
         raise OptionError(
             f"{path} is not yours alone, and what lies in it is run or believed: chmod go-w, or set VAE_EDGE_CACHE"
         )
-    return path
+    above = os.path.realpath(path)
+    while (parent := os.path.dirname(above)) != above:  # noqa: PTH120
+        above, status = parent, os.stat(parent)  # noqa: PTH116
+        anybody = status.st_mode & 0o002 and not status.st_mode & 0o1000  # as /tmp, which keeps names to their owners
+        if anybody or (owner != status.st_uid != 0 and hasattr(os, "geteuid")):
+            raise OptionError(
+                f"{path} is not yours alone, as others may rename folders in {above}: chmod o-w and chown it, or set "
+                "VAE_EDGE_CACHE"
+            )

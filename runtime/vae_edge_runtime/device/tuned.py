@@ -11,7 +11,7 @@ import os
 from ..errors import BundleError, OptionError, StorageError
 from ..format import strict_json
 from ..record import record
-from .cache import cache_folder, private_folder
+from .cache import cache_folder, check_private, private_folder
 from .devices import engines, rows_for
 from .machine import cpu_model, usable_cores
 
@@ -49,9 +49,10 @@ def find_choice(bundle_id: str, folder: str | os.PathLike[str] | None = None) ->
     name = f"{bundle_id}.json"
     try:
         where = cache_folder("tuned", folder)
-        with open(f"{where}/{name}", "rb") as file:  # noqa: PTH123
+        check_private(where)  # before anything in it is opened: a pipe of another user would never end
+        descriptor = os.open(f"{where}/{name}", os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(descriptor, "rb") as file:
             raw = file.read(strict_json.MAX_BYTES + 1)
-        private_folder(where)
         choice = strict_json.build(Choice, strict_json.parse(raw, member=name), member=name)
         rows_for(choice.device, {"threads": choice.threads, "spin": choice.spin})
     except (OSError, BundleError, OptionError):  # StorageError is an OSError: a user without a home has no choices

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import BackendError, InputError
 from ..format.specs import CodeRange, ConditionSpec, InputSpec
 
 
@@ -108,6 +108,21 @@ def check_latents(z: NDArray[Any], codebook: int) -> None:
         raise InputError("z holds NaN or infinity")
     if codebook and z.size and not 0 <= z.min() <= z.max() < codebook:
         raise InputError(f"z holds indices from {z.min()} to {z.max()}; the codebook has 0 to {codebook - 1}")
+
+
+def finite_made(rows: NDArray[Any]) -> NDArray[Any]:
+    """Rows that a decoder has made, as they are; unlike scores they have no status to say that one is none.
+
+    Raises:
+        BackendError: one is not finite.
+    """
+    if not all_finite(rows):
+        bad = int(np.flatnonzero(~np.isfinite(rows).all(axis=tuple(range(1, rows.ndim))))[0])
+        raise BackendError(
+            f"row {bad} is decoded to what is not finite: the weights of this model are not, or the latents lie far "
+            "outside of what it was trained on"
+        )
+    return rows
 
 
 def all_finite(x: NDArray[Any]) -> bool:
