@@ -51,7 +51,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_info_and_verify_name_the_sizes(bundle: Path) -> None:
-    assert "encode and decode take multiples of 4 from 4x4 (height x width)" in run("info", str(bundle)).out
+    shown = run("info", str(bundle)).out
+    assert "encode and decode take multiples of 4 from 4x4 (height x width), compared with PyTorch at 4x4" in shown
+    assert "; score takes the input's own" in shown
     assert "fp32 decode.x_hat at 20x32" in run("verify", str(bundle)).out
 
 

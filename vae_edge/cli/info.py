@@ -45,10 +45,8 @@ def free_size(manifest: Manifest) -> str:
     multiple = "x".join(map(str, dict.fromkeys(free.multiple)))
     checked = ", ".join(f"{each.height}x{each.width}" for each in free.checks)
     smallest = "x".join(map(str, free.smallest))
-    return (
-        f"encode and decode take multiples of {multiple} from {smallest} (height x width), compared with PyTorch at "
-        f"{checked} too; score takes the input's own"
-    )
+    said = f"encode and decode take multiples of {multiple} from {smallest} (height x width), compared with PyTorch at "
+    return f"{said}{checked}, too" + ("; score takes the input's own" if manifest.purpose == "scoring" else "")
 
 
 def _show_compressed(path: Path, json: bool) -> None:
