@@ -78,6 +78,8 @@ def run(
     if json:
         _console.print_json(NAME, {"info": info.to_dict(), "output": output, **summary})
         return
-    each = f", {len(data) / len(x):.1f} a row" if len(x) else ""
-    times = f"{x.nbytes / len(data):.1f} times smaller than the {x.nbytes:,} bytes of the rows"
-    _console.line(f"{output}: {len(x):,} rows in {len(data):,} bytes{each}, {times}")
+    saved = ""
+    if len(x):
+        times = f"{x.nbytes / len(data):.1f} times smaller than the {x.nbytes:,} bytes of the rows"
+        saved = f", {len(data) / len(x):.1f} a row, {times}"
+    _console.line(f"{output}: {len(x):,} rows in {len(data):,} bytes{saved}")
