@@ -27,7 +27,7 @@ from .session import load
 
 AUTO_BOUNDS = ("1", "0.3", "0.1", "0.03", "0.01", "0.003")
 """Tried by ``auto`` from the widest on."""
-LATENT_SCALE, BOUNDED_SCALE = 2.0, 1.0
+LATENT_SCALE, BOUNDED_SCALE = 2.5, 1.0
 """Of the steps of latents: alone they may be coarse; under a residual finer ones pay."""
 _GRIDS = (*(10.0**d for d in range(-3, 7)), *(2.0**k for k in range(1, 17)))
 _BOUND = re.compile(r"(\d{1,12}(\.\d{1,12})?|\.\d{1,12})(e-?\d{1,2})?u?", re.ASCII)

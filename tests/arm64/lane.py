@@ -116,6 +116,15 @@ def passed(output: str) -> int:
     return int(match[1]) if match and not re.search(r"\d+ (failed|error)", output) else 0
 
 
+def _exchange(python: list[str], folder: Path) -> dict[str, dict[str, float]]:
+    """Rows compressed here and read under emulation, and the other way; what came of each way."""
+    script = str(HERE / "codec.py")
+    _run([sys.executable, script, "send", str(folder)], "compressed rows of this machine", cwd=REPOSITORY)
+    there = json.loads(_run([*python, script, "answer", str(folder)], "compressed rows under emulation", cwd=folder))
+    back = json.loads(_run([sys.executable, script, "receive", str(folder)], "the answer", cwd=REPOSITORY))
+    return there | back
+
+
 def prepare(folder: Path) -> None:
     """Emulator, sysroot and wheels, once per list of versions."""
     wheels = [*RUNTIME, *pinned((REPOSITORY / "constraints.txt").read_text("utf-8"), TESTING)]
@@ -190,6 +199,7 @@ def main() -> None:
     if count < FEWEST_TESTS:
         raise SystemExit(f"only {count} tests passed under emulation, at least {FEWEST_TESTS} should")
     found = json.loads(_run([*python, str(HERE / "compare.py"), str(folder)], "the bundle under emulation", cwd=folder))
+    exchanged = _exchange(python, folder)
     rows = [
         ("machine", f"{found['machine']}, {CPU} under qemu"),
         ("Python, numpy, onnxruntime", ", ".join(found["versions"])),
@@ -197,11 +207,20 @@ def main() -> None:
         *((f"largest relative difference, {name}", f"{value:.1e}") for name, value in found["differences"].items()),
         ("decisions that differ, fp32", str(found["decisions_differ"])),
         ("noise of the sampler", "bit-equal" if found["noise_equal"] else "DIFFERS"),
+        *(
+            (f"compressed rows, {way}", f"{f['outside']} of {f['values']:,} values out of bound")
+            for way, f in exchanged.items()
+        ),
         ("seconds", f"{time.perf_counter() - start:.0f}, of them preparation {prepared - start:.0f}"),
     ]
     for what, value in rows:
         print(f"  {what:<48} {value}")
-    if problems := found["problems"]:
+    problems = found["problems"] + [
+        f"compressed rows, {way}: {f['outside']} values out of bound, {f['stored as they are']} rows stored as they are"
+        for way, f in exchanged.items()
+        if f["outside"] or f["stored as they are"] or not f["values"]
+    ]
+    if problems:
         raise SystemExit("not the same as here: " + "; ".join(problems))
 
 

@@ -101,6 +101,16 @@ def test_recalibrate_shows_a_table_and_auto_takes_one_bound(cli: Cli, tmp_path: 
     assert "compression" in cli("info", tmp_path / "x.vaeb").out
 
 
+def test_rows_that_fit_no_table_are_counted(cli: Cli, rows: Path, tmp_path: Path) -> None:
+    x = np.load(rows)
+    x[3] = np.nan
+    x[5] += np.float32(0.001)  # off the grid of 1/100
+    np.save(tmp_path / "x.npy", x)
+    done = cli("compress", window_bundle(), tmp_path / "x.npy", "--exact", "-o", tmp_path / "x.vaez")
+    assert "warning: 2 of 30 rows fit no table" in done.err
+    assert "warning" not in cli("compress", window_bundle(), rows, "--exact", "-o", tmp_path / "y.vaez").err
+
+
 def table(out: str) -> dict[str, list[str]]:
     """The lines of the table of compression, by their first cell; cells are two spaces apart."""
     lines = out[out.index("compression ") :].splitlines()

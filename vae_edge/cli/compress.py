@@ -9,6 +9,7 @@ import numpy as np
 import typer
 
 from vae_edge_runtime import load
+from vae_edge_runtime.codec.container import described
 from vae_edge_runtime.files import refuse_existing, write_atomic
 
 from . import _console, _options, _rows
@@ -67,10 +68,18 @@ def run(
         )  # fmt: skip
         info = vae.info
     write_atomic(output, [data], replace=force)
-    summary = {"rows": len(x), "raw_bytes": x.nbytes, "size_bytes": len(data)}
+    stored = described(output)["rows_by_mode"].get("raw", 0) if len(spec.shape) <= 2 else 0
+    if stored:
+        _console.note(
+            f"warning: {stored:,} of {len(x):,} rows fit no table and are stored as they are: they are not finite, "
+            "far from the rows of the calibration, or off their grid"
+        )
+    summary = {"rows": len(x), "raw_bytes": x.nbytes, "size_bytes": len(data), "stored_rows": stored}
     if json:
         _console.print_json(NAME, {"info": info.to_dict(), "output": output, **summary})
         return
-    each = f", {len(data) / len(x):.1f} a row" if len(x) else ""
-    times = f"{x.nbytes / len(data):.1f} times smaller than the {x.nbytes:,} bytes of the rows"
-    _console.line(f"{output}: {len(x):,} rows in {len(data):,} bytes{each}, {times}")
+    saved = ""
+    if len(x):
+        times = f"{x.nbytes / len(data):.1f} times smaller than the {x.nbytes:,} bytes of the rows"
+        saved = f", {len(data) / len(x):.1f} a row, {times}"
+    _console.line(f"{output}: {len(x):,} rows in {len(data):,} bytes{saved}")

@@ -291,3 +291,29 @@ def test_figures_of_the_bundle_are_those_of_packets(vae: VAE) -> None:
     assert np.mean(sizes) == pytest.approx(mode.row_bytes, rel=0.05)
     assert mode.largest_error <= 1
     assert dataclasses.asdict(mode)["flipped"] is not None
+
+
+@pytest.mark.slow
+def test_ten_thousand_flipped_bits_and_every_truncation_are_typed_errors(vae: VAE) -> None:
+    """One, two or a burst of bits: a CRC-32 finds each, and what it cannot find is still refused or read as it is."""
+    rng = np.random.default_rng(9)
+    files = [vae.compress(windows(8, 2), **how) for how in ({"bound": "0.3"}, {"bound": "0.05", "triage": True})]
+    for data in files:
+        for _ in range(5000):
+            damaged = bytearray(data)
+            first = int(rng.integers(8 * len(data)))
+            for bit in {
+                first,
+                *(min(first + int(step), 8 * len(data) - 1) for step in rng.integers(0, 32, rng.integers(3))),
+            }:
+                damaged[bit // 8] ^= 1 << bit % 8
+            with pytest.raises((CompressedError, PairMismatch)):
+                vae.decompress(bytes(damaged))
+        for size in range(len(data)):
+            for allow_torn in (False, True):
+                try:
+                    back = vae.decompress(data[:size], allow_torn=allow_torn)
+                    assert allow_torn
+                    assert len(back) in (0, 8)
+                except (CompressedCut, CompressedCorrupt):
+                    pass
