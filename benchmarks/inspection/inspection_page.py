@@ -52,18 +52,25 @@ def _measured(cells: list[Cell], methods: list[str], trained: dict[str, Any]) ->
         _made(cells, settings, methods),
         "## In short",
         text.SHORT,
-        _summary(cells, methods),
+        _summary(_shared(cells, methods), methods),
         _reading(cells),
         "## By material",
         text.BY_MATERIAL,
         table(("material", *methods), by_setting),
         "## By kind of defect",
         text.BY_KIND,
-        _by_kind(cells, methods),
+        _by_kind(_shared(cells, methods), methods),
         "## By head",
         text.BY_HEAD,
         _by_head(cells, trained),
     ]
+
+
+def _shared(cells: list[Cell], methods: list[str]) -> list[Cell]:
+    """The cells of materials and seeds that every method was measured on, so that means compare; else all."""
+    keys = [{(c["setting"], c["seed"]) for c in cells if c["method"] == method} for method in methods]
+    both = set.intersection(*keys)
+    return [c for c in cells if (c["setting"], c["seed"]) in both] or cells
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
