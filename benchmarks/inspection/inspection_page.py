@@ -114,15 +114,16 @@ def _summary(cells: list[Cell], methods: list[str]) -> str:
 def _reading(cells: list[Cell]) -> str:
     """What the table says about the default and the patches, from its own figures."""
     both = [
-        (_decided(vae)["auroc"], _decided(other)["auroc"])
+        (_decided(vae), _decided(other))
         for vae in _of(cells, "vae")
         for other in _of(cells, "patch neighbours", vae["setting"])
         if vae["seed"] == other["seed"]
     ]
     if not both:
         return ""
-    better = sum(other > vae for vae, other in both)
-    return text.READING.format(better=better, cells=len(both))
+    better = sum(other["auroc"] > vae["auroc"] for vae, other in both)
+    pixels = [_average(figures["pixels"].get("auroc") for figures in side) for side in zip(*both, strict=True)]
+    return text.READING.format(better=better, cells=len(both), vae=pixels[0], patches=pixels[1])
 
 
 def _by_kind(cells: list[Cell], methods: list[str]) -> str:
