@@ -84,6 +84,8 @@ def test_the_page_says_its_figures_and_what_is_missing() -> None:
     part = page(_document([*cells[:3], _cell("gravel, aligned", "PyOD KNN", 0.6, maps=False)]))
     assert "3 of 6 materials were measured" in part
     assert "2 of 6 cells are missing" in part
+    uneven = page(_document([*cells, _cell("cup, aligned", "PyOD KNN", 0.6, maps=False)]))
+    assert "| vae | 1 | 0.800 |" in uneven  # means are over what all were measured on
     assert "no cell was complete" in page(_document([]))
 
 

@@ -52,18 +52,25 @@ def _measured(cells: list[Cell], methods: list[str], trained: dict[str, Any]) ->
         _made(cells, settings, methods),
         "## In short",
         text.SHORT,
-        _summary(cells, methods),
+        _summary(_shared(cells, methods), methods),
         _reading(cells),
         "## By material",
         text.BY_MATERIAL,
         table(("material", *methods), by_setting),
         "## By kind of defect",
         text.BY_KIND,
-        _by_kind(cells, methods),
+        _by_kind(_shared(cells, methods), methods),
         "## By head",
         text.BY_HEAD,
         _by_head(cells, trained),
     ]
+
+
+def _shared(cells: list[Cell], methods: list[str]) -> list[Cell]:
+    """The cells of materials and seeds that every method was measured on, so that means compare; else all."""
+    keys = [{(c["setting"], c["seed"]) for c in cells if c["method"] == method} for method in methods]
+    both = set.intersection(*keys)
+    return [c for c in cells if (c["setting"], c["seed"]) in both] or cells
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -107,15 +114,16 @@ def _summary(cells: list[Cell], methods: list[str]) -> str:
 def _reading(cells: list[Cell]) -> str:
     """What the table says about the default and the patches, from its own figures."""
     both = [
-        (_decided(vae)["auroc"], _decided(other)["auroc"])
+        (_decided(vae), _decided(other))
         for vae in _of(cells, "vae")
         for other in _of(cells, "patch neighbours", vae["setting"])
         if vae["seed"] == other["seed"]
     ]
     if not both:
         return ""
-    better = sum(other > vae for vae, other in both)
-    return text.READING.format(better=better, cells=len(both))
+    better = sum(other["auroc"] > vae["auroc"] for vae, other in both)
+    pixels = [_average(figures["pixels"].get("auroc") for figures in side) for side in zip(*both, strict=True)]
+    return text.READING.format(better=better, cells=len(both), vae=pixels[0], patches=pixels[1])
 
 
 def _by_kind(cells: list[Cell], methods: list[str]) -> str:

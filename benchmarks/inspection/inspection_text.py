@@ -27,14 +27,15 @@ MISSING_CELLS = "**Not complete:** {missing} of {wanted} cells are missing; the 
 QUICK = "**This is a quick run** with one epoch and few pictures: its figures mean nothing."
 
 SHORT = """\
-Means over the materials. A VAE is scored by the head `top`, patches by the mean of their largest 1 %. The threshold
-stands for 1 % of false alarms; it comes from calibration pictures, as in a bundle. PyOD takes all pixels of a picture
-as one row, with its defaults, and has no map. Pixel figures are of maps against masks; PRO is the per-region overlap
-of MVTec AD."""
+Means over the materials that every method was measured on. A VAE is scored by the head `top`, patches by the mean
+of their largest 1 %. The threshold stands for 1 % of false alarms; it comes from calibration pictures, as in a
+bundle. PyOD takes all pixels of a picture as one row, with its defaults, and has no map. Pixel figures are of maps
+against masks; PRO is the per-region overlap of MVTec AD."""
 
 READING = """\
 Patches beside patches of normal pictures, a few lines of numpy, have the larger AUROC than the default VAE in
-{better} of {cells} cells. They keep 6,000 patches, and compare each patch of a picture with all of them."""
+{better} of {cells} cells. They keep 6,000 patches, and compare each patch of a picture with all of them. Their
+maps find pixels with an AUROC of {patches}; the maps of the VAE have {vae}."""
 
 BY_MATERIAL = """\
 AUROC. *Aligned*: each picture shows one place, up to a pixel beside it. *Not aligned*: a texture is cut at random
@@ -42,7 +43,7 @@ places, and training and test come from different parts of the photograph; the c
 moved by up to 5 pixels."""
 
 BY_KIND = """\
-Means over the materials, against good pictures. A wrong colour has the lightness of what it replaces."""
+Means over the same materials, against good pictures. A wrong colour has the lightness of what it replaces."""
 
 BY_HEAD = """\
 What each head of the same bundles does. `elbo` adds up all pixels, and a small defect drowns in it: decide by `top`

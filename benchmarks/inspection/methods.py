@@ -32,6 +32,10 @@ class Trained:
 
 TRAINED = {
     "vae": Trained("the default now", 20),
+    "vae in tiles": Trained(
+        "the default now, by tiles of 32 pixels", 9,
+        ("--tile", "32", "--overlap", "8"), ("--tile", "32", "--overlap", "8"),
+    ),
     "vae before": Trained(
         "the default before: `mse`, 16 latents, 32 channels, 2 halvings, batches of 64, plain maps", 12,
         ("--loss", "mse", "--latent", "16", "--width", "32", "--depth", "2", "--warmup-epochs", "0",

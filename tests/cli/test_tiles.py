@@ -93,6 +93,8 @@ def test_commands_take_pictures_of_any_larger_size(bundle: Path, cli: Cli, tmp_p
     assert again.code == 0, again.err
     page = cli("report", bundle, tmp_path / "test", "--normal", "good", "-o", tmp_path / "r.html")
     assert page.code == 0, page.err
+    html = (tmp_path / "r.html").read_text("utf-8")
+    assert f"pictures of at least {SIDE} x {SIDE} pixels, colour, in tiles of that size" in html
 
 
 def test_recalibrated_on_its_calibration_pictures_a_bundle_keeps_its_scores(bundle: Path, tmp_path: Path) -> None:

@@ -188,7 +188,8 @@ def _model(vae: VAE, found: Findings, t: Texts) -> list[tuple[str, str]]:
     if is_picture(spec):
         channels, height, width = shape if spec.layout == "nchw" else (shape[2], *shape[:2])
         colours = t.model_grey if channels == 1 else t.model_colour
-        sees = t.say("model_input_picture", width=width, height=height, colours=colours)
+        key = "model_input_picture" if spec.overlap is None else "model_input_tiles"
+        sees = t.say(key, width=width, height=height, colours=colours)
     elif spec.layout == "time_features":
         sees = t.say("model_input_window", steps=shape[0], features=shape[1])
     elif spec.layout == "features":

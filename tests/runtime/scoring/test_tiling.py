@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime.errors import InputError
 from vae_edge_runtime.format.specs import InputSpec, ScoreSpec
+from vae_edge_runtime.scoring import tiling
 from vae_edge_runtime.scoring.tiling import check_pictures, cut_tiles, picture_outputs, ramp, starts
 
 SPEC = InputSpec((16, 16, 3), "uint8", "nhwc", 0.0, 255.0, (), fit="exact", overlap=4)
@@ -115,3 +116,16 @@ def test_tiles_for_training_are_those_of_scoring_and_as_many_as_asked_for() -> N
     np.testing.assert_array_equal(every[0], x[0, :16, :16])
     np.testing.assert_array_equal(every[-1], x[0, -16:, -16:])
     assert len(cut_tiles(x, SPEC, 5)) == 5
+
+
+def test_the_engine_gets_a_bounded_number_of_pixels_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = []
+
+    def run(tiles: NDArray[Any], wanted: Sequence[str]) -> list[NDArray[Any]]:
+        counts.append(len(tiles))
+        return _constant(tiles, wanted)
+
+    monkeypatch.setattr(tiling, "PIXELS_AT_ONCE", 5 * 16 * 16)
+    picture_outputs(np.zeros((1, 28, 256, 3), np.uint8), SPEC, SCORE, ("top",), run)
+    assert max(counts) == 5
+    assert sum(counts) == 2 * 21
