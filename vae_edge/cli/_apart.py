@@ -10,7 +10,15 @@ from typing import Any
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.files import refuse_inputs
 
-WRITTEN = {"output": False, "plot": False, "picture": False, "regions": False, "state": False, "maps": True}
+WRITTEN = {
+    "output": False,
+    "plot": False,
+    "picture": False,
+    "regions": False,
+    "state": False,
+    "compress": False,
+    "maps": True,
+}
 """Options that name what a command writes, by the name of their parameter; whether it is a folder of files."""
 _READ_AS_TEXT = ("source",)
 """Parameters that are a path or something else, such as ``camera:0``, ``-`` or ``pkg.module:factory``."""
