@@ -89,7 +89,7 @@ def test_a_result_may_lie_beside_its_pictures(cli: Cli, folder: Path) -> None:
 def test_every_option_that_takes_a_path_is_known_to_be_read_or_written() -> None:
     read = {
         "bundle", "path", "paths", "rows", "labels", "masks", "weights", "calibration", "evaluation", "data", "other",
-        "compare", "texts", "latents", "around", "cache", "compress_rows",
+        "compare", "texts", "latents", "around", "cache", "compress_rows", "target",
     }  # fmt: skip
     for module in vars(_app).values():
         if hasattr(module, "NAME") and hasattr(module, "run"):
