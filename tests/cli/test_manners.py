@@ -171,7 +171,7 @@ def test_a_factory_may_import_its_neighbours_when_it_is_called(
     monkeypatch.chdir(rows.parent)
     monkeypatch.setattr(sys, "path", list(sys.path))
     found = cli("export", "late_factory:build", "--calibration", rows, "-o", "x.vaeb")
-    assert "the model is a dict, not a torch.nn.Module" in found.err
+    assert "gave a dict, not a torch.nn.Module" in found.err
 
 
 def test_variance_without_its_loss_is_refused(cli: Cli, rows: Path, tmp_path: Path) -> None:

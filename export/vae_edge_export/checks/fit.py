@@ -23,8 +23,8 @@ from ..config import ExportConfig
 from ..effort import rows_affordable
 from ..graphs.build import BuiltGraphs
 from ..graphs.modules import DataUnits
-from ..halves.door import reading
-from ..preparations import Preparation, usual_preparations
+from ..halves.door import raised_by_the_model, reading
+from ..preparations import Preparation, first_that_runs, usual_preparations
 from ..rows import ExportRows, model_shape, rows_of
 from .reference import run_torch
 
@@ -51,11 +51,17 @@ def check_fit(built: BuiltGraphs, rows: ExportRows, config: ExportConfig) -> Mod
         built: the graphs in PyTorch. rows: of which up to ``ROWS`` normal ones are looked at.
 
     Raises:
+        AdaptError: the model raises on rows; the message names a preparation of them that it takes.
         FitFailed: R² is below ``config.least_r2``, or another preparation of the rows lifts it above 0;
             the message names that. Not raised where the user allowed a poor fit.
     """
     feeds = _some_rows(rows, built.multiplications)
-    codes, x_hat = _reconstructed(built, feeds)
+    try:
+        codes, x_hat = _reconstructed(built, feeds)
+    except AdaptError as error:  # the few rows that it was adapted with may be mild ones
+        if raised_by_the_model(error) and (remedy := _what_it_takes(built, rows, feeds)):
+            raise AdaptError(f"{error}. {remedy}") from error.__cause__
+        raise
     r2 = r_squared(*_compared(feeds, x_hat, rows))
     scaled = DataUnits(config, model_shape(rows.row.shape, rows.row.layout)).to_model(_tensor(feeds["x"]))
     active = _codes_in_use(codes) if built.vae.kind == "codes" else _latents_in_use(codes)
@@ -185,6 +191,16 @@ def _likely_remedy(built: BuiltGraphs, rows: ExportRows, config: ExportConfig, f
         r2, option = next(pair for pair in tried if pair[0] > best - _WORTH_NAMING)
         return f"With {option} R² is {r2:.2f}: pass that."
     return ""
+
+
+def _what_it_takes(built: BuiltGraphs, rows: ExportRows, feeds: Mapping[str, Array]) -> str:
+    """In words, a usual preparation of the rows that the encoder does not raise on; empty where none helps."""
+    condition = [_tensor(feeds["condition"])] if "condition" in feeds else []
+    with torch.no_grad():
+        option = first_that_runs(
+            feeds["x"], rows.row.layout, lambda x: built.vae.encode(built.vae.module, x, *condition)
+        )
+    return f"It takes the rows with {option}: pass that, if training prepared them so" if option else ""
 
 
 def _remedies(rows: ExportRows, config: ExportConfig, feeds: Mapping[str, Array]) -> Iterator[_Remedy]:

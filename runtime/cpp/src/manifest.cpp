@@ -278,6 +278,12 @@ void alarm_spec(const Json& o) {
     check(o.real_at("clear_rate") > 0 && o.real_at("clear_rate") < 1, "clear_rate is not inside (0, 1)");
 }
 
+void sample_figures(const Json& o) {
+    check(o.whole_at("rows") >= 1, "samples: rows is below 1");
+    check(o.real_at("low") <= o.real_at("high"), "samples: low is above high");
+    check(o.real_at("spread") >= 0 && (o.is_null("rows_spread") || o.real_at("rows_spread") >= 0), "samples: a spread is negative");
+}
+
 const std::map<std::string, Rule>& rules() {
     static const std::map<std::string, Rule> made = {
         {"ModelCard", model_card}, {"InputSpec", input_spec}, {"ConditionSpec", condition_spec},
@@ -285,7 +291,7 @@ const std::map<std::string, Rule>& rules() {
         {"ScoreSpec", score_spec}, {"TensorSpec", tensor_spec}, {"Requirements", requirements},
         {"Reduction", reduction}, {"ModelFit", model_fit}, {"GraphSpec", graph_spec}, {"MemberSpec", member_spec},
         {"CodeRange", code_range}, {"CompressionMode", compression_mode}, {"Compression", compression},
-        {"FreeSize", free_size}, {"SizeCheck", size_check},
+        {"FreeSize", free_size}, {"SizeCheck", size_check}, {"SampleFigures", sample_figures},
         {"Calibration", calibration_spec}, {"TailFit", tail_fit}, {"GuardSpec", guard_spec}, {"AlarmSpec", alarm_spec}};
     return made;
 }

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vae_edge_export import ExportConfig, export
 from vae_edge_export.checks.fit import r_squared
-from vae_edge_runtime import Bundle, FitFailed
+from vae_edge_runtime import AdaptError, Bundle, FitFailed
 
 
 class Tutorial(nn.Module):
@@ -143,6 +143,23 @@ def test_a_poor_fit_can_be_allowed_and_the_bundle_says_it(tmp_path: Path) -> Non
     assert report.fit.r2 < -0.5
     with Bundle.open(tmp_path / "m.vaeb") as bundle:
         assert "no better than the mean row" in str(bundle.manifest.fit)
+
+
+class OwnNormal(Tutorial):
+    """Raises in its own ``Normal`` where the standard deviation underflows, as on rows of 0 to 255."""
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean, _ = super().encode(x)
+        std = torch.exp(-2 * x.abs().amax(1, keepdim=True)).expand_as(mean)
+        return mean, 2 * torch.log(torch.distributions.Normal(mean, std, validate_args=True).scale)
+
+
+def test_a_model_that_raises_on_later_rows_alone_is_told_what_it_takes(tmp_path: Path) -> None:
+    rows = unit_rows() * 255
+    rows[:8] /= 255  # the rows it is adapted with are mild
+    with pytest.raises(AdaptError, match=r"It takes the rows with --scale 255: pass that"):
+        export(OwnNormal(), tmp_path / "m.vaeb", calibration=rows, config=ExportConfig())
+    assert not (tmp_path / "m.vaeb").exists()
 
 
 def test_r_squared_is_1_for_the_rows_and_0_for_their_mean() -> None:
