@@ -39,7 +39,8 @@ x, wanted = np.load(rows), np.load(expected)
 condition = np.load(conditions) if conditions else None
 with load(bundle, device="cpu", threads=1) as vae:
     score = vae.score(x, condition=condition).score
-    vae.decode(vae.encode(x, condition=condition), condition=condition)
+    to_decode = None if vae.manifest.beside_latents is None else condition
+    vae.decode(vae.encode(x, condition=condition), condition=to_decode)
 print(json.dumps(float(np.max(np.abs(score - wanted) / np.maximum(np.abs(wanted), 1e-6)))))
 """
 
