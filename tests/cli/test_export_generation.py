@@ -88,6 +88,9 @@ def test_a_decoder_alone_is_sampled_and_its_latents_are_interpolated(cli: Cli, h
     "command",
     [
         ("score", "g.vaeb", "rows.npy"),
+        ("score", "g.vaeb", "bytes.npy"),  # rows that do not fit must not hide it
+        ("explain", "g.vaeb", "bytes.npy"),
+        ("report", "g.vaeb", "bytes.npy", "-o", "r.html"),
         ("explain", "g.vaeb", "rows.npy"),
         ("watch", "g.vaeb", "rows.npy"),
         ("evaluate", "g.vaeb", "labelled.npz"),
@@ -104,6 +107,7 @@ def test_commands_that_score_say_in_one_line_how_to_export_for_that(
     command: tuple[str, ...], cli: Cli, here: Path
 ) -> None:
     np.savez("labelled.npz", x=np.load("rows.npy"), y=np.arange(20) % 2)
+    np.save("bytes.npy", np.zeros((20, 3), np.uint8))
     for source, shape in (("Vae", "--shape=1,4,4"), ("Decoder", "--latent-shape=3")):
         options = ("--for", "generation", shape, "--layout", "nchw", "-o", "g.vaeb", "--force")
         assert cli("export", f"painted:{source}", *options).code == 0

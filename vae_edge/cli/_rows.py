@@ -19,6 +19,7 @@ from vae_edge.data.folders import is_pattern
 from vae_edge.data.limits import check_limit
 from vae_edge.data.options import in_model_order, joined
 from vae_edge.data.tables import SUFFIXES as TABLES
+from vae_edge_runtime import VAE
 from vae_edge_runtime.errors import DataError, OptionError
 from vae_edge_runtime.format.manifest import Manifest
 from vae_edge_runtime.format.specs import InputSpec, element_count
@@ -163,6 +164,17 @@ def read_said(path: Path, **options: Any) -> Dataset:
         reports.append(rows.report)
         _console.documents.set({"data": [report.to_dict() for report in reports]})
     return rows
+
+
+def read_to_score(vae: VAE, path: Path, **options: Any) -> Dataset:
+    """``read_for``, by a command that scores.
+
+    Raises:
+        NotExported: the bundle has no scores; said before a row is read, whose faults would hide it.
+        InputError, DataError: as ``read_for``.
+    """
+    _ = vae.heads  # raises where there are none
+    return read_for(vae.manifest.input, path, **options)
 
 
 def read_for(

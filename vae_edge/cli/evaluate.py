@@ -93,7 +93,7 @@ def run(
     with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback, threads=threads) as vae:
         _console.header(vae.info)
         spec = vae.manifest.input
-        rows = _rows.read_for(spec, path, window=window, stride=stride, columns=columns, size=image_size)
+        rows = _rows.read_to_score(vae, path, window=window, stride=stride, columns=columns, size=image_size)
         cut = _rows.window_length(spec, path, window)
         truth = truth_of(rows, path, labels, label_column, class_column, normal, cut, stride or 1)
         marked = None if masks is None else _masks(masks, rows, truth.labels, spec, image_size)

@@ -44,7 +44,7 @@ def run(
     with load(bundle, device=device, variant=variant) as vae:
         _console.header(vae.info)
         options: dict[str, Any] = {"window": window, "stride": stride, "columns": columns, "size": image_size}
-        rows = _rows.read_for(vae.manifest.input, path, **options)
+        rows = _rows.read_to_score(vae, path, **options)
         index = _index(rows.row_ids, row)
         if index is None:
             scores = vae.score(np.ascontiguousarray(rows.x), condition=rows.condition).score

@@ -66,7 +66,7 @@ def run(
     with load(bundle, device=device, variant=variant) as vae:
         _console.header(vae.info)
         spec = vae.manifest.input
-        rows = _rows.read_for(spec, path, **options)
+        rows = _rows.read_to_score(vae, path, **options)
         if not len(rows):
             raise OptionError(f"{path} holds no rows to report about")
         cut = _rows.window_length(spec, path, window)

@@ -51,9 +51,14 @@ class ReferenceVae(nn.Module):
             return raw[:, 0], raw[:, 1].clamp(*_LOGVAR_RANGE)
         return raw[:, 0]
 
-    def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-        """Training pass with standard normal ``noise`` (n, latent_dim): mean, logvar, x_logvar, x_hat."""
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+        """Training pass with standard normal ``noise`` (n, latent_dim), drawn where none is given.
+
+        Returns:
+            mean, logvar, x_logvar, x_hat.
+        """
         mean, logvar = self.encode(x)
+        noise = torch.randn_like(mean) if noise is None else noise
         decoded = self.decode(mean + torch.exp(0.5 * logvar) * noise)
         x_hat, x_logvar = decoded if isinstance(decoded, tuple) else (decoded, None)
         return mean, logvar, x_logvar, x_hat
