@@ -64,8 +64,8 @@ def usual_preparations(x: Array, layout: Layout) -> Iterator[Preparation]:
             yield Preparation(_columns_text(what, offset, scale), offset, scale)
 
 
-def first_that_runs(x: Array, layout: Layout, run: Callable[[Tensor], Any]) -> str:
-    """The option of the first usual preparation on which ``run`` does not raise; empty where there is none.
+def what_runs(x: Array, layout: Layout, run: Callable[[Tensor], Any]) -> str:
+    """In words, the first usual preparation on which ``run`` does not raise; empty where there is none.
 
     Args:
         x: (n, *row_shape) raw rows. run: takes them in model units and layout.
@@ -75,7 +75,7 @@ def first_that_runs(x: Array, layout: Layout, run: Callable[[Tensor], Any]) -> s
             run(way.prepared(torch.from_numpy(np.ascontiguousarray(x)), layout))
         except Exception:  # the model refuses rows prepared in this way too
             continue
-        return way.option
+        return f"It takes the rows with {way.option}: pass that, if training prepared them so"
     return ""
 
 

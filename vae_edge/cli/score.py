@@ -101,23 +101,23 @@ def run(
     limits = _options.isolation(isolate, deadline, max_memory)
     with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback, threads=threads, **limits) as vae:
         _console.header(vae.info)
-        spec, known = vae.manifest.input, vae.heads  # refused here where the bundle has no scores, before rows are read
+        spec = vae.manifest.input
         options: dict[str, Any] = {"window": window, "stride": stride, "columns": columns, "size": image_size}
         if folders is not None:
-            further = known if heads == "all" else _options.split_names(heads)
+            further = vae.heads if heads == "all" else _options.split_names(heads)
             _folder.run(
                 vae, *folders, heads=further, threshold=threshold, empty=lambda: _no_scores(vae, further),
                 reading=options, force=force, json=json,
             )  # fmt: skip
             return
-        sources = [(path, _rows.read_for(spec, path, **options)) for path in paths]
+        sources = [(path, _rows.read_to_score(vae, path, **options)) for path in paths]
         if target is not None:
             if len(sources) != 1:
                 raise OptionError("--target holds the targets of one file: name one PATH")
             ((path, rows),) = sources
             sources = [(path, dataclasses.replace(rows, condition=_rows.targets_of(target, len(rows))))]
-        decides = known[0] if head is None else head
-        further = known if heads == "all" else (decides, *_options.split_names(heads))
+        decides = vae.heads[0] if head is None else head
+        further = vae.heads if heads == "all" else (decides, *_options.split_names(heads))
         if false_positive_rate is not None:
             threshold = vae.threshold_for(false_positive_rate, head=decides)
         elif threshold is None and decides in vae.calibrations:

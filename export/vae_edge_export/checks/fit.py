@@ -24,7 +24,7 @@ from ..effort import rows_affordable
 from ..graphs.build import BuiltGraphs
 from ..graphs.modules import DataUnits
 from ..halves.door import raised_by_the_model, reading
-from ..preparations import Preparation, first_that_runs, usual_preparations
+from ..preparations import Preparation, usual_preparations, what_runs
 from ..rows import ExportRows, model_shape, rows_of
 from .reference import run_torch
 
@@ -197,10 +197,7 @@ def _what_it_takes(built: BuiltGraphs, rows: ExportRows, feeds: Mapping[str, Arr
     """In words, a usual preparation of the rows that the encoder does not raise on; empty where none helps."""
     condition = [_tensor(feeds["condition"])] if "condition" in feeds else []
     with torch.no_grad():
-        option = first_that_runs(
-            feeds["x"], rows.row.layout, lambda x: built.vae.encode(built.vae.module, x, *condition)
-        )
-    return f"It takes the rows with {option}: pass that, if training prepared them so" if option else ""
+        return what_runs(feeds["x"], rows.row.layout, lambda x: built.vae.encode(built.vae.module, x, *condition))
 
 
 def _remedies(rows: ExportRows, config: ExportConfig, feeds: Mapping[str, Array]) -> Iterator[_Remedy]:

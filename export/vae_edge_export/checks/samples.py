@@ -29,10 +29,8 @@ def measure_samples(samples: Array, rows: Array | None) -> SampleFigures:
     Args:
         samples: (n, *row_shape) in data units, finite. rows: (m, *row_shape); None or a single row: no spread to tell.
     """
-    several = rows is not None and len(rows) > 1
-    return SampleFigures(
-        len(samples), float(samples.min()), float(samples.max()), _spread(samples), _spread(rows) if several else None
-    )
+    rows_spread = None if rows is None or len(rows) < 2 else _spread(rows)
+    return SampleFigures(len(samples), float(samples.min()), float(samples.max()), _spread(samples), rows_spread)
 
 
 def refuse_useless(samples: Array, *, allowed: bool) -> None:
@@ -52,7 +50,7 @@ def refuse_useless(samples: Array, *, allowed: bool) -> None:
             "was written"
         )
     size = float(np.abs(samples.astype(np.float64)).max())
-    if _spread(samples) <= _CONSTANT * max(size, 1e-30) and not allowed:
+    if _are_one_row(_spread(samples), size) and not allowed:
         raise FitFailed(
             f"{len(samples)} rows sampled from the prior are all the same row: the decoder ignores its latent. Check "
             "that the trained weights are loaded (--weights). To export it all the same, allow a poor fit "
@@ -64,7 +62,7 @@ def sample_warnings(figures: SampleFigures) -> list[str]:
     """What to know of samples before they are used."""
     warnings = []
     size = max(abs(figures.low), abs(figures.high))
-    if figures.spread <= _CONSTANT * max(size, 1e-30):
+    if _are_one_row(figures.spread, size):
         warnings.append("rows sampled from the prior are all the same row")
     elif figures.rows_spread:
         ratio = figures.spread / figures.rows_spread
@@ -76,7 +74,10 @@ def sample_warnings(figures: SampleFigures) -> list[str]:
     return warnings
 
 
-def _spread(rows: Array | None) -> float:
+def _are_one_row(spread: float, size: float) -> bool:
+    return spread <= _CONSTANT * max(size, 1e-30)
+
+
+def _spread(rows: Array) -> float:
     """Standard deviation of an element over rows, root mean square over elements."""
-    assert rows is not None
     return float(np.sqrt(rows.astype(np.float64).var(axis=0).mean()))

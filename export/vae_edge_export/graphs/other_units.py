@@ -12,7 +12,7 @@ from vae_edge_runtime.errors import AdaptError
 from ..adapters import Recipe
 from ..halves.door import guarded, raised_by_the_model
 from ..halves.model_copy import private_copy
-from ..preparations import first_that_runs
+from ..preparations import what_runs
 from ..rows import ExportRows, rows_of
 from ..tracing.torch_state import kept_rng, slow_attention
 from .modules import DataUnits
@@ -42,6 +42,5 @@ def other_units(recipe: Recipe, error: AdaptError, rows: ExportRows, units: Data
         try:
             run(module, units.to_model(torch.from_numpy(np.array(feeds["x"]))), *beside)
         except AdaptError:
-            option = first_that_runs(feeds["x"], rows.row.layout, lambda x: run(module, x, *beside))
-            return f"It takes the rows with {option}: pass that, if training prepared them so" if option else ""
+            return what_runs(feeds["x"], rows.row.layout, lambda x: run(module, x, *beside))
     return ""

@@ -47,8 +47,9 @@ def test_rows_to_compare_reach_from_the_darkest_to_the_brightest() -> None:
     assert list(chosen) == sorted(chosen)
 
 
-def test_a_reference_in_float64_is_computed_once_for_the_same_rows() -> None:
-    calls = []
+def counted() -> tuple[nn.Module, list[int]]:
+    """A module, and a list of how many rows it was given in float64, each time; copies of the module add to it too."""
+    calls: list[int] = []
 
     class Counted(Plain):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -56,8 +57,13 @@ def test_a_reference_in_float64_is_computed_once_for_the_same_rows() -> None:
                 calls.append(len(x))
             return self.outer(self.fc_mu(self.inner(x)))
 
+    return Counted(), calls
+
+
+def test_a_reference_in_float64_is_computed_once_for_the_same_rows() -> None:
+    module, calls = counted()
     example = {"x": np.ones((3, 6), np.float32)}
-    reference = Reference.of({"g": Counted()}, {"g": _signature(6)}, {"g": example})
+    reference = Reference.of({"g": module}, {"g": _signature(6)}, {"g": example})
     rows = {"x": np.ones((5, 6), np.float32)}
     calls.clear()
     first, again = reference.run("g", rows), reference.run("g", {"x": rows["x"].copy()})
@@ -68,16 +74,9 @@ def test_a_reference_in_float64_is_computed_once_for_the_same_rows() -> None:
 
 
 def test_a_gate_that_asks_for_some_new_rows_pays_for_those_alone() -> None:
-    calls = []
-
-    class Counted(Plain):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            if x.dtype == torch.float64:
-                calls.append(len(x))
-            return self.outer(self.fc_mu(self.inner(x)))
-
     torch.manual_seed(0)
-    reference = Reference.of({"g": Counted()}, {"g": _signature(6)}, {"g": {"x": np.ones((3, 6), np.float32)}})
+    module, calls = counted()
+    reference = Reference.of({"g": module}, {"g": _signature(6)}, {"g": {"x": np.ones((3, 6), np.float32)}})
     x = np.random.default_rng(0).normal(size=(6, 6)).astype(np.float32)
     calls.clear()
     known = reference.run("g", {"x": x[:4]})["y"]
