@@ -22,7 +22,7 @@ from measurement import Outcome, measure
 from model_settings import RATE, SETTINGS
 from public_data import Folders, cases
 
-from vae_edge_runtime.files import write_atomic
+from vae_edge_runtime.storage.files import write_atomic
 
 ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / "build" / "benchmarks" / "anomaly.json"

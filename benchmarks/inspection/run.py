@@ -19,7 +19,7 @@ from materials import Material, materials
 from methods import METHODS, TRAINED, measure
 
 from vae_edge_runtime.errors import MissingDependency
-from vae_edge_runtime.files import write_atomic
+from vae_edge_runtime.storage.files import write_atomic
 
 ROOT = Path(__file__).parents[2]
 CELLS = ROOT / "build" / "benchmarks" / "inspection"

@@ -33,7 +33,7 @@ import vae_edge_runtime
 from vae_edge.bench.environment import ThisMachine, load_average
 from vae_edge_runtime import Bundle, load
 from vae_edge_runtime.device.machine import cpu_model
-from vae_edge_runtime.files import write_atomic
+from vae_edge_runtime.storage.files import write_atomic
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 PACKAGES = ("numpy", "onnxruntime", "openvino", "torch")

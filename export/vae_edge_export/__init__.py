@@ -8,7 +8,7 @@ from typing import Any as _Any
 try:
     from .adapters import Prior
     from .config import ExportConfig, ExportReport
-    from .generation import GenerationReport, export_for_generation
+    from .generation.export import GenerationReport, export_for_generation
     from .inspection import Inspection, inspect_model
     from .pipeline import export
     from .sources import load_weights, open_saved

@@ -13,8 +13,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from vae_edge_runtime.backends.base import Backend
-from vae_edge_runtime.files import refuse_existing, write_atomic
 from vae_edge_runtime.format.figures import ModelFit
+from vae_edge_runtime.storage.files import refuse_existing, write_atomic
 
 from .adapters import Decode, Encode
 from .adapters.scale_form import ScaleForm, declared_form

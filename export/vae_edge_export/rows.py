@@ -16,8 +16,8 @@ from vae_edge_runtime.format.specs import ConditionSpec, InputSpec, Layout, Role
 from vae_edge_runtime.sampling.noise import philox_words
 from vae_edge_runtime.scoring.inputs import check_condition, check_rows, finite_rows
 from vae_edge_runtime.scoring.tiling import check_pictures, cut_tiles
-from vae_edge_runtime.scratch import picked
 from vae_edge_runtime.statistics.conformal import samples_needed
+from vae_edge_runtime.storage.scratch import picked
 
 from .config import ExportConfig
 

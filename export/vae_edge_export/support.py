@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_edge_runtime.format.specs import Layout
-from vae_edge_runtime.scratch import rows_per_piece
+from vae_edge_runtime.storage.scratch import rows_per_piece
 
 Array = NDArray[Any]
 

@@ -25,7 +25,6 @@ from . import Bundle, DataError, OptionError, StorageError, VaeEdgeError, __vers
 from .dependencies import telemetry
 from .device.devices import help_text
 from .device.doctor import findings, read_machine
-from .files import is_compressed, refuse_existing, refuse_inputs, write_atomic
 from .format.schema import schema_text
 from .scoring.score_table import score_columns, to_csv, to_rows
 from .stdio import (
@@ -40,6 +39,7 @@ from .stdio import (
     out_of_memory,
     write,
 )
+from .storage.files import is_compressed, refuse_existing, refuse_inputs, write_atomic
 from .text import printable
 
 
@@ -257,7 +257,7 @@ def _engine(options: argparse.Namespace) -> dict[str, Any]:
 
 def _rows(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Rows, and the ``condition`` of an .npz where it holds one."""
-    from .array_files import array_of, is_npy, mapped_array, one_of, open_npz  # not at the top: for score alone
+    from .storage.array_files import array_of, is_npy, mapped_array, one_of, open_npz  # not at the top: for score alone
 
     if is_npy(path):
         return mapped_array(path), None

@@ -172,7 +172,7 @@ class CompressingSession(GraphSession):
         """
         from .codec.container import MAX_BLOCK_ROWS
         from .codec.writer import Writer, to_append
-        from .files import new_file
+        from .storage.files import new_file
 
         codec = self._codec()
         wish = _wish(codec, bound, exact, latents, triage, scores)

@@ -258,7 +258,7 @@ class GraphSession:
         """Feeds of raw rows and their condition, and the status of each row."""
         spec = self.manifest.input
         if self.manifest.free_size is not None:
-            from .free_rows import input_for, refuse_to_score  # not at the top: few bundles are of free size
+            from .free_size.rows import input_for, refuse_to_score  # not at the top: few bundles are of free size
 
             if to_score:
                 refuse_to_score(self.manifest, x)
@@ -294,7 +294,7 @@ class GraphSession:
         """The shape of one row of an input of a graph; at the height and width of ``x`` where they are free."""
         if self.manifest.free_size is None or graph not in ("encode", "decode"):
             return tensor.shape
-        from .free_rows import shape_for
+        from .free_size.rows import shape_for
 
         return shape_for(self.manifest, tensor, x)
 
@@ -302,7 +302,7 @@ class GraphSession:
         """What ``sample`` draws for rows of this height and width; None: those of ``manifest.input``."""
         if size is None:
             return self.manifest.latent
-        from .free_rows import latent_at
+        from .free_size.rows import latent_at
 
         return latent_at(self.manifest, size)
 
@@ -351,7 +351,7 @@ class GraphSession:
         try:
             shapes = {t.name: t.shape for t in spec.outputs}
             if self.manifest.free_size is not None and graph in ("encode", "decode"):
-                from .free_rows import shapes_and_bytes
+                from .free_size.rows import shapes_and_bytes
 
                 limit = self._options["memory_bytes"]
                 shapes, row_bytes = shapes_and_bytes(self._bundle, self._variant_name, graph, feeds, limit)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from . import arguments
 from ._version import __version__
 from .errors import CalibrationError, InputError, OptionError
-from .files import refuse_existing, write_atomic
 from .format import archive
 from .format.bundle import Bundle
 from .format.figures import Compression
@@ -31,6 +30,7 @@ from .scoring.purpose import refuse_unscored
 from .scoring.scorer import Scorer
 from .scoring.tiling import check_pictures, picture_outputs
 from .session import VAE, Condition, load
+from .storage.files import refuse_existing, write_atomic
 
 Array = NDArray[Any]
 

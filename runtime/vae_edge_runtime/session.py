@@ -307,7 +307,7 @@ class VAE(CompressingSession):
         beside = check_condition(condition, self.manifest.beside_latents, len(z))
         if tile is None:
             return self._run("decode", {latent.name: z, **beside}, ["x_hat"])[0]
-        from .tiled_decode import decode_tiled  # not at the top: few rows are that large
+        from .free_size.tiled_decode import decode_tiled  # not at the top: few rows are that large
 
         return decode_tiled(
             self.manifest, lambda part: self._run("decode", {latent.name: part, **beside}, ["x_hat"])[0], z, tile

@@ -289,7 +289,7 @@ def test_a_full_disk_at_any_write_leaves_the_old_file(
 ) -> None:
     import os
 
-    from vae_edge_runtime.files import write_atomic
+    from vae_edge_runtime.storage.files import write_atomic
 
     target = tmp_path / "old.vaeb"
     target.write_bytes(b"old")

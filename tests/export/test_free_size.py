@@ -120,7 +120,7 @@ def test_what_does_not_fit_is_refused(vae: VAE, call: Callable[[VAE], Any], erro
 
 
 def test_a_row_that_needs_more_memory_than_there_is_is_refused(vae: VAE, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vae_edge_runtime.free_rows.available_memory", lambda: 1 << 20)
+    monkeypatch.setattr("vae_edge_runtime.free_size.rows.available_memory", lambda: 1 << 20)
     with pytest.raises(InputError, match=r"one row of 256x256 needs some 0\.0\d* GB .* in tiles"):
         vae.encode(frames(1, 256, 256))
 

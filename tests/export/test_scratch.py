@@ -11,8 +11,8 @@ import pytest
 from vae_edge_export import ExportConfig
 from vae_edge_export.rows import split_rows
 from vae_edge_export.support import Support
-from vae_edge_runtime import scratch
 from vae_edge_runtime.errors import StorageError
+from vae_edge_runtime.storage import scratch
 
 MIB = 1 << 20
 

@@ -12,7 +12,7 @@ OLD, NEW = b"old" * 100, b"new" * 5000
 
 PROGRAM = """
 import os, sys, tempfile, pathlib
-from vae_edge_runtime import files
+from vae_edge_runtime.storage import files
 
 target, step, nth = sys.argv[1], sys.argv[2], int(sys.argv[3])
 calls = 0
@@ -52,7 +52,7 @@ def test_the_target_is_whole_whenever_the_writer_dies(tmp_path: Path, step: str,
 
 
 def test_a_check_that_fails_keeps_the_old_file_and_leaves_nothing_else(tmp_path: Path) -> None:
-    from vae_edge_runtime.files import write_atomic
+    from vae_edge_runtime.storage.files import write_atomic
 
     target = tmp_path / "m.vaeb"
     target.write_bytes(OLD)
@@ -68,7 +68,7 @@ def test_a_check_that_fails_keeps_the_old_file_and_leaves_nothing_else(tmp_path:
 
 
 def test_a_published_file_has_the_rights_open_would_have_given_it(tmp_path: Path) -> None:
-    from vae_edge_runtime.files import write_atomic
+    from vae_edge_runtime.storage.files import write_atomic
 
     write_atomic(tmp_path / "a", [NEW])
     (tmp_path / "b").write_bytes(NEW)

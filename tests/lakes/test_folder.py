@@ -292,7 +292,7 @@ def test_a_changed_input_is_noticed_while_it_is_scored(
 
 PROGRAM = """
 import os, sys
-from vae_edge_runtime import files
+from vae_edge_runtime.storage import files
 from vae_edge.lakes import done, folder
 
 step, nth, calls = sys.argv[1], int(sys.argv[2]), 0

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vae_edge_runtime import OptionError, StorageError
-from vae_edge_runtime.files import read_regular, refuse_existing, refuse_inputs, write_atomic
+from vae_edge_runtime.storage.files import read_regular, refuse_existing, refuse_inputs, write_atomic
 
 NEW = b"new" * 5000
 

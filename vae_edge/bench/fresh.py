@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import vae_edge_runtime
 from vae_edge_runtime.errors import BackendError
-from vae_edge_runtime.files import write_atomic
+from vae_edge_runtime.storage.files import write_atomic
 
 _TIMEOUT_SECONDS = 300.0
 _RUNTIME_FOLDER = str(Path(vae_edge_runtime.__file__).parents[1])

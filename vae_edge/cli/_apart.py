@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.files import refuse_inputs
+from vae_edge_runtime.storage.files import refuse_inputs
 
 WRITTEN = {
     "output": False,

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_edge_runtime.files import write_atomic
 from vae_edge_runtime.format.manifest import Manifest
 from vae_edge_runtime.scoring.inputs import finite_made
+from vae_edge_runtime.storage.files import write_atomic
 
 from . import _pictures
 

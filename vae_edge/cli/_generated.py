@@ -12,11 +12,11 @@ import typer
 from numpy.typing import NDArray
 
 from vae_edge_runtime import VAE, load
-from vae_edge_runtime.array_files import array_of, is_npy, mapped_array, open_npz
 from vae_edge_runtime.errors import DataError, OptionError
-from vae_edge_runtime.files import refuse_existing
 from vae_edge_runtime.format.manifest import Manifest
 from vae_edge_runtime.format.specs import ConditionSpec, element_count
+from vae_edge_runtime.storage.array_files import array_of, is_npy, mapped_array, open_npz
+from vae_edge_runtime.storage.files import refuse_existing
 
 from . import _console, _tables
 from ._arrays import SUFFIXES, write_rows

@@ -18,7 +18,7 @@ from vae_edge.maps.scale import MapScale, scale_of
 from vae_edge_runtime import VAE, Scores
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError, StorageError
-from vae_edge_runtime.files import write_atomic
+from vae_edge_runtime.storage.files import write_atomic
 
 from . import _pictures
 

@@ -224,7 +224,7 @@ def read_for(
     if dataset.layout == "nhwc":
         x = _pictures_for(spec, x, path, any_size=free)
     if any_size is not None and free:
-        from vae_edge_runtime.free_rows import input_for
+        from vae_edge_runtime.free_size.rows import input_for
 
         spec = input_for(any_size, x)
     if spec.overlap is not None:

@@ -10,10 +10,10 @@ from typing import Any
 
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.files import write_atomic
 from vae_edge_runtime.format.figures import Compression, Parity
 from vae_edge_runtime.format.manifest import Calibration, Variant
 from vae_edge_runtime.scoring.score_table import Columns, to_csv, to_rows
+from vae_edge_runtime.storage.files import write_atomic
 
 from . import _console
 

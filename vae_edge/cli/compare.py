@@ -14,7 +14,7 @@ from vae_edge.compare.run import compare
 from vae_edge_runtime import load
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.files import refuse_existing, write_atomic
+from vae_edge_runtime.storage.files import refuse_existing, write_atomic
 
 from . import _console, _labelled, _options, _tables
 

@@ -10,7 +10,7 @@ import typer
 
 from vae_edge_runtime import load
 from vae_edge_runtime.codec.container import described
-from vae_edge_runtime.files import refuse_existing, write_atomic
+from vae_edge_runtime.storage.files import refuse_existing, write_atomic
 
 from . import _console, _options, _rows
 

@@ -11,8 +11,8 @@ import typer
 from numpy.typing import NDArray
 
 from vae_edge_runtime import Decompressed, Status, load
-from vae_edge_runtime.files import refuse_existing, write_atomic
 from vae_edge_runtime.format.specs import InputSpec, element_count
+from vae_edge_runtime.storage.files import refuse_existing, write_atomic
 
 from . import _arrays, _console, _options, _tables
 

@@ -11,7 +11,7 @@ import typer
 from numpy.typing import NDArray
 
 from vae_edge_runtime import Posterior, Status, load
-from vae_edge_runtime.files import refuse_existing, write_atomic
+from vae_edge_runtime.storage.files import refuse_existing, write_atomic
 
 from . import _console, _options, _rows, _tables
 

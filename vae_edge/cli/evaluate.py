@@ -23,8 +23,8 @@ from vae_edge.evaluation.report import HeadFigures, count_figures
 from vae_edge_runtime import load
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError, OptionError
-from vae_edge_runtime.files import refuse_existing, write_atomic
 from vae_edge_runtime.format.specs import InputSpec
+from vae_edge_runtime.storage.files import refuse_existing, write_atomic
 
 from . import _console, _labelled, _options, _rows, _tables
 

@@ -11,7 +11,7 @@ import typer
 from vae_edge.maps import scale_of
 from vae_edge_runtime import load
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.files import refuse_existing, write_atomic
+from vae_edge_runtime.storage.files import refuse_existing, write_atomic
 
 from . import _console, _options, _pictures, _rows, _tables
 

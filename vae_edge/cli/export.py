@@ -15,12 +15,12 @@ from vae_edge.data.fitting import check_fit
 from vae_edge.data.options import in_model_order, split_lessened
 from vae_edge.data.tables import SUFFIXES as TABLES
 from vae_edge_runtime.errors import CalibrationError, DataError, OptionError, ParityFailed, VerdictFailed
-from vae_edge_runtime.files import refuse_existing
 from vae_edge_runtime.format.figures import Verdict
 from vae_edge_runtime.format.heads import HEADS
 from vae_edge_runtime.format.likelihoods import LIKELIHOODS
 from vae_edge_runtime.format.stream_rules import AlarmSpec
-from vae_edge_runtime.scratch import contiguous
+from vae_edge_runtime.storage.files import refuse_existing
+from vae_edge_runtime.storage.scratch import contiguous
 
 from . import _console, _generation, _help, _options, _rows, _source, _tables
 

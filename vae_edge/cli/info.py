@@ -8,8 +8,8 @@ from pathlib import Path
 from vae_edge_runtime import Bundle
 from vae_edge_runtime.codec.container import described
 from vae_edge_runtime.dependencies import telemetry
-from vae_edge_runtime.files import is_compressed
 from vae_edge_runtime.format.manifest import Manifest
+from vae_edge_runtime.storage.files import is_compressed
 
 from . import _console, _options, _tables
 

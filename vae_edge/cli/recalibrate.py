@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from vae_edge_runtime import Bundle, Recalibration, recalibrate
-from vae_edge_runtime.files import refuse_existing
+from vae_edge_runtime.storage.files import refuse_existing
 
 from . import _console, _options, _rows, _tables
 

@@ -13,7 +13,7 @@ from vae_edge.report.wording import read_texts
 from vae_edge_runtime import load
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.files import refuse_existing, write_atomic
+from vae_edge_runtime.storage.files import refuse_existing, write_atomic
 
 from . import _console, _labelled, _options, _rows, _tables
 from .evaluate import Truth, truth_of

@@ -14,9 +14,9 @@ from vae_edge.data.report import printable
 from vae_edge.lakes import is_folder_of_tables
 from vae_edge_runtime import VAE, Scores, load
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.files import refuse_existing
 from vae_edge_runtime.format.specs import unit_of
 from vae_edge_runtime.scoring.score_table import score_columns, to_csv, to_rows
+from vae_edge_runtime.storage.files import refuse_existing
 
 from . import _console, _folder, _maps, _options, _rows, _tables
 

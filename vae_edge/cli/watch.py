@@ -27,8 +27,8 @@ from vae_edge.watch.state_file import StateFile, locked
 from vae_edge_runtime import VAE, load
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError, StorageError
-from vae_edge_runtime.files import write_atomic
 from vae_edge_runtime.scoring.purpose import refuse_unscored
+from vae_edge_runtime.storage.files import write_atomic
 from vae_edge_runtime.stream import Event, Stream
 
 from . import _console, _options, _pictures, _rows

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_edge_runtime.array_files import array_of, mapped_array, one_of, open_npz
+from vae_edge_runtime.storage.array_files import array_of, mapped_array, one_of, open_npz
 
 from .dataset import Dataset, as_condition, as_labels, as_rows
 from .files import check_regular, first_bytes, refuse_other_kind

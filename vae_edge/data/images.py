@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError
-from vae_edge_runtime.scratch import scratch_array
+from vae_edge_runtime.storage.scratch import scratch_array
 
 from .dataset import Dataset
 from .files import advice, check_regular, first_bytes, refuse_other_kind

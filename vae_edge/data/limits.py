@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from vae_edge_runtime.array_files import MAX_BYTES
 from vae_edge_runtime.errors import DataError
+from vae_edge_runtime.storage.array_files import MAX_BYTES
 
 
 class Limit(NamedTuple):

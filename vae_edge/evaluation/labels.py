@@ -14,8 +14,8 @@ from vae_edge.data.limits import check_limit
 from vae_edge.data.options import TableOptions
 from vae_edge.data.table_parquet import ParquetTable
 from vae_edge.data.tables import open_table
-from vae_edge_runtime.array_files import array_of, mapped_array, open_npz
 from vae_edge_runtime.errors import DataError
+from vae_edge_runtime.storage.array_files import array_of, mapped_array, open_npz
 
 SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".jsonl", ".parquet")
 

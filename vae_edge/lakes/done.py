@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from vae_edge_runtime.errors import DataError, VaeEdgeError
-from vae_edge_runtime.files import read_regular, write_atomic
 from vae_edge_runtime.format import strict_json
+from vae_edge_runtime.storage.files import read_regular, write_atomic
 
 _VERSION = 1
 _BYTES_AT_ONCE = 1 << 20

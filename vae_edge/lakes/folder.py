@@ -13,9 +13,9 @@ import numpy as np
 from vae_edge.data import Dataset
 from vae_edge.data.files import NoRows
 from vae_edge_runtime.errors import DataError, InputError, OptionError, StorageError
-from vae_edge_runtime.files import write_atomic
 from vae_edge_runtime.scoring.results import Scores
 from vae_edge_runtime.scoring.score_table import Columns, score_columns
+from vae_edge_runtime.storage.files import write_atomic
 
 from .done import Content, Counts, Done, content_of, read_record, record_path, write_record
 from .listing import Tables

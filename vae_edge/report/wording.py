@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_edge_runtime.errors import DataError
-from vae_edge_runtime.files import read_regular
+from vae_edge_runtime.storage.files import read_regular
 from vae_edge_runtime.text import json_value, printable
 
 ENGLISH = Path(__file__).parent / "texts" / "en.json"

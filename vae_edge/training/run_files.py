@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vae_edge_runtime.errors import StorageError
-from vae_edge_runtime.files import read_regular, write_atomic
+from vae_edge_runtime.storage.files import read_regular, write_atomic
 
 CONFIG, WEIGHTS, METRICS, CHECKPOINT = "config.json", "weights.safetensors", "metrics.jsonl", "checkpoint.safetensors"
 NAMES = (CONFIG, WEIGHTS, METRICS, CHECKPOINT)

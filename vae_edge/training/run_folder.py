@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vae_edge.models import ModelConfig, build
 from vae_edge_runtime import arguments
 from vae_edge_runtime.errors import DataError
-from vae_edge_runtime.files import write_atomic
+from vae_edge_runtime.storage.files import write_atomic
 from vae_edge_runtime.text import json_value
 
 from . import run_files

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_edge_runtime.errors import DataError, StorageError
-from vae_edge_runtime.files import read_regular, write_atomic
+from vae_edge_runtime.storage.files import read_regular, write_atomic
 from vae_edge_runtime.text import json_value
 
 _BEGINS = b"vae-edge watch state 1 "

@@ -20,7 +20,7 @@ from vae_edge_runtime.format.manifest import SCHEMA_VERSION, Golden, GraphSpec, 
 from vae_edge_runtime.format.sizes import Size
 from vae_edge_runtime.format.specs import ModelCard, Preprocessing, PriorSpec, Requirements, Signature
 from vae_edge_runtime.format.stream_rules import AlarmSpec, StreamSpec, fit_guard, longest_run
-from vae_edge_runtime.free_rows import shown
+from vae_edge_runtime.free_size.rows import shown
 
 from ..checks.size_parity import SizeFigures
 from ..config import ExportConfig

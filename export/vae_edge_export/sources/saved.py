@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError, OptionError
-from vae_edge_runtime.files import read_regular
+from vae_edge_runtime.storage.files import read_regular
 from vae_edge_runtime.text import json_value
 
 

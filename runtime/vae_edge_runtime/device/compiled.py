@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ..errors import BundleError, BundleInvalid, OptionError, StorageError
-from ..files import write_atomic
 from ..format.strict_json import build as from_json
 from ..format.strict_json import dump, parse
+from ..storage.files import write_atomic
 from .cache import cache_folder, private_folder
 
 FORMAT = 1

@@ -68,7 +68,7 @@ def store_choice(choice: Choice, folder: str | os.PathLike[str] | None = None) -
     Raises:
         StorageError: it cannot be written. OptionError: the folder is open to others.
     """
-    from ..files import write_atomic  # brings tempfile, which no session needs
+    from ..storage.files import write_atomic  # brings tempfile, which no session needs
 
     path = f"{private_folder(cache_folder('tuned', folder))}/{choice.bundle_id}.json"
     write_atomic(path, [strict_json.dump(choice)])

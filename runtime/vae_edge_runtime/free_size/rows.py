@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .device.machine import available_memory
-from .errors import GraphRefused, InputError, OptionError
-from .format.sizes import Size, axis_names, dimensions_at, shape_at, size_of
-from .format.specs import InputSpec, LatentSpec, TensorSpec
+from ..device.machine import available_memory
+from ..errors import GraphRefused, InputError, OptionError
+from ..format.sizes import Size, axis_names, dimensions_at, shape_at, size_of
+from ..format.specs import InputSpec, LatentSpec, TensorSpec
 
 if TYPE_CHECKING:
-    from .format.bundle import Bundle
-    from .format.manifest import Manifest
+    from ..format.bundle import Bundle
+    from ..format.manifest import Manifest
 
 _TILES = "decode a large picture in tiles (decode(z, tile=512), vae-edge decode --tile 512), or take a smaller size"
 

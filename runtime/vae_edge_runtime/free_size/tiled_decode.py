@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError, OptionError
-from .format.sizes import row_axes, size_of
+from ..errors import InputError, OptionError
+from ..format.sizes import row_axes, size_of
 
 if TYPE_CHECKING:
-    from .format.manifest import Manifest
+    from ..format.manifest import Manifest
 
 Array = NDArray[Any]
 OVERLAP = 0.25

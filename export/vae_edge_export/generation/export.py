@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_edge_runtime.errors import OptionError
-from vae_edge_runtime.files import refuse_existing, write_atomic
 from vae_edge_runtime.format.figures import ModelFit, Parity, SampleFigures
 from vae_edge_runtime.format.manifest import Purpose, Variant
 from vae_edge_runtime.format.sizes import Size
@@ -26,31 +25,32 @@ from vae_edge_runtime.sampling.noise import philox_words
 from vae_edge_runtime.scoring.calibrate import Calibrated
 from vae_edge_runtime.scoring.heads import Fitted
 from vae_edge_runtime.scoring.plain import plain
+from vae_edge_runtime.storage.files import refuse_existing, write_atomic
 
-from .adapters import Decode, Encode, Recipe
-from .adapters.scale_form import ScaleForm, declared_form
-from .bundling import contents
-from .bundling.finished_variant import FinishedVariant
-from .bundling.pack import pack, read_back
-from .bundling.priors import PriorChoice
-from .bundling.split_weights import SplitGraphs, pair_id, split_and_scan
-from .checks.code_ranges import with_code_ranges
-from .checks.fit import check_fit, fit_warnings
-from .checks.in_memory import in_memory
-from .checks.reference import Reference
-from .checks.samples import sample_warnings
-from .checks.size_parity import SizeFigures, compare_sizes, traced_with
-from .config import ExportConfig
-from .doors import taken_in
-from .effort import rows_affordable
-from .generation_proof import PARITY_ROWS, Proof, beside_latents, prove
-from .graphs.build import BuiltGraphs, build_graphs, filled_in
-from .graphs.decoder import build_decoder, decoder_recipe
-from .halves.door import recipe_of
-from .passes import finish_fp32
-from .rows import ExportRows, condition_spec, rows_of, rows_to_look_at
-from .timer import Timer
-from .tracing.clean_graphs import trace_all
+from ..adapters import Decode, Encode, Recipe
+from ..adapters.scale_form import ScaleForm, declared_form
+from ..bundling import contents
+from ..bundling.finished_variant import FinishedVariant
+from ..bundling.pack import pack, read_back
+from ..bundling.priors import PriorChoice
+from ..bundling.split_weights import SplitGraphs, pair_id, split_and_scan
+from ..checks.code_ranges import with_code_ranges
+from ..checks.fit import check_fit, fit_warnings
+from ..checks.in_memory import in_memory
+from ..checks.reference import Reference
+from ..checks.samples import sample_warnings
+from ..checks.size_parity import SizeFigures, compare_sizes, traced_with
+from ..config import ExportConfig
+from ..doors import taken_in
+from ..effort import rows_affordable
+from ..graphs.build import BuiltGraphs, build_graphs, filled_in
+from ..graphs.decoder import build_decoder, decoder_recipe
+from ..halves.door import recipe_of
+from ..passes import finish_fp32
+from ..rows import ExportRows, condition_spec, rows_of, rows_to_look_at
+from ..timer import Timer
+from ..tracing.clean_graphs import trace_all
+from .proof import PARITY_ROWS, Proof, beside_latents, prove
 
 Array = NDArray[Any]
 

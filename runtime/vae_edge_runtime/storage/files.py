@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from .arguments import path_text
-from .errors import OptionError, StorageError
+from ..arguments import path_text
+from ..errors import OptionError, StorageError
 
 # What file systems of shares, containers and Windows answer to "keep this now" and "these rights" where they have no
 # such thing: SMB, VirtualBox and FUSE give EINVAL for fsync of a folder, Windows EACCES, mounts without modes EPERM.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import StorageError
+from ..errors import StorageError
 
 Array = NDArray[Any]
 IN_MEMORY_BYTES = 256 << 20

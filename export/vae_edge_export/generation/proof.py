@@ -16,18 +16,18 @@ from vae_edge_runtime.format.figures import Parity, SampleFigures
 from vae_edge_runtime.format.specs import InputSpec, PriorSpec
 from vae_edge_runtime.sampling.prior import draw
 
-from .adapters import Prior
-from .bundling.priors import BundlePrior, PriorChoice, choose_prior
-from .checks.fit import r_squared
-from .checks.parity import check_parity, compare_outputs, refuse_missed
-from .checks.probes import FEW_PROBES, ProbeLatents, probes
-from .checks.reference import Reference, run_backend
-from .checks.samples import DRAWN, measure_samples, refuse_useless
-from .config import ExportConfig
-from .effort import in_words, is_costly, rows_affordable
-from .graphs.build import BuiltGraphs
-from .rows import ExportRows, rows_of
-from .support import Support
+from ..adapters import Prior
+from ..bundling.priors import BundlePrior, PriorChoice, choose_prior
+from ..checks.fit import r_squared
+from ..checks.parity import check_parity, compare_outputs, refuse_missed
+from ..checks.probes import FEW_PROBES, ProbeLatents, probes
+from ..checks.reference import Reference, run_backend
+from ..checks.samples import DRAWN, measure_samples, refuse_useless
+from ..config import ExportConfig
+from ..effort import in_words, is_costly, rows_affordable
+from ..graphs.build import BuiltGraphs
+from ..rows import ExportRows, rows_of
+from ..support import Support
 
 Array = NDArray[Any]
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DataError
+from ..errors import DataError
 
 MAX_BYTES = 1 << 32
 """That the arrays of an .npz may unpack to."""
