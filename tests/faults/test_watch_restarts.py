@@ -79,18 +79,19 @@ class Plant:
             if self.rows > self.on_record + ROWS_AHEAD:
                 self._stop.wait(0.02)
                 continue
-            values = self._numbers.normal(size=(self._random.choice((1, 3, 40)), FEATURES)).round(3)
-            text = "".join(
-                f"{self.rows + i}," + ",".join(map(str, row)) + "\n" for i, row in enumerate(values.tolist())
-            )
-            half = self._random.randrange(len(text))
-            for piece in (text[:half], text[half:]):  # a line may be half there for some time
-                with self.path.open("a") as file:
-                    file.write(piece)
-                time.sleep(self._random.choice((0, 0.01, 0.1)))
-            self.rows += len(values)
+            self.add(self._random.choice((1, 3, 40)))
             if self._random.random() < 0.15:
                 self._rotate(copy=self._random.random() < 0.5)
+
+    def add(self, rows: int) -> None:
+        values = self._numbers.normal(size=(rows, FEATURES)).round(3)
+        text = "".join(f"{self.rows + i}," + ",".join(map(str, row)) + "\n" for i, row in enumerate(values.tolist()))
+        half = self._random.randrange(len(text))
+        for piece in (text[:half], text[half:]):  # a line may be half there for some time
+            with self.path.open("a") as file:
+                file.write(piece)
+            time.sleep(self._random.choice((0, 0.01, 0.1)))
+        self.rows += rows
 
     def _rotate(self, *, copy: bool) -> None:
         self.rotations += 1
@@ -166,6 +167,7 @@ def account(bundle: Path, tmp_path: Path, record: Callable[[str, object], None],
             process.kill()
             process.communicate()
     killed_s = time.monotonic() - begin
+    plant.add(1)  # only the last process can record it, so SIGTERM meets a process that has its handler
     process = watch(bundle, tmp_path)
     goes_on(process, plant, lambda rows: rows == plant.rows)
     process.send_signal(signal.SIGTERM)
