@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -34,25 +36,54 @@ def slow_attention() -> Iterator[None]:
 
 
 @contextmanager
-def translations_read_once() -> Iterator[None]:
-    """The exporter's 500 translations of operators, parsed once a process: it parses them anew for every graph."""
-    try:
-        from torch.onnx._internal.exporter._registration import onnxscript_apis as apis  # type: ignore[attr-defined]
+def torch_tables_made_once() -> Iterator[None]:
+    """Tables that PyTorch's exporter makes anew for every graph, made once: some 40 % of the time of a small graph.
 
-        read = apis.get_torchlib_ops
-    except (ImportError, AttributeError):  # a torch that keeps them elsewhere: only slower
+    They are the translations of 500 operators with their signatures, made once a process, and the operators of the
+    C++ dispatcher, which PyTorch looks up again for each of some 30 namespaces and several times a graph; those are
+    looked up once inside this context, since a user's model may register another operator between two exports. A
+    torch that keeps its tables elsewhere is only slower.
+    """
+    with _replaced(_REGISTRATION, "from_torchlib", _copies), _replaced(_DISPATCHER, "_materialize_cpp_cia_ops", cache):
+        yield
+
+
+_REGISTRATION = "torch.onnx._internal.exporter._registration:ONNXRegistry"
+_DISPATCHER = "torch._export.utils"
+
+
+@contextmanager
+def _replaced(place: str, name: str, change: Callable[[Any], Any]) -> Iterator[None]:
+    """Put ``change(function)`` where PyTorch has a private function, for a while."""
+    module, _, owner = place.partition(":")
+    try:
+        there = importlib.import_module(module)
+        there = getattr(there, owner) if owner else there
+        was = vars(there)[name]
+    except (ImportError, AttributeError, KeyError):
         yield
         return
-    apis.get_torchlib_ops = lambda: _translations(read)
+    setattr(there, name, change(getattr(there, name)))
     try:
         yield
     finally:
-        apis.get_torchlib_ops = read
+        setattr(there, name, was)
+
+
+def _copies(read: Callable[..., Any]) -> Callable[..., Any]:
+    return partial(_copied_registry, read)  # a partial stays what it is as an attribute of a class
+
+
+def _copied_registry(read: Callable[..., Any], **options: Any) -> Any:
+    """A registry whose lists may be added to; the translations in them are shared."""
+    registry = copy.copy(_registry(read, **options))
+    registry.functions = {name: list(translations) for name, translations in registry.functions.items()}
+    return registry
 
 
 @cache
-def _translations(read: Callable[[], list[Any]]) -> list[Any]:
-    return read()
+def _registry(read: Callable[..., Any], **options: Any) -> Any:
+    return read(**options)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from ..onnx_version import OPSET
 from .packing import packing_as_padding
 from .remedies import BATCH_BRANCH, is_branch_on_batch, remedies_for
 from .steer import Steered
-from .torch_state import clean_stdout, kept_rng, slow_attention, translations_read_once
+from .torch_state import clean_stdout, kept_rng, slow_attention, torch_tables_made_once
 from .user_lines import bare_name, is_users
 from .watch import Watched, watch
 
@@ -200,7 +200,7 @@ def _exported(
         {0: batch, **{1 + at: made[axis.name] for at, axis in free.get(t.name, {}).items()}} for t in signature.inputs
     )
     inputs, outputs = _outer_names(signature)
-    with quiet(), kept_rng(), slow_attention(), packing_as_padding(), translations_read_once(), torch.no_grad():
+    with quiet(), kept_rng(), slow_attention(), packing_as_padding(), torch_tables_made_once(), torch.no_grad():
         program = torch.onnx.export(
             module,
             rows,
