@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import gc
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,27 @@ def pytest_runtest_setup() -> None:
     """The same random weights whatever ran before: a gate looks at how well a model fits, and few weights do not."""
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+    leave_modules_out_of_collections()
+
+
+def leave_modules_out_of_collections() -> None:
+    """Tests that look for what is left behind collect garbage: 0.9 s each with the objects of PyTorch's modules."""
+    global modules_left_out
+    if len(sys.modules) > modules_left_out + 300:
+        gc.collect()
+        gc.freeze()
+        modules_left_out = len(sys.modules)
+
+
+modules_left_out = 0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def a_disk_that_is_never_cut_off() -> Iterator[None]:
+    """No waiting until each file is on the disk: thousands are written. Tests of fsync put their own in its place."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _fd: None)
+        yield
 
 
 @pytest.fixture
