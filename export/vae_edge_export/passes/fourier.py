@@ -13,6 +13,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from .extents import inferred_values
+
 _MOST_ELEMENTS = 5_000_000
 """Of a matrix: 20 MB, a real transform of 2,048 values. A longer one stays, and is refused with its line."""
 
@@ -25,10 +27,9 @@ def multiply_by_spectra(model: onnx.ModelProto) -> onnx.ModelProto:
     if not any(node.op_type in _WRITERS for node in graph.node):
         return model
     constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     shapes = {
         value.name: [dim.dim_value if dim.HasField("dim_value") else 0 for dim in value.type.tensor_type.shape.dim]
-        for value in (*inferred.input, *inferred.value_info, *inferred.output)
+        for value in inferred_values(model)
         if value.type.tensor_type.HasField("shape")
     }
     nodes: list[onnx.NodeProto] = []

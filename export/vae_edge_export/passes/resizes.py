@@ -11,6 +11,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from .clean import drop_dead_nodes
+from .extents import inferred_values
 
 Sizes = dict[str, list[int]]
 
@@ -55,8 +56,7 @@ def _keeps_batch_and_channels(resize: onnx.NodeProto, producers: dict[str, onnx.
 
 def _sizes(model: onnx.ModelProto) -> Sizes:
     """Per tensor its axes, 0 for one that is not known."""
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    values = (*inferred.input, *inferred.value_info, *inferred.output)
+    values = inferred_values(model)
     return {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values}
 
 

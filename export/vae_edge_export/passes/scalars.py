@@ -12,6 +12,7 @@ import onnx
 from onnx import numpy_helper
 
 from .clean import weight_name
+from .extents import inferred_values
 
 _OPERATORS = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Max", "Min"})
 
@@ -40,9 +41,8 @@ def widen_scalars(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _of_one_channel(model: onnx.ModelProto) -> set[str]:
     """Tensors of at least three axes whose last one, or second one, is 1."""
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     found = set()
-    for value in (*inferred.input, *inferred.value_info, *inferred.output):
+    for value in inferred_values(model):
         sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
         if len(sizes) >= 3 and 1 in (sizes[1], sizes[-1]):
             found.add(value.name)

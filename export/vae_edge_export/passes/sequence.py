@@ -9,6 +9,8 @@ from .batch_reshape import make_reshapes_batch_free
 from .clean import strip_and_name
 from .fold import fold_constants
 from .fourier import multiply_by_spectra
+from .norms import norm_in_two_steps
+from .reductions import reduce_in_two_steps
 from .resizes import resize_by_factors
 from .scalars import widen_scalars
 from .upsampling import merge_upsampling
@@ -34,11 +36,16 @@ def clean_up(model: onnx.ModelProto, *, graph: str) -> onnx.ModelProto:
 
 
 def finish_fp32(model: onnx.ModelProto, *, graph: str) -> onnx.ModelProto:
-    """A cleaned-up graph as the fp32 variant ships it: upsampling merged into convolutions, weights named anew.
+    """A cleaned-up graph as the fp32 variant ships it.
 
-    Reduced variants start from the cleaned-up graph: some of them merge upsampling in their own way.
+    Upsampling is merged into convolutions, norms and sums over many values take two steps, and weights are named anew.
+    Reduced variants start from the cleaned-up graph: some of them merge upsampling in their own way, and float16 loses
+    more than one long sum does.
 
     Raises:
         ExportFailed: as ``clean_up``.
     """
-    return strip_and_name(merge_upsampling(model), graph=graph)
+    model = merge_upsampling(model)
+    model = reduce_in_two_steps(model)
+    model = norm_in_two_steps(model)
+    return strip_and_name(model, graph=graph)

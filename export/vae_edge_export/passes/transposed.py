@@ -24,6 +24,7 @@ from vae_edge_runtime.backends.sub_kernels import sub_kernels
 
 from .clean import weight_name
 from .elementwise import is_elementwise
+from .extents import inferred_values
 
 Nodes = list[onnx.NodeProto]
 
@@ -63,9 +64,8 @@ def unroll_transposed(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _image_sizes(model: onnx.ModelProto) -> dict[str, tuple[int, int]]:
     """(height, width) of every tensor of images where it is known."""
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     found = {}
-    for value in (*inferred.input, *inferred.value_info):
+    for value in inferred_values(model):
         sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
         if len(sizes) == 4 and min(sizes[2:]) > 0:
             found[value.name] = (sizes[2], sizes[3])
