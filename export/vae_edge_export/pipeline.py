@@ -25,6 +25,7 @@ from .bundling.split_weights import pair_id, split_and_scan
 from .checks.code_ranges import with_code_ranges
 from .checks.fit import check_fit, fit_warnings
 from .checks.in_memory import in_memory
+from .checks.likelihood_hints import likelihood_hints
 from .checks.parity import Reference, run_backend
 from .checks.size_parity import traced_with
 from .checks.traps import trap_warnings
@@ -125,6 +126,7 @@ def export(
         built = build_graphs(recipe, rows, config, example=example, **told)
     with timer("fit"):
         fit = check_fit(built, rows, config)
+        doubts = (*fit_warnings(fit), *likelihood_hints(built, rows))
         rows, codes = with_code_ranges(built, rows)
 
     # ONNX: every graph traced and cleaned up; the fp32 ones cut into skeletons and weights, as they ship.
@@ -156,9 +158,8 @@ def export(
         write_atomic(file, [bundle.data], check=read_back, replace=force)
     said = (*said, *_sizes_and_effort(builder))
     evidence = (*built.vae.evidence, *brought_along, *said, *codes, *_traced_by_legacy(exporters), *_left_out(traced))
-    return _report(
-        file, bundle, fit, variants, fp32.advice, evidence, constant_said(calibration, config), timer.seconds
-    )
+    about_rows = constant_said(calibration, config)
+    return _report(file, bundle, fit, variants, fp32.advice, evidence, doubts, about_rows, timer.seconds)
 
 
 def _codes(backend: Backend, built: BuiltGraphs, rows: ExportRows) -> Array:
@@ -194,12 +195,13 @@ def _report(
     variants: Mapping[str, FinishedVariant],
     advice: tuple[str, ...],
     evidence: tuple[str, ...],
+    doubts: tuple[str, ...],
     about_rows: tuple[str, ...],
     seconds: dict[str, float],
 ) -> ExportReport:
     default_head, default_variant = bundle.manifest.score.heads[0], next(iter(variants))
     warnings = [warning for variant in variants.values() for warning in variant.warnings]
-    warnings += fit_warnings(fit)
+    warnings += doubts
     warnings += trap_warnings(variants[default_variant].variant.traps, default_head)
     warnings += about_rows
     return ExportReport(

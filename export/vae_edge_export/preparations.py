@@ -49,6 +49,9 @@ def usual_preparations(x: Array, layout: Layout) -> Iterator[Preparation]:
                 half = np.array([top / 2])
                 yield Preparation(f"--scale {top:g}", zero, np.array([top]))
                 yield Preparation(f"--offset {top / 2:g} --scale {top / 2:g}", half, half)
+    if x.min() >= 0 and x.max() <= 1:
+        half = np.array([0.5])
+        yield Preparation("--offset 0.5 --scale 0.5", half, half)
     if layout not in ("features", "time_features"):
         if (spread := x.std()) > 0:
             mean = np.array([x.mean()])

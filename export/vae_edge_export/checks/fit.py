@@ -77,7 +77,7 @@ def check_fit(built: BuiltGraphs, rows: ExportRows, config: ExportConfig) -> Mod
     )
     if poor and r2 is not None and not config.allow_poor_fit:
         plain = rows.condition is None or rows.condition.role == "condition"
-        remedy = _likely_remedy(built, rows, config, feeds) if plain else ""
+        remedy = _likely_remedy(built, rows, built.config, feeds) if plain else ""
         if remedy or (config.least_r2 is not None and r2 < config.least_r2):
             raise FitFailed(
                 f"the model rebuilds {fit.rows} normal rows worse than their mean row does (R² {r2:.3g}). "
@@ -205,12 +205,20 @@ def _remedies(rows: ExportRows, config: ExportConfig, feeds: Mapping[str, Array]
     ways += usual_preparations(feeds["x"], rows.row.layout)
     if tuple(config.scale) != (1.0,) or tuple(config.offset) != (0.0,):
         ways.append(Preparation("no --offset and no --scale", np.zeros(1), np.ones(1)))
+    read, other = (_probability, _as_it_is) if config.logits else (_as_it_is, _probability)
+    said = "no --logits" if config.logits else "--likelihood bernoulli --logits"
     for way in ways:
         if way.option:
-            yield _Remedy(way.option, way, lambda x_hat: x_hat)
-        if not config.logits:
-            logits = " ".join(filter(None, (way.option, "--likelihood bernoulli --logits")))
-            yield _Remedy(logits, way, torch.sigmoid)
+            yield _Remedy(way.option, way, read)
+        yield _Remedy(" ".join(filter(None, (way.option, said))), way, other)
+
+
+def _as_it_is(x_hat: Tensor) -> Tensor:
+    return x_hat
+
+
+def _probability(logits: Tensor) -> Tensor:
+    return torch.sigmoid(logits)
 
 
 def _r2_with(remedy: _Remedy, built: BuiltGraphs, rows: ExportRows, feeds: Mapping[str, Array]) -> float | None:

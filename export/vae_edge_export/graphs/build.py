@@ -74,6 +74,13 @@ class BuiltGraphs:
     sizes: SizePlan | None = None
 
     @property
+    def config(self) -> ExportConfig:
+        """The options, with the likelihood that a distribution of the decoder names."""
+        config = self.modules["decode"].config
+        assert isinstance(config, ExportConfig)
+        return config
+
+    @property
     def multiplications(self) -> int:
         """Of one row in the graph that takes most of them."""
         return max(sizes.multiplications for sizes in self.row_bytes.values())

@@ -124,15 +124,25 @@ def check_decode(
             "decode=lambda m, z: …. A forecast is another row than went in: pass the target of every row (target=, or "
             "--target), which it is scored against; or export it with --for generation"
         )
-    low, high = float(x_hat.min()), float(x_hat.max())
-    if LIKELIHOODS[likelihood].takes_logits and not logits and not 0.0 <= low <= high <= 1.0:
-        raise AdaptError(
-            f"decode gives values from {low:.3g} to {high:.3g}, which are no probabilities: if they are logits, say "
-            "logits=True; else take another likelihood"
-        )
+    if LIKELIHOODS[likelihood].takes_logits and not logits:
+        check_probabilities(x_hat)
     if not torch.equal(x_hat, again):
         raise AdaptError(
             "decode gives other values on a second call, so it draws random numbers: return the mean of the "
             "distribution, decode=lambda m, z: …"
         )
     return x_hat
+
+
+def check_probabilities(x_hat: Tensor) -> None:
+    """Nothing, where every value is in [0, 1].
+
+    Raises:
+        AdaptError: one is not, so what is taken for probabilities are logits, or values of another kind.
+    """
+    low, high = float(x_hat.min()), float(x_hat.max())
+    if not 0.0 <= low <= high <= 1.0:
+        raise AdaptError(
+            f"decode gives values from {low:.3g} to {high:.3g}, which are no probabilities: if they are logits, say "
+            "logits=True; else take another likelihood"
+        )

@@ -96,6 +96,20 @@ def test_a_forgotten_scale_is_refused_and_named(model: Tutorial, tmp_path: Path,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_rows_from_0_to_1_for_a_model_of_rows_from_minus_1_are_refused_and_named(tmp_path: Path) -> None:
+    rows = unit_rows()
+    model = trained(2 * rows - 1)
+    with pytest.raises(FitFailed, match=r"With --offset 0\.5 --scale 0\.5 R² is (0\.[89]|1\.0)"):
+        _export(model, tmp_path / "m.vaeb", rows)
+    assert _export(model, tmp_path / "m.vaeb", rows, offset=(0.5,), scale=(0.5,)).fit.r2 > 0.8
+
+
+def test_needless_logits_are_refused_and_named(tmp_path: Path) -> None:
+    rows = 0.2 * unit_rows()
+    with pytest.raises(FitFailed, match=r"With no --logits R² is (0\.[6-9]|1\.0)"):
+        _export(trained(rows), tmp_path / "m.vaeb", rows, likelihood="bernoulli", logits=True)
+
+
 def test_a_forgotten_standardisation_is_refused_and_named(tmp_path: Path) -> None:
     rows = unit_rows()
     raw = (rows * np.float32([1, 20, 300, 5, 70, 2]) + np.float32([1000, -50, 20, 400, 0, 7])).astype(np.float32)
