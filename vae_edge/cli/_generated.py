@@ -11,7 +11,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from vae_edge_runtime import VAE, load
+from vae_edge_runtime import VAE
 from vae_edge_runtime.errors import DataError, OptionError
 from vae_edge_runtime.format.manifest import Manifest
 from vae_edge_runtime.format.specs import ConditionSpec, element_count
@@ -20,6 +20,7 @@ from vae_edge_runtime.storage.files import refuse_existing
 
 from . import _console, _tables
 from ._arrays import SUFFIXES, write_rows
+from ._session import load
 
 Output = Annotated[
     Path, typer.Option("--output", "-o", help=".png (a grid of pictures, for images) or .npy.", show_default=False)
@@ -38,19 +39,15 @@ def opened(
     device: str,
     variant: str,
     allow_fallback: bool,
-    **limits: Any,
 ) -> Iterator[VAE]:
     """A session whose rows will be written to ``output``; what runs is said on stderr.
-
-    Args:
-        limits: of ``--isolate`` and its kin, as ``load`` takes them.
 
     Raises:
         OptionError: the ending of ``output`` is another, or the file exists. Others: as ``load``.
     """
     _tables.check_suffix(output, SUFFIXES)
     refuse_existing(output, force=force)
-    with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback, **limits) as vae:
+    with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback) as vae:
         _console.header(vae.info)
         yield vae
 
