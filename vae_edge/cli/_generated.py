@@ -113,4 +113,7 @@ def read_latents(path: Path, manifest: Manifest) -> NDArray[Any]:
     wanted = np.dtype(np.int64 if manifest.latent.kind == "codes" else np.float32)
     if stored.dtype.kind not in ("iu" if wanted.kind == "i" else "fiu"):
         raise DataError(f"{path} holds {stored.dtype}; latents of this model are {wanted}")
-    return np.asarray(stored, dtype=wanted)
+    if stored.ndim < 2:
+        raise DataError(f"{path} has shape {stored.shape}; latents of this model are (n, *latent_shape)")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused where it is decoded
+        return np.asarray(stored, dtype=wanted)
