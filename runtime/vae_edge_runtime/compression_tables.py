@@ -139,6 +139,7 @@ def fitted_in(
     *,
     device: str = "cpu",
     progress: Callable[[str], None] | None = None,
+    **isolation: Any,
 ) -> tuple[Manifest, dict[str, bytes]]:
     """Manifest and members of a bundle with new compression tables.
 
@@ -147,6 +148,7 @@ def fitted_in(
         text: as ``parse_modes`` takes it. further: rows that the tables are fitted to beside ``rows``, such as those of
             the training; the spreads that bounds are shares of are theirs alone.
         device: that encodes, decodes and scores the rows, as in ``load``. progress: as in ``fit_compression``.
+        isolation: ``isolate``, ``deadline_s`` and ``memory_bytes`` of ``load``.
 
     Raises:
         OptionError, InputError: as ``fit_compression``, or the bundle lacks the variant fp32.
@@ -168,7 +170,7 @@ def fitted_in(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "fitting.vaeb"
         path.write_bytes(archive.encode({**kept, MEMBER: bare.to_json()}))
-        with load(path, device=device, variant="fp32") as vae:
+        with load(path, device=device, variant="fp32", **isolation) as vae:
             section, new = fit_compression(
                 vae, np.ascontiguousarray(rows), conditions, names, progress, spread_from=own
             )

@@ -106,6 +106,9 @@ def recalibrate(
     compress: str | None = None,
     compress_rows: Array | None = None,
     device: str = "cpu",
+    isolate: bool = False,
+    deadline_s: float | None = None,
+    memory_bytes: int | None = None,
     force: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Recalibration:
@@ -129,6 +132,7 @@ def recalibrate(
             no decision. None: the tables of the old bundle stay.
         compress_rows: further normal rows to fit those tables to, such as training rows; not of a conditional model.
         device: that scores the rows, as in ``load``.
+        isolate, deadline_s, memory_bytes: of ``load``, for bundles of strangers.
         force: replace a file that lies at ``out``.
         progress: called with the number of rows just scored; None: nobody is told.
 
@@ -156,6 +160,12 @@ def recalibrate(
     target = refuse_existing(out, force=arguments.flag("force", force))
     if rows is None and (default_head is None or false_positive_rate is not None):
         raise OptionError("there is nothing to calibrate from: pass rows, or default_head alone")
+    engine: dict[str, Any] = {
+        "device": device,
+        "isolate": isolate,
+        "deadline_s": deadline_s,
+        "memory_bytes": memory_bytes,
+    }
     with Bundle.open(path) as bundle:
         bundle.verify_members()
         before = bundle.manifest
@@ -178,7 +188,7 @@ def recalibrate(
         rate = old_rate if false_positive_rate is None else false_positive_rate
         if rate is None:
             raise OptionError("this bundle carries no calibration: say which false_positive_rate is wanted")
-        with load(path, device=device, variant=name) as vae:
+        with load(path, variant=name, **engine) as vae:
             outputs = _outputs(vae, rows, condition, progress)
         scorer = Scorer(before, old, members.__getitem__)
         old_scores = head_scores(before.score, list(scorer.calibrations), outputs, scorer.fitted)
@@ -205,7 +215,7 @@ def recalibrate(
 
         if rows is None:
             raise OptionError("compress fits tables to rows: pass normal rows")
-        manifest, members = fitted_in(manifest, members, rows, condition, compress, compress_rows, device=device)
+        manifest, members = fitted_in(manifest, members, rows, condition, compress, compress_rows, **engine)
     members[MEMBER] = manifest.to_json()
     write_atomic(target, [archive.encode(members)], check=_read_back, replace=force)
     bundle_id = hashlib.sha256(members[MEMBER]).hexdigest()

@@ -13,7 +13,7 @@ from PIL import Image
 from shell import Cli
 from strangers import Painter
 
-from vae_edge_export import ExportConfig, export
+from vae_edge_export import ExportConfig, export, export_for_generation
 from vae_edge_runtime import VAE, load
 
 
@@ -35,6 +35,24 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "p.vaeb"
 
 
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The decoder of the same kind of model alone."""
+    torch.manual_seed(0)
+
+    class Decoder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.painter = Painter()
+
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            return self.painter.paint(z)
+
+    path = tmp_path_factory.mktemp("decoder") / "d.vaeb"
+    export_for_generation(Decoder(), path, latent_shape=(2, 4, 4), config=ExportConfig(layout="nhwc"))
+    return path
+
+
 @pytest.fixture
 def vae(bundle: Path) -> Iterator[VAE]:
     with load(bundle, device="cpu") as opened:
@@ -48,6 +66,35 @@ def test_decode_takes_what_encode_wrote(cli: Cli, bundle: Path, vae: VAE, tmp_pa
     assert ended.code == 0
     assert json.loads(ended.out)["shape"] == [8, 16, 16, 3]
     np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), vae.reconstruct(np.load(frames)))
+
+
+@pytest.mark.parametrize(
+    ("latents", "said"),
+    [
+        (np.float32(1), "has shape (); latents of this model are"),
+        (np.zeros(3, np.float32), "has shape (3,); latents of this model are"),
+        (np.full((2, 2, 4, 4), np.inf, np.float32), "NaN or infinity"),
+        (np.full((2, 2, 4, 4), 1e300), "NaN or infinity"),
+    ],
+)
+def test_latents_that_are_none_are_one_line(
+    cli: Cli, bundle: Path, decoder: Path, tmp_path: Path, latents: np.ndarray, said: str
+) -> None:
+    np.save(tmp_path / "z.npy", latents)
+    for command in (("decode", bundle), ("interpolate", decoder), ("traverse", bundle, "--around")):
+        ended = cli(*command, tmp_path / "z.npy", "-o", tmp_path / "rows.npy")
+        assert (ended.code, said in ended.err.strip().splitlines()[-1]) == (2, True), ended.err
+
+
+@pytest.mark.parametrize("command", ["decode", "reconstruct"])
+def test_no_rows_are_an_empty_npy_and_no_picture(cli: Cli, bundle: Path, tmp_path: Path, command: str) -> None:
+    none = np.empty((0, 2, 4, 4), np.float32) if command == "decode" else np.empty((0, 16, 16, 3), np.uint8)
+    np.save(tmp_path / "none.npy", none)
+    assert cli(command, bundle, tmp_path / "none.npy", "-o", tmp_path / "rows.npy").code == 0
+    assert len(np.load(tmp_path / "rows.npy")) == 0
+    ended = cli(command, bundle, tmp_path / "none.npy", "-o", tmp_path / "rows.png")
+    assert (ended.code, "there is no row to draw" in ended.err) == (2, True), ended.err
+    assert not (tmp_path / "rows.png").exists()
 
 
 def test_interpolate_writes_the_line_of_the_python_call(cli: Cli, bundle: Path, vae: VAE, tmp_path: Path) -> None:

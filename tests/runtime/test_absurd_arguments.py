@@ -93,7 +93,8 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         lambda vae, **o: recalibrate(**o),
         {"path": None, "out": None, "rows": ROWS, "condition": None, "false_positive_rate": None}
         | {"method": "conformal", "release": None, "device": "cpu", "force": True, "progress": None}
-        | {"default_head": None, "compress": None, "compress_rows": None},
+        | {"default_head": None, "compress": None, "compress_rows": None}
+        | {"isolate": False, "deadline_s": None, "memory_bytes": None},
     ),
 }
 """What is called with the session, and arguments that are in order; a path of None stands for one of the test."""

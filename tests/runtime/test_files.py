@@ -179,3 +179,15 @@ def test_what_is_read_is_known_by_every_name(tmp_path: Path) -> None:
         with pytest.raises(OptionError, match="lies inside"):
             refuse_inputs(tmp_path / inside, [tmp_path / "a"], folder=True)
     refuse_inputs(tmp_path / "beside", [tmp_path / "a"], folder=True)
+
+
+def test_a_folder_that_nothing_can_be_written_in_is_said_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o555)
+    if os.access(folder, os.W_OK):  # root may write anywhere but on a read-only disk
+        monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != folder)
+    with pytest.raises(StorageError, match=r"locked is read-only, or not yours to write in; name another folder"):
+        refuse_existing(folder / "m.vaeb", force=True)
+    assert refuse_existing(tmp_path / "m.vaeb", force=False) == tmp_path / "m.vaeb"

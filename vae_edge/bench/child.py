@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 
-def main(runtime: str, bundle: str, rows: str, variant: str, device: str, threads: str) -> None:
+def main(runtime: str, bundle: str, rows: str, variant: str, device: str, threads: str, isolation: str) -> None:
     """Score the first row of an .npz once, by the runtime in the folder ``runtime``."""
     start = time.perf_counter()
     sys.path[0] = runtime  # the folder of this file must shadow nothing
@@ -19,7 +19,8 @@ def main(runtime: str, bundle: str, rows: str, variant: str, device: str, thread
     imported = time.perf_counter()
     with np.load(rows, allow_pickle=False) as file:
         x, condition = file["x"], file["condition"] if "condition" in file.files else None
-    with load(bundle, device=device, variant=variant, threads=int(threads) or None) as vae:
+    how = json.loads(isolation)
+    with load(bundle, device=device, variant=variant, threads=int(threads) or None, **how) as vae:
         loaded = time.perf_counter()
         score = float(vae.score(x, condition=condition).score[0])
         scored = time.perf_counter()

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ def cold_starts(
     condition: NDArray[Any] | None,
     *,
     processes: int,
+    isolation: Mapping[str, Any] | None = None,
     clock: Callable[[], float] = time.perf_counter,
     progress: Callable[[], object] = lambda: None,
 ) -> dict[Start, ColdStart]:
@@ -68,6 +69,7 @@ def cold_starts(
         starts: what to start.
         x, condition: one row (1, ...), and its condition.
         processes: counted ones per start; at least 1.
+        isolation: of ``load``, for an engine in a process of its own.
         clock: seconds.
         progress: called after each process.
 
@@ -83,16 +85,18 @@ def cold_starts(
         write_atomic(rows, [buffer.getvalue()])
         for i in range(processes + 1):
             for start in starts:
-                figures = _one(bundle, rows, start, clock)
+                figures = _one(bundle, rows, start, isolation or {}, clock)
                 if i:
                     by_start[start].append(figures)
                 progress()
     return {start: _summary(figures) for start, figures in by_start.items()}
 
 
-def _one(bundle: Path, rows: Path, start: Start, clock: Callable[[], float]) -> dict[str, Any]:
+def _one(
+    bundle: Path, rows: Path, start: Start, isolation: Mapping[str, Any], clock: Callable[[], float]
+) -> dict[str, Any]:
     command = [sys.executable, str(Path(__file__).with_name("child.py")), _RUNTIME_FOLDER, str(bundle), str(rows),
-               start.variant, start.device, str(start.threads or 0)]  # fmt: skip
+               start.variant, start.device, str(start.threads or 0), json.dumps(dict(isolation))]  # fmt: skip
     begin = clock()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         overdue = threading.Timer(_TIMEOUT_SECONDS, process.kill)

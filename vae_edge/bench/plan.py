@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from vae_edge_runtime.device.devices import takes
 from vae_edge_runtime.errors import OptionError
@@ -27,6 +27,7 @@ class Plan:
         threads: of one run, on the devices that take a number; None is the engine's own choice, and empty is one
             thread and that choice.
         task: what one call does. pace: how long. processes: fresh ones per variant and device; 0 for none.
+        isolation: ``isolate``, ``deadline_s`` and ``memory_bytes`` of ``load``, where the engine has its own process.
     """
 
     variants: tuple[str, ...] = ()
@@ -36,6 +37,7 @@ class Plan:
     task: Task = "score"
     pace: Pace = field(default_factory=Pace)
     processes: int = 3
+    isolation: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.task not in get_args(Task):

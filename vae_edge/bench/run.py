@@ -54,7 +54,7 @@ def bench(
         cells = cells_of(plan, bundle.manifest)
     sampler = power.find_sampler()
     with ExitStack() as stack:
-        sessions = _sessions(path, cells, stack)
+        sessions = _sessions(path, cells, plan, stack)
         first = sessions[cells[0]]
         used = golden_rows(first) if rows is None else rows
         if used.labels is not None:
@@ -73,7 +73,7 @@ def bench(
         energies = [None if sampler is None else _energy(c, call, sampler, progress) for c, call in
                     zip(cells, calls, strict=True)]  # fmt: skip
         chosen = {cell: sessions[cell] for cell in first_cells(cells).values()}
-        variants = variant_figures(path, chosen, cold, used, progress)
+        variants = variant_figures(path, chosen, cold, used, progress, plan.isolation)
     figures = tuple(_figures(cells, times, energies))
     return BenchReport(
         bundle=str(path),
@@ -107,13 +107,13 @@ def steps(path: Path, plan: Plan) -> int | None:
     return cold + len(cells) * plan.pace.rounds + pairs + (len(cells) if power.find_sampler() else 0)
 
 
-def _sessions(path: Path, cells: Sequence[Cell], stack: ExitStack) -> dict[Cell, VAE]:
+def _sessions(path: Path, cells: Sequence[Cell], plan: Plan, stack: ExitStack) -> dict[Cell, VAE]:
     """One session per variant, device and number of threads, which batches share, for each cell."""
     opened: dict[tuple[str, str, int | None], VAE] = {}
     for cell in cells:
         key = cell.variant, cell.device, cell.threads
         if key not in opened:
-            vae = load(path, variant=cell.variant, device=cell.device, threads=cell.threads)
+            vae = load(path, variant=cell.variant, device=cell.device, threads=cell.threads, **plan.isolation)
             opened[key] = stack.enter_context(vae)
     return {cell: opened[cell.variant, cell.device, cell.threads] for cell in cells}
 
@@ -153,6 +153,7 @@ def _cold(path: Path, cells: Sequence[Cell], plan: Plan, rows: Rows, progress: P
         one.x,
         one.condition,
         processes=plan.processes,
+        isolation=plan.isolation,
         progress=lambda: progress("cold starts"),
     )
     return {pair: figures[start] for pair, start in starts.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,7 @@ def variant_figures(
     cold: Mapping[Pair, ColdStart],
     rows: Rows,
     progress: Callable[[str], object],
+    isolation: Mapping[str, Any],
 ) -> tuple[VariantFigures, ...]:
     """Score the rows by every session, one per variant and device, and by the reference on the first device."""
     from vae_edge_export.agreement import score_agreement  # after the timing: it brings torch in where there is one
@@ -32,7 +34,7 @@ def variant_figures(
     manifest = vae.manifest
     reference: HeadRows | None = None
     if REFERENCE in manifest.variants:
-        with load(path, variant=REFERENCE, device=first.device, threads=first.threads) as vae:
+        with load(path, variant=REFERENCE, device=first.device, threads=first.threads, **isolation) as vae:
             reference = _scored(vae, rows)
     before = None if reference is None else _auroc(reference, rows)
     agreements = []

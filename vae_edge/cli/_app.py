@@ -21,6 +21,7 @@ from . import (
     _help,
     _options,
     _rows,
+    _session,
     bench,
     build,
     compare,
@@ -93,10 +94,23 @@ def _root(
     """Export, verify and run Variational Autoencoders on edge devices."""
 
 
-def _with_loudness(run: Callable[..., None]) -> Callable[..., None]:
-    """The command with ``-v`` and ``-q``, which all have, and the options of tables where it reads them."""
+_SHARED: tuple[tuple[tuple[str, ...], dict[str, tuple[object, object]], Callable[..., None]], ...] = (
+    (("columns",), _options.TABLE, _rows.begin),
+    (("device", "devices"), _options.ISOLATION, _session.begin),
+)
+"""Options that a command has because it has one of those parameters, and who keeps what they say."""
+_NOT_ISOLATED = ("build", "tune")
+"""Both measure or make what a session in this process uses."""
+
+
+def _with_shared_options(name: str, run: Callable[..., None]) -> Callable[..., None]:
+    """The command with ``-v`` and ``-q``, which all have, and the options that its own parameters bring along."""
     own = inspect.signature(run, eval_str=True)
-    of_tables = _options.TABLE if "columns" in own.parameters else {}
+    shared = [
+        (options, begin)
+        for parameters, options, begin in _SHARED
+        if own.parameters.keys() & set(parameters) and not (options is _options.ISOLATION and name in _NOT_ISOLATED)
+    ]
 
     @functools.wraps(run)
     def command(*, verbose: bool, quiet: bool, **options: Any) -> None:
@@ -104,7 +118,8 @@ def _with_loudness(run: Callable[..., None]) -> Callable[..., None]:
             raise OptionError("--verbose and --quiet contradict each other: pass one")
         _console.loudness.set(_console.VERBOSE if verbose else _console.QUIET if quiet else _console.NORMAL)
         _apart.check(options)
-        _rows.begin(**{name: options.pop(name, default) for name, (_, default) in of_tables.items()})
+        for group, begin in shared:
+            begin(**{name: options.pop(name, default) for name, (_, default) in group.items()})
         start = time.perf_counter()
         _console.detail(f"vae-edge {__version__}, Python {platform.python_version()}, numpy {np.__version__}")
         run(**options)
@@ -112,7 +127,8 @@ def _with_loudness(run: Callable[..., None]) -> Callable[..., None]:
 
     added = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for name, (kind, default) in of_tables.items()
+        for group, _ in shared
+        for name, (kind, default) in group.items()
     ] + [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
         for name, kind in (("verbose", _options.Verbose), ("quiet", _options.Quiet))
@@ -155,4 +171,4 @@ for module in (
         module.NAME,
         epilog=f"\b\nExample:\n  {module.EXAMPLE}",
         cls=_help.command_with(getattr(module, "PANELS", {})),
-    )(_with_loudness(module.run))
+    )(_with_shared_options(module.NAME, module.run))

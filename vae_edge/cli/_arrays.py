@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.format.manifest import Manifest
 from vae_edge_runtime.scoring.inputs import finite_made
 from vae_edge_runtime.storage.files import write_atomic
@@ -41,6 +42,8 @@ def write_rows(
     if path.suffix.lower() == ".npy":
         write_atomic(path, [npy_bytes(rows)], replace=replace)
         return
+    if not len(rows):
+        raise OptionError(f"there is no row to draw in {path}: a .npy may hold none, a picture may not")
     spec, decoded = manifest.input, _pictures.decoded_spec(manifest)
     pictures = [_pictures.as_pixels(row, decoded) for row in rows[:_MOST_PICTURES]]
     if partners is not None:

@@ -11,7 +11,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from vae_edge_runtime import VAE, load
+from vae_edge_runtime import VAE
 from vae_edge_runtime.errors import DataError, OptionError
 from vae_edge_runtime.format.manifest import Manifest
 from vae_edge_runtime.format.specs import ConditionSpec, element_count
@@ -20,6 +20,7 @@ from vae_edge_runtime.storage.files import refuse_existing
 
 from . import _console, _tables
 from ._arrays import SUFFIXES, write_rows
+from ._session import load
 
 Output = Annotated[
     Path, typer.Option("--output", "-o", help=".png (a grid of pictures, for images) or .npy.", show_default=False)
@@ -38,19 +39,15 @@ def opened(
     device: str,
     variant: str,
     allow_fallback: bool,
-    **limits: Any,
 ) -> Iterator[VAE]:
     """A session whose rows will be written to ``output``; what runs is said on stderr.
-
-    Args:
-        limits: of ``--isolate`` and its kin, as ``load`` takes them.
 
     Raises:
         OptionError: the ending of ``output`` is another, or the file exists. Others: as ``load``.
     """
     _tables.check_suffix(output, SUFFIXES)
     refuse_existing(output, force=force)
-    with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback, **limits) as vae:
+    with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback) as vae:
         _console.header(vae.info)
         yield vae
 
@@ -116,4 +113,7 @@ def read_latents(path: Path, manifest: Manifest) -> NDArray[Any]:
     wanted = np.dtype(np.int64 if manifest.latent.kind == "codes" else np.float32)
     if stored.dtype.kind not in ("iu" if wanted.kind == "i" else "fiu"):
         raise DataError(f"{path} holds {stored.dtype}; latents of this model are {wanted}")
-    return np.asarray(stored, dtype=wanted)
+    if stored.ndim < 2:
+        raise DataError(f"{path} has shape {stored.shape}; latents of this model are (n, *latent_shape)")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused where it is decoded
+        return np.asarray(stored, dtype=wanted)

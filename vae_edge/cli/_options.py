@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypedDict
+from typing import Annotated
 
 import typer
 
@@ -24,17 +24,31 @@ AllowFallback = Annotated[
 Threads = Annotated[
     int | None, typer.Option(help="Threads of one run; default: the engine's choice.", show_default=False)
 ]
-Isolate = Annotated[
-    bool, typer.Option("--isolate", help="Run the engine in a process of its own, for bundles of strangers.")
-]
-Deadline = Annotated[
-    float | None,
-    typer.Option(help="Seconds that a run of the engine may take; needs --isolate.", show_default=False),
-]
-MaxMemory = Annotated[
-    int | None,
-    typer.Option(help="Bytes that the engine may use, from 268435456; needs --isolate and Linux.", show_default=False),
-]
+ISOLATION: dict[str, tuple[object, object]] = {
+    "isolate": (
+        Annotated[
+            bool, typer.Option("--isolate", help="Run the engine in a process of its own, for bundles of strangers.")
+        ],
+        False,
+    ),
+    "deadline": (
+        Annotated[
+            float | None,
+            typer.Option(help="Seconds that a run of the engine may take; needs --isolate.", show_default=False),
+        ],
+        None,
+    ),
+    "max_memory": (
+        Annotated[
+            int | None,
+            typer.Option(
+                help="Bytes that the engine may use, from 268435456; needs --isolate and Linux.", show_default=False
+            ),
+        ],
+        None,
+    ),
+}
+"""Where the engine runs, by name: annotation and default. Every command with ``device`` has them (``_app``)."""
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Say more on stderr: versions, time, the traceback of an error.")
@@ -142,26 +156,6 @@ ClearRate = Annotated[
 CoolDown = Annotated[
     int | None, typer.Option(min=0, help="Decisions without a new alarm after one; default 0.", show_default=False)
 ]
-
-
-class Isolation(TypedDict):
-    """Options of ``load`` that ``--isolate``, ``--deadline`` and ``--max-memory`` stand for."""
-
-    isolate: bool
-    deadline_s: float | None
-    memory_bytes: int | None
-
-
-def isolation(isolate: bool, deadline: float | None, max_memory: int | None) -> Isolation:
-    """What ``load`` takes.
-
-    Raises:
-        OptionError: a limit without ``--isolate``: an engine is stopped by ending the process it runs in.
-    """
-    for name, value in (("--deadline", deadline), ("--max-memory", max_memory)):
-        if value is not None and not isolate:
-            raise OptionError(f"{name} needs --isolate: an engine is stopped by ending the process it runs in")
-    return {"isolate": isolate, "deadline_s": deadline, "memory_bytes": max_memory}
 
 
 def split_names(text: str | None) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from vae_edge_runtime.device.devices import devices as all_devices
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.storage.files import refuse_existing, write_atomic
 
-from . import _console, _labelled, _options, _tables
+from . import _console, _labelled, _options, _session, _tables
 
 NAME = "bench"
 EXAMPLE = "vae-edge bench pump.vaeb --rows held_out.npz --batches 1,32 --plot bench.png --output bench.json"
@@ -93,6 +93,7 @@ def run(
         task=cast(Task, task),
         pace=Pace(rounds=None, seconds=seconds) if seconds is not None else Pace(rounds=rounds or 20),
         processes=starts,
+        isolation=dict(_session.isolation()),
     )
     with Bundle.open(bundle) as opened:
         spec = opened.manifest.input

@@ -11,12 +11,12 @@ from vae_edge.bench.rows import Rows, golden_rows
 from vae_edge.compare.facts import check_same_rows
 from vae_edge.compare.report import Comparison, Spread
 from vae_edge.compare.run import compare
-from vae_edge_runtime import load
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.storage.files import refuse_existing, write_atomic
 
 from . import _console, _labelled, _options, _tables
+from ._session import load
 
 NAME = "compare"
 EXAMPLE = "vae-edge compare old.vaeb new.vaeb --rows held_out.npz --fail-below-agreement 0.99"

@@ -8,11 +8,11 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from vae_edge_runtime import load
 from vae_edge_runtime.codec.container import described
 from vae_edge_runtime.storage.files import refuse_existing, write_atomic
 
 from . import _console, _options, _rows
+from ._session import load
 
 NAME = "compress"
 EXAMPLE = "vae-edge compress pump.vaeb today.csv --triage --bound 0.01 -o day.vaez"

@@ -10,11 +10,12 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from vae_edge_runtime import Decompressed, Status, load
+from vae_edge_runtime import Decompressed, Status
 from vae_edge_runtime.format.specs import InputSpec, element_count
 from vae_edge_runtime.storage.files import refuse_existing, write_atomic
 
 from . import _arrays, _console, _options, _tables
+from ._session import load
 
 NAME = "decompress"
 EXAMPLE = "vae-edge decompress pump.vaeb day.vaez -o day.csv"

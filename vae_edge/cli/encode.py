@@ -10,10 +10,11 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from vae_edge_runtime import Posterior, Status, load
+from vae_edge_runtime import Posterior, Status
 from vae_edge_runtime.storage.files import refuse_existing, write_atomic
 
 from . import _console, _options, _rows, _tables
+from ._session import load
 
 NAME = "encode"
 EXAMPLE = "vae-edge encode pump.vaeb today.csv -o latents.npz"

@@ -20,13 +20,13 @@ from vae_edge.evaluation.pixels import check_masks, map_shape
 from vae_edge.evaluation.plot import figure_png
 from vae_edge.evaluation.ranges import RangeOptions
 from vae_edge.evaluation.report import HeadFigures, count_figures
-from vae_edge_runtime import load
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError, OptionError
 from vae_edge_runtime.format.specs import InputSpec
 from vae_edge_runtime.storage.files import refuse_existing, write_atomic
 
 from . import _console, _labelled, _options, _rows, _tables
+from ._session import load
 
 NAME = "evaluate"
 EXAMPLE = "vae-edge evaluate pump.vaeb held_out.npz --heads all --plot roc.png"

@@ -9,11 +9,11 @@ import numpy as np
 import typer
 
 from vae_edge.maps import scale_of
-from vae_edge_runtime import load
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.storage.files import refuse_existing, write_atomic
 
 from . import _console, _options, _pictures, _rows, _tables
+from ._session import load
 
 NAME = "explain"
 EXAMPLE = "vae-edge explain pump.vaeb today.csv --row 17 --json"

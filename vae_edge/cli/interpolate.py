@@ -10,6 +10,7 @@ import typer
 from numpy.typing import NDArray
 
 from vae_edge_runtime.errors import DataError
+from vae_edge_runtime.scoring.inputs import check_latents
 
 from . import _generated, _options, _rows
 
@@ -47,6 +48,7 @@ def run(
         if vae.manifest.purpose == "decoder":
             latents = _generated.read_latents(path, vae.manifest)
             _check(path, latents, first, last)
+            check_latents(latents[[first, last]], vae.manifest.latent.codebook)
             share = np.linspace(0, 1, steps, dtype=np.float32).reshape(-1, *[1] * (latents.ndim - 1))
             rows = vae.decode((1 - share) * latents[first] + share * latents[last], condition=given)
         else:

@@ -11,7 +11,7 @@ import typer
 from vae_edge_runtime import Bundle, Recalibration, recalibrate
 from vae_edge_runtime.storage.files import refuse_existing
 
-from . import _console, _options, _rows, _tables
+from . import _console, _options, _rows, _session, _tables
 
 NAME = "recalibrate"
 EXAMPLE = "vae-edge recalibrate pump.vaeb last_week.csv -o pump-2.vaeb"
@@ -72,6 +72,7 @@ def run(
             device=device,
             force=force,
             progress=step,
+            **_session.isolation(),
         )
     if json:
         _console.print_json(NAME, outcome.to_dict())

@@ -10,12 +10,12 @@ import typer
 
 from vae_edge.report import Findings, find, render
 from vae_edge.report.wording import read_texts
-from vae_edge_runtime import load
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.storage.files import refuse_existing, write_atomic
 
 from . import _console, _labelled, _options, _rows, _tables
+from ._session import load
 from .evaluate import Truth, truth_of
 
 NAME = "report"

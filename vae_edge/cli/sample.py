@@ -26,16 +26,13 @@ def run(
     device: _options.Device = "auto",
     variant: _options.Variant = "auto",
     allow_fallback: _options.AllowFallback = False,
-    isolate: _options.Isolate = False,
-    deadline: _options.Deadline = None,
-    max_memory: _options.MaxMemory = None,
     json: _options.Json = False,
     force: _options.Force = False,
 ) -> None:
     """Draw new rows from the prior."""
-    limits, wanted = _options.isolation(isolate, deadline, max_memory), _rows.image_size(size, "size")
+    wanted = _rows.image_size(size, "size")
     with _generated.opened(
-        bundle, output, force=force, device=device, variant=variant, allow_fallback=allow_fallback, **limits
+        bundle, output, force=force, device=device, variant=variant, allow_fallback=allow_fallback
     ) as vae:
         _rows.check_made(vae.manifest, number, wanted)
         given = _generated.one_condition(condition, vae.manifest.condition)

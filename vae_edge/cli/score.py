@@ -12,13 +12,14 @@ import typer
 
 from vae_edge.data.report import printable
 from vae_edge.lakes import is_folder_of_tables
-from vae_edge_runtime import VAE, Scores, load
+from vae_edge_runtime import VAE, Scores
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.format.specs import unit_of
 from vae_edge_runtime.scoring.score_table import score_columns, to_csv, to_rows
 from vae_edge_runtime.storage.files import refuse_existing
 
 from . import _console, _folder, _maps, _options, _rows, _tables
+from ._session import load
 
 NAME = "score"
 EXAMPLE = "vae-edge score pump.vaeb today.csv --output scores.csv --maps maps/"
@@ -64,9 +65,6 @@ def run(
     variant: _options.Variant = "auto",
     allow_fallback: _options.AllowFallback = False,
     threads: _options.Threads = None,
-    isolate: _options.Isolate = False,
-    deadline: _options.Deadline = None,
-    max_memory: _options.MaxMemory = None,
     window: _options.Window = None,
     stride: _options.Stride = None,
     columns: _options.Columns = None,
@@ -98,8 +96,7 @@ def run(
         _maps.make_folder(maps, force=force)
     if threshold is not None and false_positive_rate is not None:
         raise OptionError("--threshold and --false-positive-rate both say what is an anomaly: pass one")
-    limits = _options.isolation(isolate, deadline, max_memory)
-    with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback, threads=threads, **limits) as vae:
+    with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback, threads=threads) as vae:
         _console.header(vae.info)
         spec = vae.manifest.input
         options: dict[str, Any] = {"window": window, "stride": stride, "columns": columns, "size": image_size}

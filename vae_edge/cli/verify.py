@@ -6,7 +6,7 @@ import typer
 
 from vae_edge_runtime import verify
 
-from . import _console, _options
+from . import _console, _options, _session
 
 NAME = "verify"
 EXAMPLE = "vae-edge verify pump.vaeb --device cpu"
@@ -17,17 +17,13 @@ def run(
     device: _options.Device = "cpu",
     allow_fallback: _options.AllowFallback = False,
     threads: _options.Threads = None,
-    isolate: _options.Isolate = False,
-    deadline: _options.Deadline = None,
-    max_memory: _options.MaxMemory = None,
     json: _options.Json = False,
 ) -> None:
     """Prove a bundle on this device: structure, every hash, and the golden vectors with figures.
 
     Exits with 1 where an output differs by more than its tolerance, with 2 where the file is refused.
     """
-    limits = _options.isolation(isolate, deadline, max_memory)
-    outcome = verify(bundle, device=device, allow_fallback=allow_fallback, threads=threads, **limits)
+    outcome = verify(bundle, device=device, allow_fallback=allow_fallback, threads=threads, **_session.isolation())
     if json:
         _console.print_json(NAME, outcome.to_dict())
     else:

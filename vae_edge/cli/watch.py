@@ -24,7 +24,7 @@ from vae_edge.watch.events_file import EventsFile, Sink, Stdout, events_file
 from vae_edge.watch.journal import HOLD_S, Filter, Journal
 from vae_edge.watch.resuming import Watched
 from vae_edge.watch.state_file import StateFile, locked
-from vae_edge_runtime import VAE, load
+from vae_edge_runtime import VAE
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError, StorageError
 from vae_edge_runtime.scoring.purpose import refuse_unscored
@@ -32,6 +32,7 @@ from vae_edge_runtime.storage.files import write_atomic
 from vae_edge_runtime.stream import Event, Stream
 
 from . import _console, _options, _pictures, _rows
+from ._session import load
 from .compress import Bound, Exact, Latents, Triage
 
 NAME = "watch"
@@ -109,9 +110,6 @@ def run(
     exact: Exact = False,
     latents: Latents = False,
     triage: Triage = False,
-    isolate: _options.Isolate = False,
-    deadline: _options.Deadline = None,
-    max_memory: _options.MaxMemory = None,
 ) -> None:
     """Decide about rows as they come: one JSON line per decision, with alarms, sensor faults and drift.
 
@@ -135,11 +133,8 @@ def run(
         _make_folder(maps)
     with (
         _state(state) as (state_file, saved),
-        load(
-            bundle, device=device, variant=variant, allow_fallback=allow_fallback, threads=threads,
-            **_options.isolation(isolate, deadline, max_memory),
-        ) as vae,
-    ):  # fmt: skip
+        load(bundle, device=device, variant=variant, allow_fallback=allow_fallback, threads=threads) as vae,
+    ):
         _console.header(vae.info)
         refuse_unscored(vae.manifest)
         rules = vae.manifest.stream

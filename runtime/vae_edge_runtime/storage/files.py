@@ -35,6 +35,7 @@ def refuse_existing(path: str | os.PathLike[str], *, force: bool) -> Path:
 
     Raises:
         OptionError: it is no path, it exists and ``force`` is False, it is a folder, or its folder does not exist.
+        StorageError: nothing can be written in its folder; an export would say so after minutes of work.
     """
     name = path_text("the file to write", path)
     if not name or "\0" in name:
@@ -47,6 +48,11 @@ def refuse_existing(path: str | os.PathLike[str], *, force: bool) -> Path:
     _refuse_special(target)
     if not target.parent.is_dir():
         raise OptionError(f"the folder {target.parent} does not exist; create it first")
+    if not os.access(target.parent, os.W_OK):
+        raise StorageError(
+            f"{target} could not be written: the folder {target.parent} is read-only, or not yours to write in; name "
+            "another folder"
+        )
     return target
 
 
