@@ -97,6 +97,29 @@ def test_commands_take_pictures_of_any_larger_size(bundle: Path, cli: Cli, tmp_p
     assert f"pictures of at least {SIDE} x {SIDE} pixels, colour, in tiles of that size" in html
 
 
+def test_a_picture_of_many_pixels_is_drawn_as_an_overview_with_windows(
+    bundle: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    monkeypatch.setattr("vae_edge.maps.large.LARGEST_WHOLE", 61 * 50 - 1)
+    monkeypatch.setattr("vae_edge.maps.large.OVERVIEW_SIDE", 31)
+    monkeypatch.setattr("vae_edge.maps.large.WINDOW_SIDE", 32)
+    monkeypatch.setattr("vae_edge_runtime.storage.scratch.IN_MEMORY_BYTES", 1000)  # the map lies in a file
+    np.save(tmp_path / "x.npy", spoilt(large_pictures(1, 61, 50, seed=3)))
+    words = ["score", bundle, tmp_path / "x.npy", "--head", "top", "--regions", tmp_path / "r.csv", "--force"]
+    done = cli(*words, "--maps", tmp_path / "maps", "-o", tmp_path / "s.csv")
+    assert done.code == 0, done.err
+    regions = (tmp_path / "r.csv").read_text()
+    (file,) = (tmp_path / "maps").iterdir()
+    sheet = np.asarray(Image.open(file).convert("RGB")).astype(int)
+    assert (np.abs(sheet - (0, 229, 255)).sum(-1) < 3).sum() >= 8, "no contour"
+    monkeypatch.undo()
+    assert cli(*words, "-o", tmp_path / "whole.csv").code == 0
+    assert (tmp_path / "r.csv").read_text() == regions
+    assert (tmp_path / "s.csv").read_text() == (tmp_path / "whole.csv").read_text()
+
+
 def test_recalibrated_on_its_calibration_pictures_a_bundle_keeps_its_scores(bundle: Path, tmp_path: Path) -> None:
     rows = large_pictures(30, 61, 50, seed=4)
     recalibrate(bundle, tmp_path / "again.vaeb", rows=rows)

@@ -140,6 +140,7 @@ def run(
                     if files is not None:
                         files.add(x, condition, ids, scores, decides)
                     step(len(scores))
+                    del scores  # its map may be as large as a picture; the next one comes beside it else
         table = table or {name: [] for name in score_columns([], _no_scores(vae, further).decided_by(decides))}
         info, unit = vae.info, unit_of(vae.manifest.score, decides)
     anomalies, unscored = sum(v is True for v in table["is_anomaly"]), sum(s != "ok" for s in table["status"])

@@ -139,18 +139,27 @@ def picture_outputs(
         x: pictures, possibly memory-mapped; tiles are read one by one.
         spec, score: of the bundle. names: outputs, ``map`` not among them.
         run: gives the outputs of tiles.
-        maps: whether the blended map (n, *picture) comes, too: as many floats as the picture has values.
+        maps: whether the blended map (n, *picture) comes, too: as many floats as the pictures have values. Above
+            256 MiB they lie in a file without a name in the temporary folder.
+
+    Raises:
+        StorageError: the temporary folder has no room for the map.
     """
-    pieces = [_one_picture(picture, spec, score, names, run, maps) for picture in x]
-    outputs: dict[str, NDArray[Any]] = {name: np.array([piece[name] for piece in pieces], np.float32) for name in names}
+    whole: list[F32 | None] = [None] * len(x)
+    outputs: dict[str, NDArray[Any]] = {}
     if maps:
-        outputs["map"] = np.stack([piece["map"] for piece in pieces]) if pieces else np.empty((0, *x.shape[1:]), "f4")
-    return outputs
+        from ..storage.scratch import scratch_array  # not at the top: a device that draws no maps does not pay for it
+
+        outputs["map"] = scratch_array(x.shape, np.float32, what="a map")
+        whole = list(outputs["map"])
+    pieces = [_one_picture(*pair, spec, score, names, run) for pair in zip(x, whole, strict=True)]
+    return outputs | {name: np.array([piece[name] for piece in pieces], np.float32) for name in names}
 
 
 def _one_picture(
-    picture: NDArray[Any], spec: InputSpec, score: ScoreSpec, names: Sequence[str], run: RunTiles, maps: bool
+    picture: NDArray[Any], whole: F32 | None, spec: InputSpec, score: ScoreSpec, names: Sequence[str], run: RunTiles
 ) -> dict[str, Any]:
+    """Numbers of one picture; its map is written to ``whole``, which has the shape of the picture."""
     down, across = _axes(spec)
     overlap = spec.overlap or 0
     (tall, wide), (height, width) = ((shape[down], shape[across]) for shape in (spec.shape, picture.shape))
@@ -169,7 +178,7 @@ def _one_picture(
     covered = 0.0
     reduced = _Reduced(max(1, math.ceil(score.top_share * height * width)))
     band = np.zeros((tall, width, spec.shape[3 - down - across]), np.float32)
-    whole = np.empty((height, width, band.shape[2]), np.float32) if maps else None
+    lines = None if whole is None else whole if spec.layout == "nhwc" else np.moveaxis(whole, 0, 2)
     for r, top in enumerate(rows):
         for begin in range(0, len(columns), at_once):
             lefts = columns[begin : begin + at_once]
@@ -188,13 +197,10 @@ def _one_picture(
         done = (rows[r + 1] if r + 1 < len(rows) else height) - top
         finished = band[:done] / (total_down[top : top + done, None, None] * total_across[None, :, None])
         reduced.add(finished)
-        if whole is not None:
-            whole[top : top + done] = finished
+        if lines is not None:
+            lines[top : top + done] = finished
         band = np.concatenate([band[done:], np.zeros_like(band[:done])])
-    numbers_and_map = _by_rule(names, head_of, sums, covered, reduced, score)
-    if whole is not None:
-        numbers_and_map["map"] = whole if spec.layout == "nhwc" else np.moveaxis(whole, 2, 0)
-    return numbers_and_map
+    return _by_rule(names, head_of, sums, covered, reduced, score)
 
 
 def _by_rule(
