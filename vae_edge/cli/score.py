@@ -118,6 +118,7 @@ def run(
             sources = [(path, dataclasses.replace(rows, condition=_rows.targets_of(target, len(rows))))]
         decides = vae.heads[0] if head is None else head
         further = vae.heads if heads == "all" else (decides, *_options.split_names(heads))
+        own_threshold, warning = threshold is not None, None
         if false_positive_rate is not None:
             threshold = vae.threshold_for(false_positive_rate, head=decides)
         elif threshold is None and decides in vae.calibrations:
@@ -133,6 +134,7 @@ def run(
                     condition = None if rows.condition is None else rows.condition[part]
                     x = np.ascontiguousarray(rows.x[part]) if spec.overlap is None else rows.x[part]
                     scores = vae.score(x, condition=condition, heads=further, maps=files is not None)
+                    warning = warning or (None if own_threshold else scores.heads[decides].warning)
                     scores = scores.decided_by(decides, threshold)
                     ids = [prefix + row_id for row_id in rows.row_ids[part]]
                     for name, values in score_columns(ids, scores).items():
@@ -147,6 +149,8 @@ def run(
     decided = "no threshold" if threshold is None else f"{anomalies} anomalies above {threshold:.6g} {unit}"
     decided += f", by {decides}" if head is not None else ""
     _console.note(f"{len(table['score'])} rows, {decided}, {unscored} not scored")
+    if warning is not None:
+        _console.note(f"note: {warning}")
     if output is not None:
         _tables.write_table(output, table, replace=force)
     if regions is not None and files is not None:

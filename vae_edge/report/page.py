@@ -103,6 +103,8 @@ def _summary(vae: VAE, found: Findings, source: str, t: Texts) -> list[str]:
     calibration = vae.calibrations.get(found.head)
     if found.threshold is None:
         return [*lines, t.summary_no_threshold]
+    if found.warning is not None:
+        lines.append(found.warning)
     lines.append(t.say("summary_flagged", scored=f"{scored:,}", **_rate(found.anomalies)))
     if found.labelled is not None:
         lines.append(t.say("summary_found", **_rate(found.labelled.found)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,12 @@ def _axes(spec: InputSpec) -> tuple[int, int]:
     return (1, 2) if spec.layout == "nchw" else (0, 1)
 
 
+def picture_size(picture: Sequence[int], spec: InputSpec) -> tuple[int, int]:
+    """Height and width of a picture of this shape, without the axis of rows."""
+    down, across = _axes(spec)
+    return picture[down], picture[across]
+
+
 def is_whole(x: NDArray[Any], spec: InputSpec) -> bool:
     """Whether rows are whole pictures of a tiled bundle, and no tiles."""
     return spec.overlap is not None and x.ndim == 4 and x.shape[1:] != spec.shape
@@ -108,7 +115,29 @@ def picture_scores(
         outputs = picture_outputs(feeds["x"], spec, manifest.score, numbers, of_tiles, maps="map" in names)
         return [outputs[name] for name in names]
 
-    return scorer.scores(whole, {"x": x}, status, heads=heads, maps=maps, threshold=threshold)
+    scores = scorer.scores(whole, {"x": x}, status, heads=heads, maps=maps, threshold=threshold)
+    warnings = {head: size_warning(spec, head, x.shape[1:]) for head in scores.heads}
+    if threshold is not None:
+        warnings[scorer.heads[0]] = None
+    own = {head: replace(of_head, warning=warnings[head]) for head, of_head in scores.heads.items()}
+    return replace(scores, heads=own, warning=own[scorer.heads[0]].warning)
+
+
+def size_warning(spec: InputSpec, head: str, picture: Sequence[int]) -> str | None:
+    """Why the threshold of a head is none for pictures of this shape; None where it is one, or the bundle cannot say.
+
+    Example:
+        >>> size_warning(spec, "top", (4000, 3000, 3)) is None
+        True
+    """
+    if not HEADS[head].grows_with_picture or spec.calibrated_size is None:
+        return None
+    (height, width), (tall, wide) = spec.calibrated_size, picture_size(picture, spec)
+    if (tall, wide) == (height, width):
+        return None
+    return (f"{head}: thresholds and p-values are of pictures of {height} x {width} pixels, and this one has "
+            f"{tall} x {wide}. {head} adds up its tiles and grows with the picture: decide by a "
+            "head that does not, such as top, or recalibrate with pictures of this size")  # fmt: skip
 
 
 def golden_picture(rows: NDArray[Any], spec: InputSpec) -> NDArray[Any]:
