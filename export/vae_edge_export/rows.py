@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from vae_edge_runtime.errors import CalibrationError, InputError
 from vae_edge_runtime.format.specs import ConditionSpec, InputSpec, Layout, Role
 from vae_edge_runtime.sampling.noise import philox_words
 from vae_edge_runtime.scoring.inputs import check_condition, check_rows, finite_rows
-from vae_edge_runtime.scoring.tiling import check_pictures, cut_tiles
+from vae_edge_runtime.scoring.tiling import check_pictures, cut_tiles, picture_size
 from vae_edge_runtime.statistics.conformal import samples_needed
 from vae_edge_runtime.storage.scratch import picked
 
@@ -120,6 +121,8 @@ def _tiled(pictures: WholePictures, config: ExportConfig, values: tuple[str, flo
     x, tile = pictures.calibration["x"], config.tile or 0
     shape = (x.shape[1], tile, tile) if config.layout == "nchw" else (tile, tile, x.shape[3])
     row = InputSpec(shape, values[0], config.layout, *values[1:], config.names, fit=config.fit, overlap=config.overlap)  # type: ignore[arg-type]
+    check_pictures(x, row, "calibration")
+    row = dataclasses.replace(row, calibrated_size=picture_size(x.shape[1:], row))
     cut = [cut_tiles(check_pictures(part["x"], row, "calibration"), row, MOST_TILES)
            for part in (pictures.calibration, pictures.held_out)]  # fmt: skip
     return ExportRows(row, None, {"x": cut[0]}, {"x": cut[1]}, None, pictures)

@@ -28,7 +28,7 @@ from .scoring.heads import head_scores, outputs_for, posterior_noise, with_parts
 from .scoring.inputs import check_condition, check_rows, feeds_beside
 from .scoring.purpose import refuse_unscored
 from .scoring.scorer import Scorer
-from .scoring.tiling import check_pictures, picture_outputs
+from .scoring.tiling import check_pictures, picture_outputs, picture_size
 from .session import VAE, Condition, load
 from .storage.files import refuse_existing, write_atomic
 
@@ -332,6 +332,8 @@ def _manifest(
     row = before.input
     if rows is not None:
         row = dataclasses.replace(row, low=float(rows.min()), high=float(rows.max()))
+        if row.overlap is not None:
+            row = dataclasses.replace(row, calibrated_size=picture_size(rows.shape[1:], row))
     made_with = before.made_with | {"vae_edge": __version__}  # an older manifest was brought up to this version's
     return dataclasses.replace(
         before, variants=variants, release=release, stream=stream, input=row, members=listed, made_with=made_with

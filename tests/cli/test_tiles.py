@@ -10,6 +10,8 @@ from plain_pictures import SIDE, large_pictures
 from shell import Cli
 from tiled_bundle import export_tiled, spoilt
 
+from vae_edge.evaluation import judge
+from vae_edge.evaluation.scored import score_rows
 from vae_edge_runtime import CalibrationError, InputError, OptionError, load, recalibrate, verify
 
 pytest.importorskip("PIL")
@@ -95,6 +97,60 @@ def test_commands_take_pictures_of_any_larger_size(bundle: Path, cli: Cli, tmp_p
     assert page.code == 0, page.err
     html = (tmp_path / "r.html").read_text("utf-8")
     assert f"pictures of at least {SIDE} x {SIDE} pixels, colour, in tiles of that size" in html
+
+
+def test_a_head_that_adds_up_tiles_warns_of_pictures_of_another_size(bundle: Path, cli: Cli, tmp_path: Path) -> None:
+    same, larger = large_pictures(2, 61, 50, seed=1), large_pictures(130, 90, 80, seed=2)
+    with load(bundle, device="cpu") as vae:
+        assert vae.manifest.input.calibrated_size == (61, 50)
+        assert {head.warning for head in vae.score(same, heads="all").heads.values()} == {None}
+        scores = vae.score(larger[:2], heads="all")
+        assert {head for head, of in scores.heads.items() if of.warning} == {"elbo"}
+        assert scores.warning is not None
+        assert "pictures of 61 x 50 pixels, and this one has 90 x 80" in scores.warning
+        assert scores.decided_by("top").warning is None
+        assert scores.decided_by("elbo", 1.0).warning is None
+        assert vae.score(larger[:2], threshold=1.0).warning is None
+        labels = np.array([0, 1])
+        judged = judge(score_rows(vae, larger[:2], heads="all"), labels, bootstrap=0)
+        assert [text for text in judged.warnings if "grows" in text] == [scores.warning]
+        stream = vae.stream(larger[:1], drift=False)
+        list(stream)
+        assert stream.warning == scores.warning
+    np.save(tmp_path / "larger.npy", larger)
+    note = f"note: {scores.warning}"
+    assert note in cli("score", bundle, tmp_path / "larger.npy", "-o", tmp_path / "1.csv").err
+    assert note in cli("report", bundle, tmp_path / "larger.npy", "-o", tmp_path / "r.html").err
+    assert "grows with the picture" in (tmp_path / "r.html").read_text("utf-8")
+    by_top = cli("score", bundle, tmp_path / "larger.npy", "--head", "top", "-o", tmp_path / "2.csv")
+    assert (by_top.code, "note:" in by_top.err) == (0, False)
+    again = recalibrate(bundle, tmp_path / "again.vaeb", rows=larger)
+    with load(again.path, device="cpu") as vae:
+        assert vae.manifest.input.calibrated_size == (90, 80)
+        assert vae.score(larger[:1]).warning is None
+
+
+def test_a_picture_of_many_pixels_is_drawn_as_an_overview_with_windows(
+    bundle: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    monkeypatch.setattr("vae_edge.maps.large.LARGEST_WHOLE", 61 * 50 - 1)
+    monkeypatch.setattr("vae_edge.maps.large.OVERVIEW_SIDE", 31)
+    monkeypatch.setattr("vae_edge.maps.large.WINDOW_SIDE", 32)
+    monkeypatch.setattr("vae_edge_runtime.storage.scratch.IN_MEMORY_BYTES", 1000)  # the map lies in a file
+    np.save(tmp_path / "x.npy", spoilt(large_pictures(1, 61, 50, seed=3)))
+    words = ["score", bundle, tmp_path / "x.npy", "--head", "top", "--regions", tmp_path / "r.csv", "--force"]
+    done = cli(*words, "--maps", tmp_path / "maps", "-o", tmp_path / "s.csv")
+    assert done.code == 0, done.err
+    regions = (tmp_path / "r.csv").read_text()
+    (file,) = (tmp_path / "maps").iterdir()
+    sheet = np.asarray(Image.open(file).convert("RGB")).astype(int)
+    assert (np.abs(sheet - (0, 229, 255)).sum(-1) < 3).sum() >= 8, "no contour"
+    monkeypatch.undo()
+    assert cli(*words, "-o", tmp_path / "whole.csv").code == 0
+    assert (tmp_path / "r.csv").read_text() == regions
+    assert (tmp_path / "s.csv").read_text() == (tmp_path / "whole.csv").read_text()
 
 
 def test_recalibrated_on_its_calibration_pictures_a_bundle_keeps_its_scores(bundle: Path, tmp_path: Path) -> None:

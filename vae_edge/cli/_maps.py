@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ from numpy.typing import NDArray
 from vae_edge.data.folders import SUFFIXES as PICTURES
 from vae_edge.maps.colours import as_pixels, strip
 from vae_edge.maps.draw import enlarged, factor_for, marked, side_by_side
+from vae_edge.maps.large import is_large, overview, windows
 from vae_edge.maps.places import is_picture, places_of
 from vae_edge.maps.regions import COLUMNS, picture_regions, region_columns
 from vae_edge.maps.scale import MapScale, scale_of
 from vae_edge_runtime import VAE, Scores
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError, StorageError
+from vae_edge_runtime.statistics.regions import Region
 from vae_edge_runtime.storage.files import write_atomic
 
 from . import _pictures
@@ -48,32 +51,54 @@ class MapFiles:
     def add(self, x: NDArray[Any], condition: Any, ids: list[str], scores: Scores, head: str) -> None:
         """Rows (n, ...) and their scores, with maps; ``head`` is what decides."""
         ok = np.flatnonzero(scores.ok)
-        places = places_of(scores.map, self._spec)
         rebuilt: NDArray[Any] | None = None
         if self._folder is not None and is_picture(self._spec) and self._spec.overlap is None and len(ok):
             rebuilt = self._vae.reconstruct(x[ok], condition=None if condition is None else condition[ok])
         for k, i in enumerate(ok):
-            threshold = self._scale.threshold
-            found = () if threshold is None or places[i].ndim != 2 else picture_regions(places[i], threshold)
-            if threshold is not None and is_picture(self._spec):
-                for name, values in region_columns(ids[i], found, threshold).items():
-                    self.regions[name].extend(values)
-            if self._folder is None:
-                continue
             if not is_picture(self._spec):
                 png = _pictures.to_png(strip(scores.map[i], self._spec, self._scale.top))
+            elif is_large(x[i], self._spec):
+                png = self._large(x[i], ids[i], scores, int(i), head)
             else:
-                picture = as_pixels(x[i], self._spec)
-                factor = factor_for(*picture.shape[:2])
-                panels = [("input", enlarged(picture, factor))]
-                if rebuilt is not None:
-                    decoded = as_pixels(rebuilt[k], _pictures.decoded_spec(self._vae.manifest))
-                    panels.append(("reconstruction", enlarged(decoded, factor)))
-                panels += [
-                    ("map", marked(picture, places[i], self._scale, found, factor)),
-                ]
-                png = side_by_side(panels, caption(ids[i], scores, int(i), head, len(found)))
-            write_atomic(self._folder / file_name(ids[i], self._taken), [png])
+                png = self._picture(x[i], None if rebuilt is None else rebuilt[k], ids[i], scores, int(i), head)
+            if self._folder is not None:
+                write_atomic(self._folder / file_name(ids[i], self._taken), [png])
+
+    def _picture(
+        self, row: NDArray[Any], rebuilt: NDArray[Any] | None, row_id: str, scores: Scores, i: int, head: str
+    ) -> bytes:
+        """Regions into the table; the PNG, where one is wanted."""
+        threshold = self._scale.threshold
+        places = places_of(scores.map[i : i + 1], self._spec)[0]
+        found = () if threshold is None else picture_regions(places, threshold)
+        self._keep(row_id, found)
+        if self._folder is None:
+            return b""
+        picture = as_pixels(row, self._spec)
+        factor = factor_for(*picture.shape[:2])
+        panels = [("input", enlarged(picture, factor))]
+        if rebuilt is not None:
+            decoded = as_pixels(rebuilt, _pictures.decoded_spec(self._vae.manifest))
+            panels.append(("reconstruction", enlarged(decoded, factor)))
+        panels.append(("map", marked(picture, places, self._scale, found, factor)))
+        return side_by_side(panels, caption(row_id, scores, i, head, None if threshold is None else len(found)))
+
+    def _large(self, row: NDArray[Any], row_id: str, scores: Scores, i: int, head: str) -> bytes:
+        """The same of a picture that is worked on in bands."""
+        seen = overview(row, scores.map[i], self._spec, self._scale.threshold)
+        self._keep(row_id, seen.regions)
+        if self._folder is None:
+            return b""
+        reduced = f", 1 pixel of {seen.factor} x {seen.factor}"
+        panels = [(f"input{reduced}", seen.picture), (f"map{reduced}", seen.marked(self._scale))]
+        close = windows(row, scores.map[i], self._spec, self._scale, seen.regions)
+        count = None if self._scale.threshold is None else len(seen.regions)
+        return side_by_side(panels, caption(row_id, scores, i, head, count), close)
+
+    def _keep(self, row_id: str, found: Sequence[Region]) -> None:
+        if self._scale.threshold is not None:
+            for name, values in region_columns(row_id, found, self._scale.threshold).items():
+                self.regions[name].extend(values)
 
 
 def caption(row_id: str, scores: Scores, row: int, head: str, regions: int | None) -> tuple[str, str]:

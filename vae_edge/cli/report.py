@@ -88,6 +88,9 @@ def run(
             vae, rows.x, findings, source=path.name, condition=rows.condition, other=other, texts=words,
             pictures=pictures,
         ).encode()  # fmt: skip
+    for findings_of in (findings, *(() if other is None else other[1:])):
+        if findings_of.warning is not None:
+            _console.note(f"note: {findings_of.warning}")
     write_atomic(output, [page], replace=force)
     anomalies, scored = int(findings.flagged.sum()), int(np.count_nonzero(findings.ok))
     if json:

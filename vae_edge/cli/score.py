@@ -115,6 +115,7 @@ def run(
             sources = [(path, dataclasses.replace(rows, condition=_rows.targets_of(target, len(rows))))]
         decides = vae.heads[0] if head is None else head
         further = vae.heads if heads == "all" else (decides, *_options.split_names(heads))
+        own_threshold, warning = threshold is not None, None
         if false_positive_rate is not None:
             threshold = vae.threshold_for(false_positive_rate, head=decides)
         elif threshold is None and decides in vae.calibrations:
@@ -130,6 +131,7 @@ def run(
                     condition = None if rows.condition is None else rows.condition[part]
                     x = np.ascontiguousarray(rows.x[part]) if spec.overlap is None else rows.x[part]
                     scores = vae.score(x, condition=condition, heads=further, maps=files is not None)
+                    warning = warning or (None if own_threshold else scores.heads[decides].warning)
                     scores = scores.decided_by(decides, threshold)
                     ids = [prefix + row_id for row_id in rows.row_ids[part]]
                     for name, values in score_columns(ids, scores).items():
@@ -137,12 +139,15 @@ def run(
                     if files is not None:
                         files.add(x, condition, ids, scores, decides)
                     step(len(scores))
+                    del scores  # its map may be as large as a picture; the next one comes beside it else
         table = table or {name: [] for name in score_columns([], _no_scores(vae, further).decided_by(decides))}
         info, unit = vae.info, unit_of(vae.manifest.score, decides)
     anomalies, unscored = sum(v is True for v in table["is_anomaly"]), sum(s != "ok" for s in table["status"])
     decided = "no threshold" if threshold is None else f"{anomalies} anomalies above {threshold:.6g} {unit}"
     decided += f", by {decides}" if head is not None else ""
     _console.note(f"{len(table['score'])} rows, {decided}, {unscored} not scored")
+    if warning is not None:
+        _console.note(f"note: {warning}")
     if output is not None:
         _tables.write_table(output, table, replace=force)
     if regions is not None and files is not None:

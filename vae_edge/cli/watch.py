@@ -232,6 +232,8 @@ def run(
                     if limit is not None and event.index >= limit - 1:
                         break
         finally:
+            if stream.warning is not None:
+                _console.note(f"note: {stream.warning}")
             _console.note(_summary(stream.counters, faults, rows_before, time.perf_counter() - start))
 
 

@@ -229,6 +229,7 @@ def _warnings(scored: ScoredRows, figures: list[HeadFigures], ranges: dict[str, 
             )
     if without := [name for name, head in scored.heads.items() if head.threshold is None]:
         warnings.append(f"no threshold for {', '.join(without)}: the bundle carries no calibration of it")
+    warnings += [head.warning for head in scored.heads.values() if head.warning is not None]
     return [*warnings, FLATTERY] if ranges else warnings
 
 

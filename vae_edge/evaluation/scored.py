@@ -26,12 +26,14 @@ class HeadRows:
         threshold: calibrated; None where the bundle carries no calibration.
         promised_rate: of false positives, what the threshold stands for; None without one.
         calibration_rows: that the threshold comes from; 0 without one.
+        warning: why the threshold does not hold for these rows, or None.
     """
 
     score: NDArray[np.float64]
     threshold: float | None
     promised_rate: float | None
     calibration_rows: int
+    warning: str | None = None
 
     @property
     def flagged(self) -> NDArray[np.bool_] | None:
@@ -98,6 +100,7 @@ def score_rows(
         map_shape(spec)  # refuses rows that are no images, before the work
     pieces: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
     thresholds: dict[str, float | None] = {}
+    warnings: dict[str, str | None] = {}
     statuses: list[NDArray[np.uint8]] = []
     pictures: list[NDArray[Any]] = []
     at_once = ROWS_AT_ONCE if spec.overlap is None else 1  # a picture of many tiles may fill the memory
@@ -108,11 +111,15 @@ def score_rows(
         for name in names:
             pieces[name].append(scores.heads[name].score.astype(np.float64))
             thresholds[name] = scores.heads[name].threshold
+            warnings[name] = warnings.get(name) or scores.heads[name].warning
         statuses.append(scores.status)
         if maps:
             pictures.append(sum_channels(scores.map, spec.layout))
         progress(len(scores))
-    by_head = {name: HeadRows(np.concatenate(pieces[name]), thresholds[name], *_promise(vae, name)) for name in names}
+    by_head = {
+        name: HeadRows(np.concatenate(pieces[name]), thresholds[name], *_promise(vae, name), warnings[name])
+        for name in names
+    }
     return ScoredRows(by_head, np.concatenate(statuses), np.concatenate(pictures) if maps else None)
 
 

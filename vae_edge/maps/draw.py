@@ -19,8 +19,10 @@ CONTOUR = (0, 229, 255)
 """Cyan: no colour of the heat scale, and apart from it for eyes that confuse red and green."""
 _BOX, _PAPER, _INK = (255, 255, 255), (255, 255, 255), (34, 34, 34)
 _PANEL_SIDE = 256
-_MOST_BOXES = 9
+MOST_BOXES = 9
+"""Regions of a picture that get a box."""
 _MARGIN = 8
+_SMALL_FONT = 14
 
 
 def enlarged(pixels: NDArray[Any], factor: int) -> NDArray[Any]:
@@ -42,13 +44,17 @@ def marked(picture: Pixels, places: NDArray[Any], scale: MapScale, found: Sequen
     outer = _grown(inside, 2) & ~inside
     line = inside & ~_shrunk(inside, max(1, factor // 4))
     shown[outer], shown[line] = (0, 0, 0), CONTOUR
-    for region in found[:_MOST_BOXES]:
+    for region in found[:MOST_BOXES]:
         _draw_box(shown, region.box, factor)
     return shown
 
 
-def side_by_side(panels: Sequence[tuple[str, Pixels]], caption: Sequence[str]) -> bytes:
+def side_by_side(
+    panels: Sequence[tuple[str, Pixels]], caption: Sequence[str], below: Sequence[tuple[str, Pixels]] = ()
+) -> bytes:
     """PNG bytes of panels of one size with a title above each, and lines of caption below.
+
+    Panels of ``below``, of one size that is smaller, come under the caption, as many in a line as there is room for.
 
     Raises:
         MissingDependency: Pillow is not installed.
@@ -60,7 +66,13 @@ def side_by_side(panels: Sequence[tuple[str, Pixels]], caption: Sequence[str]) -
     size = max(14, width // 24)
     font, line = _font(size), round(size * 1.4)
     sheet_width = max(len(panels) * (width + _MARGIN) + _MARGIN, 480)
-    sheet = Image.new("RGB", (sheet_width, height + line * (len(caption) + 1) + 3 * _MARGIN), _PAPER)
+    end = height + line * (len(caption) + 1) + 3 * _MARGIN
+    small = _font(_SMALL_FONT)
+    high, wide = below[0][1].shape[:2] if below else (0, 1)
+    high, wide = high + round(_SMALL_FONT * 1.4) + _MARGIN, wide + _MARGIN
+    abreast = max(1, (sheet_width - _MARGIN) // wide)
+    sheet_width = max(sheet_width, wide + _MARGIN)
+    sheet = Image.new("RGB", (sheet_width, end + high * -(-len(below) // abreast)), _PAPER)
     draw = ImageDraw.Draw(sheet)
     for i, (title, pixels) in enumerate(panels):
         left = _MARGIN + i * (width + _MARGIN)
@@ -69,6 +81,10 @@ def side_by_side(panels: Sequence[tuple[str, Pixels]], caption: Sequence[str]) -
     for i, text in enumerate(caption):
         top = height + line * (i + 1) + 2 * _MARGIN
         draw.text((_MARGIN, top), _fitting(draw, text, font, sheet_width - 2 * _MARGIN), fill=_INK, font=font)
+    for i, (title, pixels) in enumerate(below):
+        left, top = _MARGIN + i % abreast * wide, end + i // abreast * high
+        draw.text((left, top), title, fill=_INK, font=small)
+        sheet.paste(Image.fromarray(pixels), (left, top + round(_SMALL_FONT * 1.4)))
     buffer = io.BytesIO()
     sheet.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()

@@ -31,7 +31,11 @@ def picture_regions(places: NDArray[Any], threshold: float, *, smallest: int = S
         >>> [region.area for region in picture_regions(np.array([[0, 5, 5, 0, 9]]), 4.0)]
         [1, 2]
     """
-    every = regions(places, threshold)
+    return kept(regions(places, threshold), smallest=smallest)
+
+
+def kept(every: Sequence[Region], *, smallest: int = SMALLEST_AREA) -> tuple[Region, ...]:
+    """The regions of a picture, the highest first, without the small ones: the rule of ``picture_regions``."""
     return tuple(region for i, region in enumerate(every) if i == 0 or region.area >= smallest)
 
 

@@ -100,6 +100,7 @@ class Findings:
 
     Attributes:
         score, p_value: (n,), NaN where a row was not scored; ``p_value`` is None without calibration.
+        warning: why the threshold does not hold for these rows, or None.
         threshold_interval: 95 %, of the threshold, from how few calibration rows stand behind it.
         labels: (n,) bool, or None.
     """
@@ -111,6 +112,7 @@ class Findings:
     flagged: NDArray[np.bool_]
     ok: NDArray[np.bool_]
     threshold: float | None
+    warning: str | None
     threshold_interval: Interval | None
     labels: NDArray[np.bool_] | None
     anomalies: Rate
@@ -178,6 +180,7 @@ def find(
         flagged=flagged,
         ok=ok,
         threshold=threshold,
+        warning=next((p.warning for p in parts if p.warning), None),
         threshold_interval=_threshold_interval(vae, decides),
         labels=labels,
         anomalies=Rate.of(flagged[ok]),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vae_edge.maps.colours import as_pixels
 from vae_edge.maps.draw import enlarged, factor_for, marked
+from vae_edge.maps.large import is_large, overview
 from vae_edge.maps.places import is_picture, places_of
 from vae_edge.maps.regions import picture_regions
 from vae_edge.maps.scale import scale_of
@@ -102,6 +103,8 @@ def _summary(vae: VAE, found: Findings, source: str, t: Texts) -> list[str]:
     calibration = vae.calibrations.get(found.head)
     if found.threshold is None:
         return [*lines, t.summary_no_threshold]
+    if found.warning is not None:
+        lines.append(found.warning)
     lines.append(t.say("summary_flagged", scored=f"{scored:,}", **_rate(found.anomalies)))
     if found.labelled is not None:
         lines.append(t.say("summary_found", **_rate(found.labelled.found)))
@@ -248,15 +251,19 @@ def _picture(
     from PIL import Image
 
     spec, scale = vae.manifest.input, scale_of(vae)
-    row = np.ascontiguousarray(x[i : i + 1])
+    row = x[i : i + 1] if spec.overlap is not None else np.ascontiguousarray(x[i : i + 1])
     scores = vae.score(row, condition=None if condition is None else condition[i : i + 1], maps=True)
-    places = places_of(scores.map, spec)[0]
-    regions = () if scale.threshold is None else picture_regions(places, scale.threshold)
-    pixels = as_pixels(row[0], spec)
-    factor = factor_for(*pixels.shape[:2])
-    gap = np.full((pixels.shape[0] * factor, 6, 3), 255, np.uint8)
-    both = np.concatenate([enlarged(pixels, factor), gap, marked(pixels, places, scale, regions, factor)], axis=1)
-    image = Image.fromarray(both)
+    if is_large(row[0], spec):
+        seen = overview(row[0], scores.map[0], spec, scale.threshold)
+        regions, shown, drawn = seen.regions, seen.picture, seen.marked(scale)
+    else:
+        places = places_of(scores.map, spec)[0]
+        regions = () if scale.threshold is None else picture_regions(places, scale.threshold)
+        pixels = as_pixels(row[0], spec)
+        factor = factor_for(*pixels.shape[:2])
+        shown, drawn = enlarged(pixels, factor), marked(pixels, places, scale, regions, factor)
+    gap = np.full((shown.shape[0], 6, 3), 255, np.uint8)
+    image = Image.fromarray(np.concatenate([shown, gap, drawn], axis=1))
     image.thumbnail((2 * _LONGEST_SIDE, 2 * _LONGEST_SIDE))
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=85)

@@ -82,6 +82,12 @@ void input_spec(const Json& o) {
         check(o.whole_at("overlap") >= 0 && o.whole_at("overlap") <= sides / 2, "overlap is not between 0 and half of a tile");
         check(exact, "tiles and a fit exclude each other");
     }
+    if (!o.is_null("calibrated_size")) {
+        check(!o.is_null("overlap"), "a calibrated size is of pictures in tiles");
+        std::vector<i64> whole = shape_of(o.at("calibrated_size"));
+        std::size_t down = layout == "nchw" ? 1 : 0;
+        check(whole.size() == 2 && whole[0] >= shape[down] && whole[1] >= shape[down + 1], "no tile fits into the calibrated size");
+    }
     check(exact || pictures, "a fit is for pictures");
     check_shape(shape, "input shape");
     std::size_t axes = layout == "nchw" || layout == "nhwc" ? 3 : layout == "features" ? 1 : layout == "time_features" ? 2 : shape.size();

@@ -132,6 +132,7 @@ inline constexpr Field fields[] = {
     {"InputSpec", "codes", "[]@CodeRange", false},
     {"InputSpec", "fit", "=exact|stretch|pad|crop", false},
     {"InputSpec", "overlap", "?i", false},
+    {"InputSpec", "calibrated_size", "?[]i", false},
     {"LatentSpec", "shape", "[]i", true},
     {"LatentSpec", "kind", "=gaussian|deterministic|codes", true},
     {"LatentSpec", "prior", "@PriorSpec", true},

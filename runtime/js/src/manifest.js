@@ -88,7 +88,10 @@ const RULES = {
       const most = Math.floor(Math.min(...sides) / 2);
       check(0 <= x.overlap && x.overlap <= most, "overlap is not between 0 and half of a tile");
       check(x.fit === "exact", "tiles and a fit exclude each other");
+      const whole = x.calibrated_size ?? sides.slice(0, 2);
+      check(whole.length === 2 && whole.every((n, i) => n >= sides[i]), `no tile fits into ${whole.join(" x ")}`);
     }
+    check(x.calibrated_size === null || x.overlap !== null, "a calibrated size is of pictures in tiles");
     const columns = x.codes.map(({ column }) => column);
     check(new Set(columns).size === columns.length, "two ranges of codes for one column");
     const places = columns.every((column) => 0 <= (column ?? 0) && (column ?? 0) < x.shape[x.shape.length - 1]);

@@ -22,7 +22,7 @@ export const OBJECTS = {
   "Golden": {"rows": "integer", "input": "string", "condition": ["nullable", "string"], "expected": ["map", ["map", "string"]], "tolerance_relative": ["map", ["map", "number"]], "picture": ["nullable", ["map", "number"]]},
   "GraphSpec": {"parts": ["array", "string"], "size_bytes": "integer", "sha256": "string", "inputs": ["array", ["object", "TensorSpec"]], "outputs": ["array", ["object", "TensorSpec"]]},
   "GuardSpec": {"low": ["array", "number"], "high": ["array", "number"], "margin": "number", "stuck_rows": "integer", "saturated_rows": "integer", "period_s": ["nullable", "number"], "constant": ["array", "boolean"]},
-  "InputSpec": {"shape": ["array", "integer"], "dtype": ["enum", ["uint8", "float32"]], "layout": ["enum", ["nchw", "nhwc", "features", "time_features", "any"]], "low": "number", "high": "number", "names": ["array", "string"], "codes": ["array", ["object", "CodeRange"]], "fit": ["enum", ["exact", "stretch", "pad", "crop"]], "overlap": ["nullable", "integer"]},
+  "InputSpec": {"shape": ["array", "integer"], "dtype": ["enum", ["uint8", "float32"]], "layout": ["enum", ["nchw", "nhwc", "features", "time_features", "any"]], "low": "number", "high": "number", "names": ["array", "string"], "codes": ["array", ["object", "CodeRange"]], "fit": ["enum", ["exact", "stretch", "pad", "crop"]], "overlap": ["nullable", "integer"], "calibrated_size": ["nullable", ["array", "integer"]]},
   "LatentSpec": {"shape": ["array", "integer"], "kind": ["enum", ["gaussian", "deterministic", "codes"]], "prior": ["object", "PriorSpec"], "groups": ["array", ["array", "integer"]], "offset": "number", "scale": "number", "codebook": "integer", "embedding_shape": ["array", "integer"]},
   "MemberSpec": {"size_bytes": "integer", "sha256": "string"},
   "ModelCard": {"name": "string", "version": "string", "licence": "string", "source": "string", "description": "string", "metrics": ["map", "number"]},
@@ -46,7 +46,7 @@ export const DEFAULTS = {
   "Golden": {"picture": null},
   "Manifest": {"free_size": null, "purpose": "scoring", "samples": null},
   "ConditionSpec": {"role": "condition"},
-  "InputSpec": {"codes": [], "fit": "exact", "overlap": null},
+  "InputSpec": {"codes": [], "fit": "exact", "overlap": null, "calibrated_size": null},
   "ScoreSpec": {"decides_by": null, "map_channels": "plain"},
 };
 

@@ -56,6 +56,11 @@ class Head:
     over_tiles: Literal["sum", "mean", "top", "peak"] | None = None
     trap_advice: int | None = None
 
+    @property
+    def grows_with_picture(self) -> bool:
+        """Whether the score of a picture in tiles adds up what its tiles have: a threshold is for one size."""
+        return self.over_tiles == "sum"
+
 
 _TABLE = (
     Head(

@@ -6,6 +6,7 @@ the exporter builds by it, and a manifest whose graphs differ is refused.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Literal, NamedTuple
 
@@ -41,10 +42,7 @@ def _check_shape(shape: tuple[int, ...], what: str) -> None:
 
 def element_count(shape: tuple[int, ...]) -> int:
     """Number of elements of an array of this shape."""
-    count = 1
-    for n in shape:
-        count *= n
-    return count
+    return math.prod(shape)
 
 
 def version_numbers(version: str) -> tuple[int, ...]:
@@ -102,6 +100,7 @@ class InputSpec:
             ONNX Runtime would fail the whole batch, others read a row of zeros or the last entry.
         fit: of pictures of another size: ``exact`` (none), ``stretch``, ``pad`` (black) or ``crop`` to the middle.
         overlap: pixels; rows are tiles of larger pictures, scored and calibrated as a whole. None: no tiles.
+        calibrated_size: height and width of the pictures that thresholds are from; None: no tiles, or not known.
     """
 
     shape: tuple[int, ...]
@@ -113,6 +112,7 @@ class InputSpec:
     codes: tuple[CodeRange, ...] = ()
     fit: Fit = "exact"
     overlap: int | None = None
+    calibrated_size: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.overlap is not None:
@@ -120,6 +120,9 @@ class InputSpec:
             sides = self.shape[1:] if self.layout == "nchw" else self.shape[:2]
             check(0 <= self.overlap <= min(sides) // 2, "overlap is not between 0 and half of a tile")
             check(self.fit == "exact", "tiles and a fit exclude each other")
+            whole = self.calibrated_size or sides[:2]
+            check(len(whole) == 2 and whole[0] >= sides[0] and whole[1] >= sides[1], f"no tile fits into {whole}")
+        check(self.calibrated_size is None or self.overlap is not None, "a calibrated size is of pictures in tiles")
         check(self.fit == "exact" or self.layout in ("nchw", "nhwc"), "a fit is for pictures")
         _check_shape(self.shape, "shape")
         axes = {"nchw": 3, "nhwc": 3, "features": 1, "time_features": 2}.get(self.layout, len(self.shape))
@@ -231,11 +234,8 @@ class LatentSpec:
     @property
     def prior_bytes(self) -> int:
         """Size of the prior's member; 0 without one."""
-        if self.prior.kind == "categorical":
-            return 4 * self.prior.components * self.codebook
-        if self.prior.kind == "gaussian_mixture":
-            return 4 * self.prior.components * (1 + 2 * element_count(self.shape))
-        return 0
+        values = {"categorical": self.codebook, "gaussian_mixture": 1 + 2 * element_count(self.shape)}
+        return 4 * self.prior.components * values.get(self.prior.kind, 0)
 
 
 @record(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -63,11 +63,13 @@ class HeadScores:
     Attributes:
         score: (n,) float32, larger is less normal; the unit is the head's own.
         threshold: the one ``is_anomaly`` uses; None where the bundle carries no calibration.
+        warning: why threshold and p-values do not hold for these rows; None where they do.
     """
 
     score: F32
     threshold: float | None
     _sketch: ScoreSketch | None
+    warning: str | None = field(default=None, kw_only=True)
 
     def __repr__(self) -> str:
         return f"<HeadScores of {len(self.score)} rows: {self._decisions()}>"
@@ -169,8 +171,9 @@ class Scores(HeadScores):
         own = self.heads[head]
         used = own.threshold if threshold is None else threshold
         others = {name: scores for name, scores in self.heads.items() if name != head}
-        heads = {head: HeadScores(own.score, used, own._sketch), **others}
-        return replace(self, score=own.score, threshold=used, _sketch=own._sketch, heads=heads)
+        warning = own.warning if threshold is None else None
+        heads = {head: HeadScores(own.score, used, own._sketch, warning=warning), **others}
+        return replace(self, score=own.score, threshold=used, _sketch=own._sketch, warning=warning, heads=heads)
 
     @property
     def ok(self) -> NDArray[np.bool_]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,12 @@ def _axes(spec: InputSpec) -> tuple[int, int]:
     return (1, 2) if spec.layout == "nchw" else (0, 1)
 
 
+def picture_size(picture: Sequence[int], spec: InputSpec) -> tuple[int, int]:
+    """Height and width of a picture of this shape, without the axis of rows."""
+    down, across = _axes(spec)
+    return picture[down], picture[across]
+
+
 def is_whole(x: NDArray[Any], spec: InputSpec) -> bool:
     """Whether rows are whole pictures of a tiled bundle, and no tiles."""
     return spec.overlap is not None and x.ndim == 4 and x.shape[1:] != spec.shape
@@ -108,7 +115,29 @@ def picture_scores(
         outputs = picture_outputs(feeds["x"], spec, manifest.score, numbers, of_tiles, maps="map" in names)
         return [outputs[name] for name in names]
 
-    return scorer.scores(whole, {"x": x}, status, heads=heads, maps=maps, threshold=threshold)
+    scores = scorer.scores(whole, {"x": x}, status, heads=heads, maps=maps, threshold=threshold)
+    warnings = {head: size_warning(spec, head, x.shape[1:]) for head in scores.heads}
+    if threshold is not None:
+        warnings[scorer.heads[0]] = None
+    own = {head: replace(of_head, warning=warnings[head]) for head, of_head in scores.heads.items()}
+    return replace(scores, heads=own, warning=own[scorer.heads[0]].warning)
+
+
+def size_warning(spec: InputSpec, head: str, picture: Sequence[int]) -> str | None:
+    """Why the threshold of a head is none for pictures of this shape; None where it is one, or the bundle cannot say.
+
+    Example:
+        >>> size_warning(spec, "top", (4000, 3000, 3)) is None
+        True
+    """
+    if not HEADS[head].grows_with_picture or spec.calibrated_size is None:
+        return None
+    (height, width), (tall, wide) = spec.calibrated_size, picture_size(picture, spec)
+    if (tall, wide) == (height, width):
+        return None
+    return (f"{head}: thresholds and p-values are of pictures of {height} x {width} pixels, and this one has "
+            f"{tall} x {wide}. {head} adds up its tiles and grows with the picture: decide by a "
+            "head that does not, such as top, or recalibrate with pictures of this size")  # fmt: skip
 
 
 def golden_picture(rows: NDArray[Any], spec: InputSpec) -> NDArray[Any]:
@@ -139,18 +168,27 @@ def picture_outputs(
         x: pictures, possibly memory-mapped; tiles are read one by one.
         spec, score: of the bundle. names: outputs, ``map`` not among them.
         run: gives the outputs of tiles.
-        maps: whether the blended map (n, *picture) comes, too: as many floats as the picture has values.
+        maps: whether the blended map (n, *picture) comes, too: as many floats as the pictures have values. Above
+            256 MiB they lie in a file without a name in the temporary folder.
+
+    Raises:
+        StorageError: the temporary folder has no room for the map.
     """
-    pieces = [_one_picture(picture, spec, score, names, run, maps) for picture in x]
-    outputs: dict[str, NDArray[Any]] = {name: np.array([piece[name] for piece in pieces], np.float32) for name in names}
+    whole: list[F32 | None] = [None] * len(x)
+    outputs: dict[str, NDArray[Any]] = {}
     if maps:
-        outputs["map"] = np.stack([piece["map"] for piece in pieces]) if pieces else np.empty((0, *x.shape[1:]), "f4")
-    return outputs
+        from ..storage.scratch import scratch_array  # not at the top: a device that draws no maps does not pay for it
+
+        outputs["map"] = scratch_array(x.shape, np.float32, what="a map")
+        whole = list(outputs["map"])
+    pieces = [_one_picture(*pair, spec, score, names, run) for pair in zip(x, whole, strict=True)]
+    return outputs | {name: np.array([piece[name] for piece in pieces], np.float32) for name in names}
 
 
 def _one_picture(
-    picture: NDArray[Any], spec: InputSpec, score: ScoreSpec, names: Sequence[str], run: RunTiles, maps: bool
+    picture: NDArray[Any], whole: F32 | None, spec: InputSpec, score: ScoreSpec, names: Sequence[str], run: RunTiles
 ) -> dict[str, Any]:
+    """Numbers of one picture; its map is written to ``whole``, which has the shape of the picture."""
     down, across = _axes(spec)
     overlap = spec.overlap or 0
     (tall, wide), (height, width) = ((shape[down], shape[across]) for shape in (spec.shape, picture.shape))
@@ -169,7 +207,7 @@ def _one_picture(
     covered = 0.0
     reduced = _Reduced(max(1, math.ceil(score.top_share * height * width)))
     band = np.zeros((tall, width, spec.shape[3 - down - across]), np.float32)
-    whole = np.empty((height, width, band.shape[2]), np.float32) if maps else None
+    lines = None if whole is None else whole if spec.layout == "nhwc" else np.moveaxis(whole, 0, 2)
     for r, top in enumerate(rows):
         for begin in range(0, len(columns), at_once):
             lefts = columns[begin : begin + at_once]
@@ -188,13 +226,10 @@ def _one_picture(
         done = (rows[r + 1] if r + 1 < len(rows) else height) - top
         finished = band[:done] / (total_down[top : top + done, None, None] * total_across[None, :, None])
         reduced.add(finished)
-        if whole is not None:
-            whole[top : top + done] = finished
+        if lines is not None:
+            lines[top : top + done] = finished
         band = np.concatenate([band[done:], np.zeros_like(band[:done])])
-    numbers_and_map = _by_rule(names, head_of, sums, covered, reduced, score)
-    if whole is not None:
-        numbers_and_map["map"] = whole if spec.layout == "nhwc" else np.moveaxis(whole, 2, 0)
-    return numbers_and_map
+    return _by_rule(names, head_of, sums, covered, reduced, score)
 
 
 def _by_rule(

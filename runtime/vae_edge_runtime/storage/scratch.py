@@ -1,6 +1,6 @@
-"""Rows of an export that are too many for memory: in a file without a name, which the system writes out where it must.
+"""Rows and maps that are too many for memory: in a file without a name, which the system writes out where it must.
 
-Imported by readers and by the exporter alone.
+Imported by readers and by the exporter, and where maps of large pictures are made.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ IN_MEMORY_BYTES = 256 << 20
 _PIECE_BYTES = 16 << 20
 
 
-def scratch_array(shape: tuple[int, ...], dtype: Any) -> Array:
-    """An array to be filled.
+def scratch_array(shape: tuple[int, ...], dtype: Any, *, what: str = "rows") -> Array:
+    """An array to be filled; ``what`` is in it, for the message.
 
     Raises:
         StorageError: it is large, and the temporary folder has no room for it.
@@ -45,8 +45,8 @@ def scratch_array(shape: tuple[int, ...], dtype: Any) -> Array:
             mapped = mmap.mmap(file.fileno(), size)  # keeps the file until the last array of it is gone
     except OSError as error:
         raise StorageError(
-            f"{size:,} bytes of rows need a file in the temporary folder {tempfile.gettempdir()}, which cannot be made "
-            f"({error.strerror or error}): set TMPDIR to a folder with room"
+            f"{size:,} bytes of {what} need a file in the temporary folder {tempfile.gettempdir()}, which cannot be "
+            f"made ({error.strerror or error}): set TMPDIR to a folder with room"
         ) from error
     return np.frombuffer(mapped, dtype).reshape(shape)
 

@@ -68,6 +68,7 @@ class Stream:
         on_settled: called where all events about what was read have been given, before the source is read again;
             only then ``state`` and the place in the source belong together. Its argument says that nothing follows.
         on_rows: called with every row that is taken, once and in their order.
+        warning: the first of ``Scores.warning``, or None.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Stream:
         self._windows, self._stride = Windows(self._spec, stride), stride
         self.on_settled: Callable[[bool], None] | None = None
         self.on_rows: Callable[[Rows], None] | None = None
+        self.warning: str | None = None
         self._lost = ""
         self._middle = (np.array(rules.guard.low) + np.array(rules.guard.high)) / 2
         self._drift = self._drift_tests(stride) if options.drift else None
@@ -284,6 +286,7 @@ class Stream:
         begin = clocks.perf_counter()
         good = x if len(valid) == len(cut) else x[valid]  # a large picture is not copied
         scores = self._vae.score(np.ascontiguousarray(good), heads=heads, maps=self._options.maps == "all")
+        self.warning = self.warning or scores.warning
         if len(valid):
             self._seconds_per_row = max((clocks.perf_counter() - begin) / rows, 1e-9)
         place = {int(window): i for i, window in enumerate(valid)}

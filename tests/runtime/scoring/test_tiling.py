@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import tracemalloc
 from collections.abc import Sequence
@@ -12,10 +13,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vae_edge_runtime.errors import InputError
+from vae_edge_runtime.errors import BundleInvalid, InputError
 from vae_edge_runtime.format.specs import InputSpec, ScoreSpec
 from vae_edge_runtime.scoring import tiling
-from vae_edge_runtime.scoring.tiling import check_pictures, cut_tiles, picture_outputs, ramp, starts
+from vae_edge_runtime.scoring.tiling import check_pictures, cut_tiles, picture_outputs, ramp, size_warning, starts
 
 SPEC = InputSpec((16, 16, 3), "uint8", "nhwc", 0.0, 255.0, (), fit="exact", overlap=4)
 SCORE = ScoreSpec(
@@ -129,3 +130,28 @@ def test_the_engine_gets_a_bounded_number_of_pixels_at_once(monkeypatch: pytest.
     picture_outputs(np.zeros((1, 28, 256, 3), np.uint8), SPEC, SCORE, ("top",), run)
     assert max(counts) == 5
     assert sum(counts) == 2 * 21
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ({"calibrated_size": (40,)}, "no tile fits into"),
+        ({"calibrated_size": (40, 40, 3)}, "no tile fits into"),
+        ({"calibrated_size": (15, 40)}, "no tile fits into"),
+        ({"calibrated_size": (40, 40), "overlap": None}, "of pictures in tiles"),
+    ],
+)
+def test_a_calibrated_size_that_no_tile_fits_into_is_refused(wrong: dict[str, object], problem: str) -> None:
+    fields: dict[str, object] = {"overlap": 4, "calibrated_size": (16, 40)}
+    InputSpec((16, 16, 3), "uint8", "nhwc", 0.0, 255.0, (), **fields)  # type: ignore[arg-type]
+    with pytest.raises(BundleInvalid, match=problem):
+        InputSpec((16, 16, 3), "uint8", "nhwc", 0.0, 255.0, (), **(fields | wrong))  # type: ignore[arg-type]
+
+
+def test_a_bundle_that_does_not_know_its_size_says_nothing() -> None:
+    spec = InputSpec((16, 16, 3), "uint8", "nhwc", 0.0, 255.0, (), overlap=4)
+    assert size_warning(spec, "elbo", (90, 80, 3)) is None
+    known = dataclasses.replace(spec, calibrated_size=(90, 80))
+    assert size_warning(known, "elbo", (90, 80, 3)) is None
+    assert size_warning(known, "gradient", (80, 90, 3)) is not None
+    assert size_warning(known, "ssim", (80, 90, 3)) is None
