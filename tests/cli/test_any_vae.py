@@ -43,7 +43,7 @@ def test_inspect_says_what_was_found_and_writes_nothing(cli: Cli, here: Path) ->
     found = cli("inspect", "handmade:BoltsStyle", "--shape", "1,16,16")
     assert found.code == 0, found.err
     assert "then the heads 'fc_mu' and 'fc_var'" in found.out
-    assert "scale_form: logvar, measured in its forward" in found.out
+    assert "the spread of a latent is given as logvar (scale_form): measured in its forward" in found.out
     assert re.search(r"^encode .*x\[1, 16, 16\].*mean\[6\] logvar\[6\].*dynamo$", found.out, re.M)
     assert found.out.endswith("nothing stands in the way of an export\n")
     assert sorted(p for p in here.iterdir() if p.name != "__pycache__") == before

@@ -25,7 +25,7 @@ class Determinant(handmade.Logvar):
 def test_sizes_are_those_of_the_model() -> None:
     found = inspect_model(handmade.Logvar(), ROWS)
     assert found.ok
-    assert found.recognised == "notebook"
+    assert found.recognised == "found by name"
     assert found.parameters == sum(p.numel() for p in handmade.Logvar().parameters())
     multiply_adds = {"encode": 6 * 16 + 2 * 16 * 2, "decode": 2 * 16 + 16 * 6}
     assert {name: found.graphs[name].flops for name in multiply_adds} == {k: 2 * v for k, v in multiply_adds.items()}

@@ -23,6 +23,7 @@ import numpy as np
 from families import FAMILIES, Family, built
 
 from vae_edge_export import ExportConfig, export, export_for_generation
+from vae_edge_export.adapters.recipe import AT_CODES, AT_NOISE, AT_ROUNDING, IN_WORDS, PASSED
 from vae_edge_runtime import VAE, load, standard_normal
 from vae_edge_runtime.errors import VaeEdgeError
 
@@ -152,9 +153,10 @@ def _sample(vae: VAE, condition: Any) -> str:
 
 def _how(evidence: str) -> str:
     """The first line of the evidence, so short that it fits a table."""
-    if evidence.startswith("recognised as "):
-        return evidence.removeprefix("recognised as ")
-    return "names of its halves" if "by their names" in evidence else "halves passed"
+    return _NAMES.get(evidence) or evidence.removeprefix("recognised as ")
+
+
+_NAMES = {sentence: name for name, sentence in IN_WORDS.items()}
 
 
 def _on_other_ort(folder: Path, x: np.ndarray, condition: Any, scores: np.ndarray) -> float:
@@ -196,7 +198,7 @@ def page(outcomes: list[Outcome]) -> str:
         "- *1.23.2*: largest relative difference between scores in onnxruntime 1.23.2, which also encodes and decodes,",
         "  and in the installed one.",
         "",
-        "| model | glue | cut | recognised as | latent | parity | alone | samples from | 1.23.2 |",
+        "| model | glue | cut | encoder and decoder | latent | parity | alone | samples from | 1.23.2 |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     return "\n".join([*lines, *map(row, outcomes), "", *_WHAT_IS_NOT, ""])
@@ -230,10 +232,10 @@ def _short(problem: str) -> str:
 def way_of(recognised: str) -> str:
     """How the halves of a model were found."""
     ways = {
-        "cut at its noise": "noise",
-        "cut at its codes": "codes",
-        "cut at its rounding": "codes",
-        "halves passed": "lambdas",
+        AT_NOISE: "noise",
+        AT_CODES: "codes",
+        AT_ROUNDING: "codes",
+        PASSED: "lambdas",
     }
     return ways.get(recognised, "names")
 

@@ -62,15 +62,15 @@ def thresholds(default: str, calibration: Calibration, channels: Mapping[str, Ca
     if not channels:
         brought = ", brought by the model" if calibration.source == "model" else ""
         _console.say(
-            f"threshold {calibration.threshold:.6g}{brought}: {calibration.false_positive_rate:.3g} false alarms, "
-            f"from {calibration.n} normal rows"
+            f"threshold {calibration.threshold:.6g}{brought}: {calibration.false_positive_rate:.3g} of normal rows are "
+            f"expected above it (false alarms), from {calibration.n} of them"
         )
         return
     rows = [
         (head, f"{c.threshold:.6g}", f"{c.false_positive_rate:.3g}", c.source, c.n)
         for head, c in {default: calibration, **channels}.items()
     ]
-    _console.table(("head (the first is the default)", "threshold", "false alarms", "by", "normal rows"), rows)
+    _console.table(("head (the first is the default)", "threshold", "normal rows above it", "set by", "rows"), rows)
 
 
 def variants(by_name: Mapping[str, Variant], sizes: Mapping[str, int]) -> None:

@@ -300,10 +300,9 @@ def _show(report: ExportReport, compress: str | None) -> None:
         _tables.compression(report.compression, compress)
     for warning in report.warnings:
         _console.note(f"warning: {warning}")
-    times = report.stored_weight_bytes / report.weight_bytes
     _console.say(
-        f"{report.path}: {report.size_bytes:,} bytes, {report.weight_bytes:,} of them weights, each stored "
-        f"{times:.3f} times; {sum(report.seconds.values()):.1f} s"
+        f"{report.path}: {report.size_bytes:,} bytes, {report.stored_weight_bytes:,} of them weights; exported in "
+        f"{sum(report.seconds.values()):.1f} s"
     )
     _console.note(f"next: vae-edge verify {report.path}\n      vae-edge score {report.path} ROWS")
 

@@ -72,10 +72,10 @@ def _show_compressed(path: Path, json: bool) -> None:
 def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:
     model, row, score = manifest.model, manifest.input, manifest.score
     scores = manifest.purpose == "scoring"
-    seen = "calibrated on" if scores else "values seen:"
-    kl = "" if score.kl_weight is None else f" + {score.kl_weight:g} KL"
+    seen = f"values in {'calibration' if scores else 'given'} rows from"
+    kl = "" if score.kl_weight is None else f" + {score.kl_weight:g} x KL"
     heads = ", ".join(score.heads)
-    weights = f"{score.reconstruction_weight:g} reconstruction{kl}"
+    weights = f"{score.reconstruction_weight:g} x reconstruction{kl}"
     if score.transform == "sqrt":
         weights = f"sqrt({weights})"
     latent, condition = manifest.latent, manifest.condition
@@ -94,14 +94,14 @@ def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:
         "size": f"{size_bytes:,} bytes",
         "exported for": PURPOSES[manifest.purpose],
         "input" if manifest.purpose != "decoder" else "a row": f"{row.dtype} {list(row.shape)} {row.layout}, {seen} "
-        f"[{row.low:g}, {row.high:g}]",
+        f"{row.low:g} to {row.high:g}",
         **({"sizes": free_size(manifest)} if manifest.free_size else {}),
         "condition" if condition is None else condition.role: "-"
         if condition is None
-        else f"{condition.dtype} {list(condition.shape)}, {seen} [{condition.low:g}, {condition.high:g}]",
+        else f"{condition.dtype} {list(condition.shape)}, {seen} {condition.low:g} to {condition.high:g}",
         "latent": f"{latent.kind} {list(latent.shape)}{groups}{codebook}{scaled}",
         "prior": f"{latent.prior.kind}: {latent.prior.source}",
-        **({"fit": str(manifest.fit)} if manifest.fit else {}),
+        **({"fit": str(manifest.fit).removeprefix("fit ")} if manifest.fit else {}),
         **({"samples": str(manifest.samples)} if manifest.samples else {}),
         "output": f"{manifest.output.dtype} {list(manifest.output.shape)}",
         **(
@@ -115,8 +115,9 @@ def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:
         "made with": ", ".join(f"{k} {v}" for k, v in manifest.made_with.items()),
         "telemetry": ", ".join(f"{engine} {state}" for engine, state in telemetry().items()),
     }
+    longest = max(map(len, facts))
     for key, value in facts.items():
-        _console.line(f"{key:<12} {value}")
+        _console.line(f"{key:<{longest}} {value}")
     if len(manifest.variants) > 1:
         _console.say("")
         _tables.variants(manifest.variants, {name: manifest.variant_bytes(name) for name in manifest.variants})

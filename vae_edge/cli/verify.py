@@ -39,7 +39,7 @@ def run(
             )
             for c in outcome.checks
         ]
-        _console.table((f"golden output ({outcome.rows} rows)", "max abs", "max rel", "tolerance", ""), rows)
+        _console.table((f"output ({outcome.rows} stored rows)", "max abs", "max rel", "tolerance", ""), rows)
         _console.say("verified" if outcome.ok else "NOT VERIFIED: this device does not compute what the model computes")
     if not outcome.ok:
         raise typer.Exit(1)

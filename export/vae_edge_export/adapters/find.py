@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vae_edge_runtime.errors import AdaptError
 
-from .recipe import Decode, Encode, Recipe, called
+from .recipe import BY_NAME, PASSED, Decode, Encode, Recipe, called
 
 ENCODERS = ("encoder", "enc", "encoder_net", "inference_net", "inference_network", "recognition", "q_net", "g_a")
 _DECODERS = ("decoder", "dec", "decoder_net", "generator", "generative_net", "generative_network", "p_net", "g_s")
@@ -43,9 +43,7 @@ def find(model: nn.Module, *, encode: Encode | None, decode: Decode | None) -> R
     if decode is None:
         decode, note = _find_decode(model)
         notes.append(note)
-    return Recipe(
-        "callables" if not notes else "notebook", model, encode, decode, forward=forward_of, notes=tuple(notes)
-    )
+    return Recipe(PASSED if not notes else BY_NAME, model, encode, decode, forward=forward_of, notes=tuple(notes))
 
 
 def _as_far_as_taken(half: Callable[..., Any]) -> Callable[..., Any]:

@@ -85,18 +85,26 @@ class Recipe:
     @property
     def in_words(self) -> str:
         """How the halves were found, for the user."""
-        return _IN_WORDS.get(self.name) or f"recognised as {self.name}"
+        return IN_WORDS.get(self.name) or f"recognised as {self.name}"
 
     @property
     def library(self) -> bool:
         """Whether an adapter made this, which knows what it leaves out."""
-        return self.name not in ("notebook", "callables")
+        return self.name not in (BY_NAME, PASSED)
 
 
-_IN_WORDS = {
-    "notebook": "a module of no known library: its halves were found by their names",
-    "callables": "the halves are those that were passed",
+BY_NAME = "found by name"
+PASSED = "passed"
+AT_NOISE, AT_CODES, AT_ROUNDING = "split at its noise", "split at its codes", "split at its rounding"
+
+IN_WORDS = {
+    BY_NAME: "encoder and decoder were found by their names",
+    PASSED: "encoder and decoder are the functions that were passed",
+    AT_NOISE: "encoder and decoder are the two parts of forward, before and after it draws the latent",
+    AT_CODES: "encoder and decoder are the two parts of forward, before and after it looks up its codes",
+    AT_ROUNDING: "encoder and decoder are the two parts of forward, before and after it rounds the latent",
 }
+"""How the halves of a model that no adapter knows were found, by ``Recipe.name``."""
 
 
 def called(function: Callable[..., Any], *values: Any) -> Any:

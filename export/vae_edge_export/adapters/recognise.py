@@ -17,7 +17,7 @@ from vae_edge_runtime.errors import AdaptError
 from ..sources.weights import WRAPPERS
 from . import compressai, diffusers, pyod, pythae
 from .find import find, forward_of
-from .recipe import Decode, Encode, Recipe
+from .recipe import BY_NAME, Decode, Encode, Recipe
 
 _ADAPTERS = (diffusers, pythae, pyod, compressai)
 """In the order they are asked; the first that recognises the model makes the recipe."""
@@ -73,7 +73,7 @@ def recipe_or_reason(model: Any, *, encode: Encode | None = None, decode: Decode
     def absent(*_: Any) -> Any:
         raise missing
 
-    recipe = Recipe("notebook", inner, absent, absent, forward=forward_of, notes=wrappers, missing=missing)
+    recipe = Recipe(BY_NAME, inner, absent, absent, forward=forward_of, notes=wrappers, missing=missing)
     if isinstance(inner, torch.jit.ScriptModule):
         raise AdaptError(TORCHSCRIPT)
     if not recipe.can_run:

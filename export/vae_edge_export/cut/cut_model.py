@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..adapters import Recipe
+from ..adapters.recipe import AT_CODES, AT_NOISE, AT_ROUNDING
 from ..adapters.scale_form import ScaleForm
 from .affine import Follower, Line
 from .codes import codes_of, find_codes, find_rounded, rounded_of
@@ -23,9 +24,6 @@ from .scale_nodes import parameter_of
 from .split_graphs import extracted
 
 aten: Any = torch.ops.aten
-NAME = "cut at its noise"
-NAME_CODES = "cut at its codes"
-NAME_ROUNDED = "cut at its rounding"
 
 
 class CutModel(nn.Module):
@@ -127,16 +125,16 @@ def _at_noise(
     )
     cut = CutModel(traced.whole, encoder, decoder)
     prove(cut, traced, [line.node for line in lines], x_hats, feeds, lines)
-    places = [f"cut at z = mean + std * noise{line_of(line.node)}" for line in lines]
+    places = [f"the latent is drawn as z = mean + std * noise{line_of(line.node)}" for line in lines]
     notes = [*places, *latents.left_out]
     if traced.mode == "training":
-        notes.append("its forward draws in training mode only, so it is cut as it is in training")
+        notes.append("its forward draws in training mode only, so it is split as it is in training")
     if latents.depend:
         notes.append("the posterior of a later latent depends on the draw of an earlier one: it is taken at its mean")
     several = len(lines) > 1
     return dataclasses.replace(
         recipe,
-        name=NAME,
+        name=AT_NOISE,
         module=cut,
         missing=None,
         encode=_encode_several if several else _encode_one,
@@ -165,7 +163,7 @@ def _at_codes(
     books = f"{len(chosen)} codebooks of {found.codes} each" if found.further else f"codebook of {found.codes}"
     return dataclasses.replace(
         recipe,
-        name=NAME_CODES,
+        name=AT_CODES,
         module=cut,
         missing=None,
         encode=_encode_stacked if found.further else _encode_one,
@@ -173,7 +171,7 @@ def _at_codes(
         forward=lambda m, x, *condition: m.whole(x, *condition),
         codebook=found.codes,
         has_kl=False,
-        notes=(f"cut at the indices of its {books}{line_of(found.chosen)}",),
+        notes=(f"the codes are the indices of its {books}{line_of(found.chosen)}",),
     )
 
 
@@ -196,14 +194,14 @@ def _at_rounding(
     prove(cut, traced, [node], x_hats, feeds)
     return dataclasses.replace(
         recipe,
-        name=NAME_ROUNDED,
+        name=AT_ROUNDING,
         module=cut,
         missing=None,
         encode=lambda m, x, *condition: m.encoder(x, *condition)[0],
         decode=_decode_one,
         forward=lambda m, x, *condition: m.whole(x, *condition),
         has_kl=False,
-        notes=(f"cut at the values it rounds{line_of(node)}; samples of a fitted prior are not rounded",),
+        notes=(f"the code holds the rounded values{line_of(node)}; samples of a fitted prior are not rounded",),
     )
 
 

@@ -73,8 +73,8 @@ def adapt_or_cut(
             cut = dataclasses.replace(cut, notes=(f"its halves found by name do not hold ({first})", *cut.notes))
         return cut, adapt(cut, example, **known)
     except NotCut as reason:
-        raise AdaptError(f"{refused}; nor can its forward be cut at its noise: {reason}") from refused.__cause__
+        raise AdaptError(f"{refused}; nor can its forward be split at the latent: {reason}") from refused.__cause__
     except AdaptError as reason:
         if str(reason) in str(refused):  # the same fault of the model, met again
             raise refused from refused.__cause__
-        raise AdaptError(f"{refused}; cut at its noise: {reason}") from reason.__cause__
+        raise AdaptError(f"{refused}; with its forward split at the latent: {reason}") from reason.__cause__

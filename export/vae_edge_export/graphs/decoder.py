@@ -27,6 +27,7 @@ from vae_edge_runtime.sampling.noise import standard_normal
 
 from ..adapters import Decode, Recipe, recipe_for
 from ..adapters.find import ENCODERS, forward_of
+from ..adapters.recipe import BY_NAME, PASSED
 from ..config import ExportConfig
 from ..halves.door import guarded, reading
 from ..halves.model_copy import private_copy
@@ -58,13 +59,13 @@ def decoder_recipe(model: Any, decode: Decode | None) -> Recipe:
     if not isinstance(model, nn.Module):
         raise AdaptError(f"the model is a {type(model).__name__}, not a torch.nn.Module")
     if decode is not None:
-        return Recipe("callables", model, _no_encoder, decode)
+        return Recipe(PASSED, model, _no_encoder, decode)
     with reading("looking for the decoder of the model"), suppress(AdaptError):
         recipe = recipe_for(model)
         if recipe.library:
             return recipe
     if callable(method := getattr(model, "decode", None)) and not isinstance(method, nn.Module):
-        return Recipe("notebook", model, _no_encoder, lambda m, z, *c: m.decode(z, *c), notes=("decode: its method",))
+        return Recipe(BY_NAME, model, _no_encoder, lambda m, z, *c: m.decode(z, *c), notes=("decode: its method",))
     if parts := [name for name, _ in model.named_children() if name in ENCODERS]:
         raise AdaptError(
             f"{type(model).__name__} has the part '{parts[0]}', so it is more than a decoder: export the whole model "

@@ -11,6 +11,7 @@ from torch import distributions as td
 from vae_edge_runtime.errors import AdaptError
 
 from ..adapters import Recipe
+from ..adapters.recipe import PASSED
 from ..config import ExportConfig
 from ..halves.door import guarded
 from ..halves.model_copy import private_copy
@@ -48,7 +49,7 @@ def keep_family(recipe: Recipe, vae: AdaptedVae, config: ExportConfig, feeds: tu
     name = type(around[0]).__name__
     families = [family for family in FAMILIES if isinstance(around[0], family.kind)]
     said = f"its forward returns a {name} around what decode gives"
-    if recipe.name == "callables":
+    if recipe.name == PASSED:
         evidence = f"{said}: squared errors are scored, since decode= gives a tensor"
         return dataclasses.replace(vae, evidence=(*vae.evidence, evidence))
     option = f"say likelihood='{families[0].likelihood}', or " if families else ""

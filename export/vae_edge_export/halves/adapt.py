@@ -15,6 +15,7 @@ from vae_edge_runtime.format.likelihoods import LIKELIHOODS, LikelihoodName
 from vae_edge_runtime.format.specs import LatentKind
 
 from ..adapters import Recipe
+from ..adapters.recipe import BY_NAME
 from ..adapters.scale_form import ScaleForm, declared_form
 from ..tracing.torch_state import kept_rng, slow_attention
 from .composition import compare_with_forward
@@ -81,7 +82,7 @@ def adapt(
         if learned_variance:
             evidence.append("a pair of decode is taken as (mean, logvar); with names, as they say")
         evidence += _converted_types(recipe.module)
-        evidence += [f"draws noise: {source.op} at {source.where}" for source in measured.sources]
+        evidence += [f"draws noise, which the bundle leaves out: {s.op} at {s.where}" for s in measured.sources]
 
         # What each of its tensors means.
         kind = _latent_kind(encoded)
@@ -135,7 +136,7 @@ def _first_call(recipe: Recipe, module: nn.Module, feeds: tuple[Tensor, ...]) ->
     try:
         return recipe, read_encoded(recipe.encode(module, *(feed.clone() for feed in feeds)))
     except AdaptError as error:
-        if raised_by_the_model(error) and feeds[0].ndim > 2 and recipe.name == "notebook":
+        if raised_by_the_model(error) and feeds[0].ndim > 2 and recipe.name == BY_NAME:
             flat = _flattened(recipe)
             with suppress(AdaptError):  # the first error says more
                 return flat, read_encoded(flat.encode(module, *feeds))

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from vae_edge_runtime.errors import AdaptError
 
 from ..adapters import Recipe
+from ..adapters.recipe import PASSED
 from .causes import ReducedTypes
 from .door import foreign
 from .normalise import fields_of
@@ -90,14 +91,14 @@ def _compare(recipe: Recipe, vae: AdaptedVae, feeds: tuple[Tensor, ...], *, logi
     if not any(_both_finite(rows, x_hat).any() for rows in candidates):
         return _NOT_FINITE
     squashed = any(_same(rows, torch.sigmoid(x_hat)) for rows in candidates)
-    if any(_same(rows, x_hat) for rows in candidates) and not (squashed and not logits and recipe.name != "callables"):
+    if any(_same(rows, x_hat) for rows in candidates) and not (squashed and not logits and recipe.name != PASSED):
         return _SAME
     if squashed and logits:
         return "sigmoid(decode(encode(x))) is what its forward gives"
     if squashed:
         raise AdaptError(_SQUASHED)
     difference = min(_difference(rows, x_hat) for rows in candidates)
-    if recipe.name == "callables":
+    if recipe.name == PASSED:
         return f"decode(encode(x)) differs from what its forward gives, by {difference:.2g}"
     raise AdaptError(
         f"decode(encode(x)) differs from what its own forward gives, by {difference:.2g}: something happens in forward "
@@ -110,7 +111,7 @@ def _compare_with_steps(recipe: Recipe, steps: list[Tensor], x_hat: Tensor, *, l
     """For a forward that returns a loss: whether the reconstruction is one of its steps."""
     if not any(_same(step, x_hat) for step in steps):
         return "decode(encode(x)) was not compared with its forward, which returns no rows"
-    if not logits and recipe.name != "callables" and any(_same(step, torch.sigmoid(x_hat)) for step in steps):
+    if not logits and recipe.name != PASSED and any(_same(step, torch.sigmoid(x_hat)) for step in steps):
         raise AdaptError(_SQUASHED)
     return "decode(encode(x)) is a step of its forward, which returns no rows"
 

@@ -81,22 +81,27 @@ def determine_scale_form(
         how_known = "measured in its forward"
         if not roles:
             how_known = said if said != "declared" else f"declared, not measured ({_why_not(encoded, measured)})"
-        return role or (None if encoded.pairs else Role(0, 1, known)), known, f"scale_form: {known}, {how_known}"
+        return role or (None if encoded.pairs else Role(0, 1, known)), known, _in_words(known, how_known)
     if len(roles) == 1:
         role = roles.pop()
         form, where = role.scale_form, f"; value {role.mean} is the mean, value {role.parameter} the scale"
         if encoded.pairs:
-            return None, form, f"scale_form: {form}, measured in its forward"
-        return role, form, f"scale_form: {form}, measured in its forward{where}"
+            return None, form, _in_words(form, "measured in its forward")
+        return role, form, _in_words(form, f"measured in its forward{where}")
     if encoded.scale_form is not None and not roles:
         form, reason = encoded.scale_form, _why_not(encoded, measured)
-        return None, form, f"scale_form: {form}, by its name; not measured ({reason})"
+        return None, form, _in_words(form, f"by its name; not measured ({reason})")
     remedy = f"pass scale_form=, one of {', '.join(TO_LOGVAR)}"
     if roles:
         raise AdaptError(f"the scale could be {' or '.join(sorted(forms))} on these rows: {remedy}")
     shown = "" if len(encoded.unnamed) == 2 or encoded.pairs else ", with encode=lambda m, x: (mean, scale)"
     reason = _why_not(encoded, measured)
     raise AdaptError(f"encode returns {encoded.how}, and what the scale is cannot be told ({reason}): {remedy}{shown}")
+
+
+def _in_words(form: ScaleForm, how_known: str) -> str:
+    """What the second value of an encoder is; the option is named, for who knows better."""
+    return f"the spread of a latent is given as {form} (scale_form): {how_known}"
 
 
 def _measured_roles(recipe: Recipe, feeds: tuple[Tensor, ...], measured: Measured) -> set[Role]:

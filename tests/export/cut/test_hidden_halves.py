@@ -12,6 +12,7 @@ from hidden_halves import PinnedDraws
 from torch import Tensor, nn
 
 from vae_edge_export import ExportConfig, export, inspect_model
+from vae_edge_export.adapters.recipe import AT_CODES, AT_NOISE, IN_WORDS
 from vae_edge_runtime import load
 
 CONFIG = ExportConfig(allow_poor_fit=True, false_positive_rate=0.05)
@@ -59,7 +60,7 @@ def test_a_trained_model_needs_no_lambda(
     rows = _rows(*shape)
     model = _trained(getattr(models, name)(), rows, *noises)
     report = export(model, tmp_path / "m.vaeb", calibration=rows, config=CONFIG)
-    assert report.evidence[0] == "recognised as cut at its noise"
+    assert report.evidence[0] == IN_WORDS[AT_NOISE]
     assert max(figure.max_relative for figure in report.parity.values()) < 1e-5
     with load(tmp_path / "m.vaeb", device="cpu") as vae:
         mean = vae.encode(rows[:7]).mean
@@ -81,9 +82,9 @@ def test_what_a_forward_draws_is_read_from_its_graph(name: str, shape: tuple[int
     torch.manual_seed(0)
     inspection = inspect_model(getattr(models, name)(), _rows(*shape)[:4])
     assert inspection.problems == ()
-    assert inspection.recognised == "cut at its noise"
+    assert inspection.recognised == "split at its noise"
     assert inspection.latent["scale_form"] == form
-    assert any(line.startswith("cut at z = mean + std * noise at ") for line in inspection.evidence)
+    assert any(line.startswith("the latent is drawn as z = mean + std * noise at ") for line in inspection.evidence)
 
 
 def test_a_label_beside_the_row_goes_into_both_halves(tmp_path: Path) -> None:
@@ -105,7 +106,7 @@ def test_a_codebook_inside_a_forward_is_cut_at_its_indices(tmp_path: Path) -> No
     torch.manual_seed(0)
     rows, model = _rows(1, 8, 8), models.Codes().eval()
     report = export(model, tmp_path / "m.vaeb", calibration=rows, config=CONFIG)
-    assert report.evidence[0] == "recognised as cut at its codes"
+    assert report.evidence[0] == IN_WORDS[AT_CODES]
     with load(tmp_path / "m.vaeb", device="cpu") as vae:
         indices = vae.encode(rows[:5]).indices
         assert indices.shape == (5, 4)

@@ -23,7 +23,7 @@ def holds(seed: int, condition: str, noise: str) -> None:
     x, c = torch.randn(ROWS, model.features, generator=generator), condition_for(model, ROWS, seed)
     with torch.no_grad():
         vae = adapt_or_cut(recipe_or_reason(model), x, condition=c)[1]
-        assert vae.recipe == "cut at its noise"
+        assert vae.recipe == "split at its noise"
         fresh, other = torch.randn(ROWS, model.features, generator=generator), condition_for(model, ROWS, seed + 1)
         beside, four = (() if other is None else (other,)), model.beside(other)
         mean, logvar = vae.encode(vae.module, fresh, *beside)

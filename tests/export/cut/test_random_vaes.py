@@ -42,7 +42,7 @@ def _check(style: str, seed: int) -> None:
     x = torch.randn(4, model.features, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         vae = _cut(model, x)
-        assert vae.recipe == "cut at its noise"
+        assert vae.recipe == "split at its noise"
         assert vae.has_kl
         assert vae.latent_shape == (model.latent,)
         _is_the_module(model, vae, x)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from vae_edge_export import ExportConfig, ExportReport, export
+from vae_edge_export.adapters.recipe import AT_CODES, AT_ROUNDING, IN_WORDS
 from vae_edge_runtime import load
 from vae_edge_runtime.errors import AdaptError, ExportFailed
 
@@ -31,7 +32,7 @@ def test_residual_codes_in_forward_are_cut_apart_and_decode_to_what_forward_give
 ) -> None:
     model = _model(quantisers.ResidualInForward)
     report = _exported(model, tmp_path / "m.vaeb", rows)
-    assert report.evidence[0] == "recognised as cut at its codes"
+    assert report.evidence[0] == IN_WORDS[AT_CODES]
     assert any("3 codebooks of 8 each" in line for line in report.evidence)
     with torch.no_grad(), load(tmp_path / "m.vaeb", device="cpu") as vae:
         assert (vae.manifest.latent.shape, vae.manifest.latent.codebook) == ((3, 2), 8)
@@ -51,7 +52,7 @@ def test_residual_indices_with_names_are_cut_where_nothing_says_how_many_codes_t
     tmp_path: Path, rows: np.ndarray
 ) -> None:
     report = _exported(_model(quantisers.ResidualIndices), tmp_path / "m.vaeb", rows)
-    assert report.evidence[0] == "recognised as cut at its codes"
+    assert report.evidence[0] == IN_WORDS[AT_CODES]
     with load(tmp_path / "m.vaeb", device="cpu") as vae:
         assert vae.manifest.latent.codebook == 8
 
@@ -70,7 +71,7 @@ def test_levels_with_names_need_the_number_of_codes_and_no_more(tmp_path: Path, 
 def test_finite_scalar_quantisation_in_forward_is_cut_at_its_rounding(tmp_path: Path, rows: np.ndarray) -> None:
     model = _model(quantisers.LevelsInForward)
     report = _exported(model, tmp_path / "m.vaeb", rows)
-    assert report.evidence[0] == "recognised as cut at its rounding"
+    assert report.evidence[0] == IN_WORDS[AT_ROUNDING]
     with torch.no_grad(), load(tmp_path / "m.vaeb", device="cpu") as vae:
         code = vae.encode(rows[:20]).mean
         np.testing.assert_array_equal(code, np.round(code))

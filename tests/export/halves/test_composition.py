@@ -232,7 +232,7 @@ def test_attention_with_a_mask_is_measured() -> None:
             return self.decode(mu + torch.exp(0.5 * logvar) * torch.randn_like(mu))
 
     torch.manual_seed(0)
-    assert "scale_form: logvar, measured in its forward" in " ".join(adapt(Masked(), torch.randn(3, 3, 6)).evidence)
+    assert "logvar (scale_form): measured in its forward" in " ".join(adapt(Masked(), torch.randn(3, 3, 6)).evidence)
 
 
 def test_bernoulli_logits_go_all_the_way(tmp_path: Path) -> None:

@@ -98,7 +98,10 @@ def test_a_declaration_that_the_forward_contradicts_is_refused() -> None:
 
 
 def test_a_declaration_that_the_forward_confirms_says_so() -> None:
-    assert "scale_form: std, measured in its forward" in adapt(made("std"), X, scale_form="std").evidence
+    assert (
+        "the spread of a latent is given as std (scale_form): measured in its forward"
+        in adapt(made("std"), X, scale_form="std").evidence
+    )
 
 
 def test_without_a_draw_the_scale_must_be_declared() -> None:
@@ -110,7 +113,8 @@ def test_without_a_draw_the_scale_must_be_declared() -> None:
         adapt(Silent(), X)
     found = adapt(Silent(), X, scale_form="logvar")
     assert found.scale_form == "logvar"
-    assert "scale_form: logvar, declared, not measured (its forward draws no noise around the mean)" in found.evidence
+    said = "declared, not measured (its forward draws no noise around the mean)"
+    assert f"the spread of a latent is given as logvar (scale_form): {said}" in found.evidence
 
 
 def test_a_deviation_of_no_known_form_is_measured_and_named() -> None:
