@@ -86,7 +86,8 @@ def head_scores(spec: ScoreSpec, heads: Sequence[str], outputs: Outputs, fitted:
         if head == spec.heads[0]:
             scores[head] = outputs["score"]
         elif HEADS[head].computed == "statistics":
-            scores[head] = FROM_STATISTICS[head](outputs, fitted)
+            with np.errstate(over="ignore", invalid="ignore"):  # a distance that float32 cannot hold is infinite
+                scores[head] = FROM_STATISTICS[head](outputs, fitted)
         elif HEADS[head].computed == "p_values":
             scores[head] = combine(head, [fitted.sketches[part].p_values(scores[part]) for part in spec.parts])
         else:
