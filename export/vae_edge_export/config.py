@@ -16,6 +16,7 @@ from vae_edge_runtime.format.likelihoods import LIKELIHOODS, LikelihoodName
 from vae_edge_runtime.format.manifest import Calibration, Variant
 from vae_edge_runtime.format.specs import Fit, Layout
 from vae_edge_runtime.format.stream_rules import AlarmSpec
+from vae_edge_runtime.format.strict_json import not_text
 from vae_edge_runtime.scoring.calibrate import Method
 from vae_edge_runtime.scoring.plain import plain
 
@@ -139,6 +140,7 @@ class ExportConfig:
     compress: str | None = None
 
     def __post_init__(self) -> None:
+        self._check_texts()
         self._check_tiles()
         self._check_size()
         for name, valid in _CHOICES.items():
@@ -192,6 +194,16 @@ class ExportConfig:
         if wrong := [head for head in self.heads if head in HEADS and HEADS[head].over_tiles is None]:
             known = ", ".join(head for head, row in HEADS.items() if row.over_tiles)
             raise OptionError(f"head '{wrong[0]}' has no rule for tiles; those that have: {known}")
+
+    def _check_texts(self) -> None:
+        """What the manifest says in words: its reader would refuse the rest, after all the work."""
+        texts = {name: getattr(self, name) for name in ("name", "version", "licence", "source", "description")}
+        texts |= {f"feature {i}": name for i, name in enumerate(self.names)}
+        for what, text in texts.items():
+            if isinstance(text, str) and (bad := not_text(text)):
+                raise OptionError(f"{what} holds the character {bad!a}, which is not text: write it in other letters")
+        if isinstance(self.name, str) and not self.name.strip():
+            raise OptionError("name is empty: say what the model is called")
 
     def _check_size(self) -> None:
         if not self.dynamic_size:

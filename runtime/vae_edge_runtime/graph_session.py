@@ -349,7 +349,6 @@ class GraphSession:
         n = len(next(iter(feeds.values())))
         self._enter()
         try:
-            shapes = {t.name: t.shape for t in spec.outputs}
             if self.manifest.free_size is not None and graph in ("encode", "decode"):
                 from .free_size.rows import shapes_and_bytes
 
@@ -357,9 +356,10 @@ class GraphSession:
                 shapes, row_bytes = shapes_and_bytes(self._bundle, self._variant_name, graph, feeds, limit)
                 most = rows_within(BYTES_PER_RUN, row_bytes)
             else:
-                most = self._rows_per_run(graph) if n > 1 else 1
+                shapes, most = None, self._rows_per_run(graph) if n > 1 else 1
             if 0 < n <= most:
                 return self._backend.run(graph, feeds, names)
+            shapes = shapes or {tensor.name: tensor.shape for tensor in spec.outputs}
             wholes = [np.empty((n, *shapes[name]), dtype=spec.output(name).dtype) for name in names]
             for start in range(0, n, most):
                 rows = slice(start, start + most)

@@ -32,15 +32,26 @@ def json_value(text: str | bytes) -> Any:
     """The value of a JSON text out of a file.
 
     Raises:
-        ValueError: it is none, or is nested deeper than Python can follow, for which ``json`` has a ``RecursionError``.
+        ValueError: it is none, an object in it has a key twice, or it is nested deeper than Python can follow, for
+            which ``json`` has a ``RecursionError``.
 
     >>> json_value('{"a": [1, 2]}')
     {'a': [1, 2]}
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """``json`` keeps the last of two values and says nothing."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"an object has the key {twice!r:.60} twice")
+    return made
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -279,6 +279,7 @@ def test_json_lines_are_a_table(tmp_path: Path) -> None:
         ('{"a": {"b": 1}}\n', r"column 'a' holds '\{\"b\": 1\}'"),
         ('{"a": "5"}\n', "column 'a' holds '5', which is no number"),
         ("5\n", "no object and no array"),
+        ('{"a": 1, "a": 2}\n', "has the key 'a' twice"),
         ("[1\n", "no JSON"),
     ):
         with pytest.raises(DataError, match=said):
@@ -305,6 +306,22 @@ def test_parquet_of_pandas_and_arrow(tmp_path: Path) -> None:
     exact = arrow.table({"a": [decimal.Decimal("1.50"), decimal.Decimal("2.25")], "b": [True, False]})
     parquet.write_table(exact, tmp_path / "d.parquet")
     assert read(tmp_path / "d.parquet").x.tolist() == [[1.5, 1], [2.25, 0]]
+
+
+def test_a_column_without_a_name_is_read_by_its_place_in_every_format(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = [arrow.array(column) for column in ROWS.T.tolist()]
+    parquet.write_table(arrow.table(columns, names=["a", "", "b"]), tmp_path / "t.parquet")
+    write(tmp_path / "t.jsonl", "\n".join(json.dumps(dict(zip(("a", "", "b"), r, strict=True))) for r in ROWS.tolist()))
+    write(tmp_path / "t.csv", "a,,b\n" + "\n".join(",".join(map(repr, row)) for row in ROWS.tolist()))
+    for suffix in ("parquet", "jsonl", "csv"):
+        table = read(tmp_path / f"t.{suffix}", features=("a", "Unnamed: 1", "b"))
+        np.testing.assert_array_equal(table.x, ROWS.astype(np.float32))
+    parquet.write_table(arrow.table(columns, names=["a", "b", "a"]), tmp_path / "d.parquet")
+    with pytest.raises(DataError, match="names a column twice: a"):
+        read(tmp_path / "d.parquet")
+    second = read(tmp_path / "d.parquet", table=TableOptions(drop=("a",)))
+    np.testing.assert_array_equal(second.x, ROWS[:, 1:2].astype(np.float32))
 
 
 def test_quoted_numbers_and_names_with_commas(tmp_path: Path) -> None:

@@ -187,6 +187,10 @@ def test_parquet_nulls_are_missing_and_timestamps_are_times(tmp_path: Path) -> N
     assert fine_rows.labels[2] == "1970-01-01T00:00:00.000000003"
     with pytest.raises(DataError, match="lacks the columns"):
         read(open_source(str(tmp_path / "rows.parquet"), SPEC, columns=("a", "q")).rows)
+    twice = arrow.table([arrow.array([1.0])] * 3, names=["a", "b", "a"])
+    parquet.write_table(twice, tmp_path / "twice.parquet")
+    with pytest.raises(DataError, match="names a column twice: a"):
+        read(open_source(str(tmp_path / "twice.parquet"), SPEC, columns=("a", "b")).rows)
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 and nothing else")
     with pytest.raises(DataError, match="cannot be read as Parquet"):
         read(open_source(str(tmp_path / "bad.parquet"), SPEC).rows)

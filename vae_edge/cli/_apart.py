@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
@@ -31,8 +32,11 @@ def check(options: Mapping[str, Any]) -> None:
         options: values by parameter.
 
     Raises:
-        OptionError: the command would write over, or into, what it reads, or two results into one file.
+        OptionError: the command would write over, or into, what it reads, or two results into one file; or the system
+            does not look at a path.
     """
+    for path in (path for name, value in options.items() for path in _paths(name, value)):
+        _look_at(path)
     written = {name: value for name, value in options.items() if name in WRITTEN and isinstance(value, Path)}
     read = [path for name, value in options.items() if name not in WRITTEN for path in _paths(name, value)]
     for name, path in written.items():
@@ -40,6 +44,17 @@ def check(options: Mapping[str, Any]) -> None:
     for (one, path), (two, other) in combinations(written.items(), 2):
         if path.absolute() == other.absolute():
             raise OptionError(f"--{one} and --{two} are both {path}: name two files")
+
+
+def _look_at(path: Path) -> None:
+    """Refuse a name that is too long, and a file in a folder of somebody else: every later question would fail."""
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # readers and writers say more of these
+            raise OptionError(f"{path} cannot be looked at ({error.strerror}): name another file") from error
+    except ValueError:  # NUL, of which readers and writers say more
+        pass
 
 
 def _paths(name: str, value: Any) -> list[Path]:

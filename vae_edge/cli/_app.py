@@ -122,7 +122,8 @@ def _with_shared_options(name: str, run: Callable[..., None]) -> Callable[..., N
             begin(**{name: options.pop(name, default) for name, (_, default) in group.items()})
         start = time.perf_counter()
         _console.detail(f"vae-edge {__version__}, Python {platform.python_version()}, numpy {np.__version__}")
-        run(**options)
+        with np.errstate(all="ignore"):  # what is not finite has a status or an error, and no warning of NumPy
+            run(**options)
         _console.detail(f"{time.perf_counter() - start:.2f} s")
 
     added = [

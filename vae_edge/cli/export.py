@@ -21,6 +21,7 @@ from vae_edge_runtime.format.likelihoods import LIKELIHOODS
 from vae_edge_runtime.format.stream_rules import AlarmSpec
 from vae_edge_runtime.storage.files import refuse_existing
 from vae_edge_runtime.storage.scratch import contiguous
+from vae_edge_runtime.text import printable
 
 from . import _console, _generation, _help, _options, _rows, _source, _tables
 
@@ -207,9 +208,9 @@ def run(
     reader: dict[str, Any] = {"window": window, "stride": stride, "image_shape": size, "fit": check_fit(fit, size)}
     reader["columns"] = in_model_order(_rows.split_columns(columns), options.get("names", ()))
     card: dict[str, Any] = {
-        "name": name or output.stem, "version": model_version, "licence": licence, "source": origin,
-        "description": description, "release": release, "output_dtype": output_dtype, "fit": fit or "exact",
-        "least_r2": _LEAST_R2, "allow_poor_fit": allow_poor_fit,
+        "name": name or printable(output.stem, one_line=True), "version": model_version, "licence": licence,
+        "source": origin, "description": description, "release": release, "output_dtype": output_dtype,
+        "fit": fit or "exact", "least_r2": _LEAST_R2, "allow_poor_fit": allow_poor_fit,
         "dynamic_size": dynamic_size, "size_multiple": size_multiple,
     }  # fmt: skip
     model: dict[str, Any] = {

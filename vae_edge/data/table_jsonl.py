@@ -41,7 +41,8 @@ class JsonTable:
         if first is None:
             raise DataError(f"{path} is empty")
         self.has_header = isinstance(first[1], dict)
-        self.names = list(first[1]) if self.has_header else [f"column{i}" for i in range(len(first[1]))]
+        self._keys = list(first[1]) if self.has_header else [f"column{i}" for i in range(len(first[1]))]
+        self.names = list(self._keys)  # those without letters get other names
         self.header = "names from the keys of the first line" if self.has_header else "arrays without names"
         check_limit("columns", len(self.names), path)
         if not self.names:
@@ -88,9 +89,9 @@ class JsonTable:
             raise DataError(f"{self.path} line {number} holds {len(item)} values, the first holds {len(self.names)}")
         if not isinstance(item, dict):
             return list(item)
-        if absent := [name for name in self.names if name not in item]:
+        if absent := [key for key in self._keys if key not in item]:
             raise DataError(f"{self.path} line {number} lacks {absent[0]!r}; write null for a value that is missing")
-        return [item[name] for name in self.names]
+        return [item[key] for key in self._keys]
 
     @staticmethod
     def _value(number: int, index: int, cell: Any, troubles: dict[int, Trouble]) -> float:

@@ -90,17 +90,20 @@ class ParquetTable:
     def _columns(self, indices: Sequence[int]) -> list[Any]:
         if not indices:
             return []
-        names = [self.names[i] for i in indices]
+        stored = self._schema.names  # a column without a name, or two of one name, have other ones in self.names
         try:
             # pre_buffer=False keeps the memory at one column's pages.
             with self._parquet.ParquetFile(self.path) as file:
-                table = file.read(columns=names)
+                table = file.read(columns=list(dict.fromkeys(stored[i] for i in indices)))
         except (OSError, ValueError, self._arrow.ArrowException) as error:
             raise DataError(f"{self.path} cannot be read as Parquet: {error}") from error
         if table.num_rows != self._rows:
             raise DataError(f"{self.path} cannot be read as Parquet: it states {self._rows} rows and holds "
                             f"{table.num_rows}")  # fmt: skip
-        return [table.column(name) for name in names]
+        places: dict[str, list[int]] = {}
+        for place, name in enumerate(table.column_names):
+            places.setdefault(name, []).append(place)
+        return [table.column(places[stored[i]][stored[:i].count(stored[i])]) for i in indices]
 
     def _is_decimal(self, kind: Any) -> bool:
         return bool(self._arrow.types.is_decimal(kind))

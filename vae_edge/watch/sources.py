@@ -16,6 +16,7 @@ from vae_edge.data.files import VIDEO_SUFFIXES, check_regular
 from vae_edge.data.folders import SUFFIXES as PICTURES
 from vae_edge.data.folders import is_pattern
 from vae_edge.data.options import TableOptions, in_model_order, split_lessened
+from vae_edge.data.report import some
 from vae_edge_runtime import arguments
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError, OptionError
@@ -202,6 +203,8 @@ def _parquet(
             needed = [*wanted, *([time_column] if time_column else [])]
             if absent := [name for name in needed if name not in have]:
                 raise DataError(f"{path} lacks the columns {', '.join(absent)}; it has {', '.join(have)}")
+            if twice := [name for name in needed if have.count(name) > 1]:
+                raise DataError(f"{path} names a column twice: {some(twice)}; rename one")
             if len(wanted) != count:
                 raise DataError(f"{path} has {len(wanted)} columns of features, the model takes {count}: use --columns")
             if note is not None and (others := [name for name in have if name not in needed]):

@@ -137,17 +137,17 @@ class OrtBackend:
 
     def run(self, graph: str, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         """Run one graph; raises BackendError where the engine fails."""
-        session = self._session(graph)
-        rows = len(next(iter(feeds.values())))
+        session, rows = self._session(graph), None
         if self._provider == _CUDA:
             from .ort_gpu import padded
 
+            rows = len(next(iter(feeds.values())))
             feeds = padded(feeds)
         try:
             results: list[NDArray[Any]] = session.run(list(outputs), dict(feeds))
         except Exception as error:
             raise BackendError(f"onnxruntime failed running graph '{graph}': {_first_line(error)}") from error
-        return [result[:rows] for result in results] if self._provider == _CUDA else results
+        return results if rows is None else [result[:rows] for result in results]
 
     def prepare(self, graph: str) -> None:
         """Create the session of a graph now, so that its errors come now."""

@@ -95,6 +95,12 @@ _NOT_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
+def not_text(text: str) -> str | None:
+    """The first character that no name in a manifest may hold: an escape of a terminal, half of a surrogate pair."""
+    bad = _NOT_TEXT.search(text)
+    return bad.group() if bad else None
+
+
 def dump(value: Any) -> bytes:
     """One canonical UTF-8 text of a dataclass or plain value: sorted keys, no NaN, final newline."""
     text = json.dumps(_without_defaults(value), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
@@ -187,7 +193,6 @@ def _convert(kind: Any, value: Any, member: str, where: str) -> Any:
         raise BundleInvalid(f"{where} is {type(value).__name__}, not {kind.__name__}", member=member)
     if kind is int and not -(1 << 63) <= value < 1 << 63:
         raise BundleInvalid(f"{where} does not fit 64 bits", member=member)
-    if kind is str and (bad := _NOT_TEXT.search(value)):
-        # Names are printed: no escape sequence of a terminal, no half of a surrogate pair.
-        raise BundleInvalid(f"{where} holds the character {bad.group()!a}, which is not text", member=member)
+    if kind is str and (bad := not_text(value)):
+        raise BundleInvalid(f"{where} holds the character {bad!a}, which is not text", member=member)
     return value

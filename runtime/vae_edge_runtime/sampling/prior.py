@@ -81,6 +81,7 @@ def check_prior(spec: LatentSpec, raw: bytes) -> None:
         raise BundleInvalid("the cumulated probabilities of the prior do not ascend to 1")
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the means of a stranger may be anything; decode refuses them
 def draw(spec: LatentSpec, raw: bytes, n: int, *, seed: int, temperature: float) -> NDArray[Any]:
     """``n`` latents: float32 (n, *shape), or int64 for codes. ``raw`` is the prior's member.
 

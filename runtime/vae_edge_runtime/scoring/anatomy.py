@@ -92,6 +92,7 @@ def anatomy(manifest: Manifest, scores: Scores, posterior: Posterior | None) -> 
     return Anatomy(scores, features, times, latents, places_above, manifest.input.names, manifest.score.draws)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def element_shares(maps: F32, spec: InputSpec) -> tuple[F32, F32 | None]:
     """Maps (n, *input_shape) to shares per feature or pixel, and per time step of windows."""
     if spec.layout == "time_features":
@@ -101,6 +102,7 @@ def element_shares(maps: F32, spec: InputSpec) -> tuple[F32, F32 | None]:
     return maps, None
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def latent_shares(posterior: Posterior, spec: LatentSpec) -> F32:
     """KL(N(mean_j, exp logvar_j) || N(0, 1)) per latent in nats, in the units of the model (n, *latent_shape)."""
     assert posterior.logvar is not None  # the caller has looked

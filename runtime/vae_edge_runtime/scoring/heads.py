@@ -81,11 +81,13 @@ def outputs_for(spec: ScoreSpec, heads: Sequence[str]) -> tuple[str, ...]:
 def head_scores(spec: ScoreSpec, heads: Sequence[str], outputs: Outputs, fitted: Fitted) -> dict[str, F32]:
     """Score of n rows by each of ``heads`` (parts before ensembles, as ``with_parts`` orders them): (n,) float32."""
     scores: dict[str, F32] = {}
-    for head in sorted(heads, key=lambda head: HEADS[head].computed == "p_values"):
+    ordered = heads if len(heads) == 1 else sorted(heads, key=lambda head: HEADS[head].computed == "p_values")
+    for head in ordered:
         if head == spec.heads[0]:
             scores[head] = outputs["score"]
         elif HEADS[head].computed == "statistics":
-            scores[head] = FROM_STATISTICS[head](outputs, fitted)
+            with np.errstate(over="ignore", invalid="ignore"):  # a distance that float32 cannot hold is infinite
+                scores[head] = FROM_STATISTICS[head](outputs, fitted)
         elif HEADS[head].computed == "p_values":
             scores[head] = combine(head, [fitted.sketches[part].p_values(scores[part]) for part in spec.parts])
         else:

@@ -57,7 +57,7 @@ def as_float32(x: Any, spec: InputSpec) -> Any:
     Raises:
         InputError: float32 would lose a column; the message names the number to subtract.
     """
-    if type(x) is not np.ndarray or x.dtype != np.float64 or not x.dtype.isnative or spec.dtype != "float32":
+    if type(x) is not np.ndarray or x.dtype.char != "d" or not x.dtype.isnative or spec.dtype != "float32":
         return x
     from .resolution import columns_of, refuse_lost, round_to_float32  # rows of float32 do not pay for it
 
@@ -153,7 +153,7 @@ def replace_bad_rows(x: NDArray[Any], codes: Sequence[CodeRange] = ()) -> tuple[
         status[~_known_codes(x, codes)] = Status.UNKNOWN_CODE
     if not all_finite(x):
         status[~finite_rows(x)] = Status.NON_FINITE_INPUT
-    if status.any():
+    if np.count_nonzero(status):  # any() takes 3 us longer: for one row that is 5 % of the call
         bad = status != Status.OK
         x = x.copy()
         x[bad] = 0

@@ -253,6 +253,7 @@ class Posterior:
         return self.mean if self.indices is None else self.indices
 
     @property
+    @np.errstate(over="ignore")
     def std(self) -> F32:
         """(n, *latent_shape) float32: exp(logvar / 2).
 
@@ -272,6 +273,7 @@ class Posterior:
         parts = np.split(self.mean, ends[:-1], axis=1)
         return tuple(part.reshape(len(part), *group) for part, group in zip(parts, self.groups, strict=True))
 
+    @np.errstate(over="ignore", invalid="ignore")
     def sample(self, *, seed: int, temperature: float = 1.0) -> F32:
         """One latent per row, (n, *latent_shape) float32: mean + temperature * std * noise(seed)."""
         noise = standard_normal(self.mean.size, seed=seed).reshape(self.mean.shape)

@@ -41,12 +41,16 @@ def refuse_existing(path: str | os.PathLike[str], *, force: bool) -> Path:
     if not name or "\0" in name:
         raise OptionError(f"the file to write is called {name!r}; name a file without NUL characters")
     target = Path(name)
-    if target.is_dir():
+    try:
+        is_folder, exists, in_folder = target.is_dir(), target.exists(), target.parent.is_dir()
+    except OSError as error:  # a name that is too long, or a folder on the way that is not yours to look into
+        raise OptionError(f"{target} cannot be written ({error.strerror}): name another file") from error
+    if is_folder:
         raise OptionError(f"{target} is a folder; name a file in it")
-    if target.exists() and not force:
+    if exists and not force:
         raise _exists(target)
     _refuse_special(target)
-    if not target.parent.is_dir():
+    if not in_folder:
         raise OptionError(f"the folder {target.parent} does not exist; create it first")
     if not os.access(target.parent, os.W_OK):
         raise StorageError(
