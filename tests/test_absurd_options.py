@@ -50,6 +50,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Call]:
     sizes = {"kind": "mlp", "input_shape": (4,), "latent_dim": 2, "width": 4, "depth": 1}
     plan = {"model": MODEL, "layout": "any", "offset": None, "scale": None, "names": (), "epochs": 1, "batch_size": 8}
     plan |= {"learning_rate": 1e-3, "beta": 1.0, "anneal_epochs": 0, "free_bits": 0.0, "patience": 0, "seed": 0}
+    plan |= {"warmup_epochs": 1, "schedule": "cosine", "augment": (), "perceptual": 0.0}
     source = {"name": str(folder / "rows.csv"), "spec": vae.manifest.input, "follow": False, "time_column": None}
     run = {"config": TrainConfig(model=MODEL, epochs=1), "out": folder / "run", "resume": False, "force": True}
     train(x=ROWS, **run)

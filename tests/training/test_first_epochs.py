@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,31 @@ from shell import run
 
 from vae_edge.models import ModelConfig, build
 from vae_edge.training import TrainConfig
-from vae_edge.training.loop import _generator, _settle_batch_norm, _warm
+from vae_edge.training.loop import _generator, _settle_batch_norm
 from vae_edge.training.run_folder import read_config
+from vae_edge.training.schedules import share_of_rate
+
+
+def _plan(**options: object) -> TrainConfig:
+    model = ModelConfig(kind="conv", input_shape=(1, 16, 16), latent_dim=2, width=4, depth=1)
+    return TrainConfig(model=model, layout="nchw", **options)  # type: ignore[arg-type]
 
 
 def test_the_learning_rate_grows_in_equal_steps_to_the_whole() -> None:
-    assert [_warm(step, 4) for step in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
-    assert _warm(0, 0) == 1.0
+    rising = _plan(epochs=3, warmup_epochs=2)
+    assert [share_of_rate(rising, step, 2) for step in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert share_of_rate(_plan(), 0, 2) == 1.0
+
+
+def test_a_cosine_falls_from_the_whole_to_almost_nothing_and_never_jumps() -> None:
+    falling = _plan(epochs=10, warmup_epochs=1, schedule="cosine")
+    shares = [share_of_rate(falling, step, 20) for step in range(200)]
+    assert shares[:20] == [(step + 1) / 20 for step in range(20)]
+    assert shares[20] == 1.0
+    assert shares[110] == pytest.approx(0.5)
+    assert 0 < shares[-1] < 1e-3
+    assert max(abs(a - b) for a, b in itertools.pairwise(shares)) <= 0.05 + 1e-12
+    assert share_of_rate(_plan(epochs=1, warmup_epochs=5, schedule="cosine"), 0, 1) == 0.2
 
 
 def test_statistics_of_batch_norm_are_the_means_over_the_batches_and_the_momentum_stays() -> None:

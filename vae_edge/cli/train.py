@@ -96,6 +96,17 @@ def run(
             min=0, help="The learning rate grows from 0 over these epochs; default 0, of conv 1.", show_default=False
         ),
     ] = None,
+    schedule: Annotated[
+        str, typer.Option(help="Of the learning rate after the warm-up: constant, or cosine, which falls to 0.")
+    ] = "constant",
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            help="Change pictures anew in each epoch: shift, brightness, left-right, up-down, comma separated.",
+            show_default=False,
+        ),
+    ] = None,
+    perceptual: Annotated[float, typer.Option(min=0.0, help="Of pictures: weight of 1 - SSIM in the loss.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, data and machine: same weights, bit for bit.")] = 0,
     layout: Annotated[
         str | None, typer.Option(help="nchw or nhwc, for arrays of images, which do not say.", show_default=False)
@@ -159,6 +170,9 @@ def run(
         batch_size=batch_size or (_SMALL_BATCH if kind == "conv" and len(x) < _FEW_ROWS else 64),
         learning_rate=learning_rate,
         warmup_epochs=warmup_epochs if warmup_epochs is not None else int(kind == "conv"),
+        schedule=schedule,  # type: ignore[arg-type]
+        augment=_augmentations(augment),
+        perceptual=perceptual,
         beta=beta,
         anneal_epochs=anneal_epochs,
         free_bits=free_bits,
@@ -196,6 +210,11 @@ def run(
             "epochs": [dataclasses.asdict(epoch) for epoch in result.epochs],
         }
         _console.print_json(NAME, document)
+
+
+def _augmentations(wish: str | None) -> tuple[str, ...]:
+    """The names in an option."""
+    return () if wish is None else tuple(name.strip() for name in wish.split(","))
 
 
 def _tiles(x: NDArray[Any], axes: Layout, tile: int, overlap: int) -> NDArray[Any]:

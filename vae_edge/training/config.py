@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from vae_edge.models.config import ModelConfig
 from vae_edge_runtime import arguments
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.format.specs import Layout
 
+Schedule = Literal["constant", "cosine"]
+AUGMENTATIONS = ("shift", "brightness", "left-right", "up-down")
+"""Ways to change a training picture; ``augmentation`` has the code of each."""
+_SMALLEST_FOR_SSIM = 11
 _LARGEST = (1 << 63) - 1
 """Of whole numbers: torch's generators take seeds of 64 bits."""
 
@@ -26,6 +30,10 @@ class TrainConfig:
         offset, scale: raw rows to model units, (x - offset) / scale; one of them alone leaves the
             other neutral. Both None: ``train`` chooses (see ``default_units``) and writes its choice down.
         warmup_epochs: the learning rate grows linearly from 0, step by step, over these epochs.
+        schedule: after the warm-up the learning rate stays (``constant``), or falls to 0 over the other epochs
+            (``cosine``); a run with a cosine is resumed with the same ``epochs``.
+        augment: how training pictures are changed anew in each epoch, of ``AUGMENTATIONS``; validation rows stay.
+        perceptual: weight of 1 - SSIM of the reconstruction of pictures, in nats per element (``structure_loss``).
         beta: weight of the KL term (Higgins et al. 2017); 1 is the ELBO.
         anneal_epochs: beta grows linearly from 0 over this many epochs.
         free_bits: nats of KL per latent dimension that cost nothing (Kingma et al. 2016).
@@ -42,6 +50,9 @@ class TrainConfig:
     batch_size: int = 64
     learning_rate: float = 1e-3
     warmup_epochs: int = 0
+    schedule: Schedule = "constant"
+    augment: tuple[str, ...] = ()
+    perceptual: float = 0.0
     beta: float = 1.0
     anneal_epochs: int = 0
     free_bits: float = 0.0
@@ -61,12 +72,22 @@ class TrainConfig:
             ("seed", 0),
         ):
             self._settle(name, arguments.whole_number(name, getattr(self, name), low=low, high=_LARGEST))
-        for name in ("learning_rate", "beta", "free_bits", "validation"):
+        arguments.choice("schedule", self.schedule, get_args(Schedule))
+        for name in ("learning_rate", "beta", "free_bits", "validation", "perceptual"):
             self._settle(name, arguments.number(name, getattr(self, name)))
         for name in ("offset", "scale"):
             if getattr(self, name) is not None:
                 self._settle(name, arguments.numbers(name, getattr(self, name)))
         self._settle("names", arguments.words("names", self.names))
+        self._settle("augment", tuple(dict.fromkeys(arguments.words("augment", self.augment))))
+        for way in self.augment:
+            arguments.choice("augment", way, AUGMENTATIONS)
+        if self.model.kind != "conv" and (self.augment or self.perceptual):
+            raise OptionError(f"augment and perceptual are for pictures, of a conv model; this is {self.model.kind}")
+        if not 0 <= self.perceptual < math.inf:
+            raise OptionError(f"perceptual is {self.perceptual}; it is a weight from 0, and finite")
+        if self.perceptual and min(self.model.input_shape[1:]) < _SMALLEST_FOR_SSIM:
+            raise OptionError(f"perceptual compares windows of 11 x 11 pixels; pictures are {self.model.input_shape}")
         if not (0 < self.learning_rate < math.inf and 0 <= self.beta < math.inf and 0 <= self.free_bits < math.inf):
             raise OptionError("learning_rate must be positive, beta and free_bits not negative, all finite")
         if not 0 < self.validation < 1:
@@ -88,7 +109,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """Means per row over one epoch, in nats; ``train_loss`` holds beta and free bits, the rest do not.
+    """Means per row over one epoch, in nats; ``train_loss`` holds beta, free bits and ``perceptual``, the rest do not.
 
     ``validation_loss`` is the negative ELBO at one noise sample per row, the same in every epoch.
     """

@@ -25,8 +25,11 @@ from vae_edge_runtime import arguments
 from vae_edge_runtime.errors import DataError, InputError, OptionError
 
 from . import run_files, run_folder
+from .augmentation import Units, augmented
 from .config import EpochReport, TrainConfig, TrainResult
 from .losses import annealed_beta, kl_nats, kl_with_free_bits, reconstruction_nats
+from .schedules import share_of_rate
+from .structure import structure_loss, structure_of
 from .units import default_units
 
 _SETTLING_BATCHES = 16
@@ -119,9 +122,10 @@ def _train(
         run_folder.restore(checkpoint, model, optimiser)
         epochs = list(checkpoint.epochs)
         run_folder.write_config(folder, config)
+    units, structure = Units.of(config, rows) if config.augment else None, structure_of(config, rows)
     stopped_early = _out_of_patience(epochs, config)
     while len(epochs) < config.epochs and not stopped_early:
-        epochs.append(_epoch(model, optimiser, rows, *split, config, len(epochs) + 1))
+        epochs.append(_epoch(model, optimiser, rows, *split, config, len(epochs) + 1, units, structure))
         first = len(epochs) == 1
         if first:
             run_folder.write_config(folder, config, new=True)
@@ -182,6 +186,8 @@ def _epoch(
     validation: Tensor,
     config: TrainConfig,
     epoch: int,
+    units: Units | None,
+    structure: nn.Module | None,
 ) -> EpochReport:
     start = time.perf_counter()
     # Everything random in an epoch follows from (seed, epoch): resuming needs no generator state.
@@ -193,13 +199,15 @@ def _epoch(
     batches = list(_batches(order, config.batch_size))
     for i, chosen in enumerate(batches):
         x = rows[chosen]
+        if units is not None:
+            x = augmented(x, config.augment, units, generator)
         for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * _warm(
-                (epoch - 1) * len(batches) + i, config.warmup_epochs * len(batches)
-            )
+            group["lr"] = config.learning_rate * share_of_rate(config, (epoch - 1) * len(batches) + i, len(batches))
         mean, logvar, x_logvar, x_hat = model(x, _noise(len(x), config, generator))
         loss = reconstruction_nats(x, x_hat, x_logvar, config).mean()
         loss = loss + beta * kl_with_free_bits(mean, logvar, config.free_bits)
+        if structure is not None:
+            loss = loss + structure_loss(x, x_hat, structure, config).mean()
         _refuse_non_finite(loss.item(), "loss", epoch, config)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -239,11 +247,6 @@ def _settle_batch_norm(
             model(rows[chosen], _noise(len(chosen), config, generator))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-
-
-def _warm(step: int, of: int) -> float:
-    """Share of the learning rate at a step, from 0, of a warm-up of ``of`` steps."""
-    return min(1.0, (step + 1) / of) if of else 1.0
 
 
 def _refuse_non_finite(loss: float, what: str, epoch: int, config: TrainConfig) -> None:
@@ -294,6 +297,11 @@ def _out_of_patience(epochs: list[EpochReport], config: TrainConfig) -> bool:
 
 def _same_training(old: TrainConfig, new: TrainConfig, folder: Path) -> None:
     changed = [f.name for f in fields(new) if f.name != "epochs" and getattr(old, f.name) != getattr(new, f.name)]
+    if not changed and new.schedule == "cosine" and old.epochs != new.epochs:
+        raise OptionError(
+            f"{folder} was trained with a cosine that ends with epoch {old.epochs}, and its learning rates are of "
+            f"that length: resume with as many epochs, or start over with --force"
+        )
     if changed:
         raise OptionError(
             f"{folder} was trained with another {changed[0]} ({getattr(old, changed[0])}): resume with the same options"

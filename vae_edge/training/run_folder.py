@@ -96,6 +96,7 @@ def read_config(folder: Path) -> TrainConfig:
         model = plain.pop("model")
         model["input_shape"] = tuple(model["input_shape"])
         tuples = {name: tuple(plain[name]) for name in ("offset", "scale", "names")}
+        tuples["augment"] = tuple(plain.get("augment", ()))  # absent in runs of earlier days
         return TrainConfig(model=ModelConfig(**model), **(plain | tuples))
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{folder} is no run folder: it has no {CONFIG}; make one with 'vae-edge train'") from None
