@@ -25,9 +25,10 @@ from .bundling.split_weights import pair_id, split_and_scan
 from .checks.code_ranges import with_code_ranges
 from .checks.fit import check_fit, fit_warnings
 from .checks.in_memory import in_memory
+from .checks.kept import KeptRows
 from .checks.likelihood_hints import likelihood_hints
-from .checks.parity import Reference, run_backend
-from .checks.size_parity import traced_with
+from .checks.parity import run_backend
+from .checks.size_parity import held_to, reference_of, traced_with
 from .checks.traps import trap_warnings
 from .config import ExportConfig, ExportReport
 from .doors import constant_said, evaluation_with_beside, others_taken_in, taken_in, with_beside
@@ -124,9 +125,10 @@ def export(
         rows = split_rows(calibration, condition, evaluation_with_beside(evaluation, missing), config, role)
     with timer("adapt"):
         built = build_graphs(recipe, rows, config, example=example, **told)
+    singles = KeptRows() if is_costly(built.multiplications) else None
     with timer("fit"):
-        fit = check_fit(built, rows, config)
-        doubts = (*fit_warnings(fit), *likelihood_hints(built, rows))
+        fit = check_fit(built, rows, config, singles)
+        doubts = (*fit_warnings(fit), *likelihood_hints(built, rows), *constant_said(calibration, config))
         rows, codes = with_code_ranges(built, rows)
 
     # ONNX: every graph traced and cleaned up; the fp32 ones cut into skeletons and weights, as they ship.
@@ -139,7 +141,7 @@ def export(
     fp32_graphs = split_and_scan(fp32_models, prefix="fp32", pair=pair, sizes=built.dimensions(rows.row))
 
     # Variants: fp32 is held to PyTorch, every reduced one to fp32. A gate that is missed ends the export here.
-    reference = Reference.of(built.modules, built.signatures, built.examples, built.row_bytes)
+    reference = reference_of(built, rows, examples, singles)
     builder = VariantBuilder.of(built, reference, rows, config, pair, timer)
     with in_memory(fp32_graphs.joined) as fp32_backend:
         fp32 = build_fp32(builder, fp32_graphs, fp32_backend)
@@ -158,8 +160,7 @@ def export(
         write_atomic(file, [bundle.data], check=read_back, replace=force)
     said = (*said, *_sizes_and_effort(builder))
     evidence = (*built.vae.evidence, *brought_along, *said, *codes, *_traced_by_legacy(exporters), *_left_out(traced))
-    about_rows = constant_said(calibration, config)
-    return _report(file, bundle, fit, variants, fp32.advice, evidence, doubts, about_rows, timer.seconds)
+    return _report(file, bundle, fit, variants, fp32.advice, evidence, doubts, timer.seconds)
 
 
 def _codes(backend: Backend, built: BuiltGraphs, rows: ExportRows) -> Array:
@@ -175,6 +176,7 @@ def _sizes_and_effort(builder: VariantBuilder) -> list[str]:
     said = [built.sizes.in_words()] if built.sizes is not None else []
     if is_costly(built.multiplications):
         said.append(in_words(built.multiplications, len(builder.parity_feeds["x"])))
+        said += filter(None, [held_to(built, builder.reference)])
     return said
 
 
@@ -196,14 +198,12 @@ def _report(
     advice: tuple[str, ...],
     evidence: tuple[str, ...],
     doubts: tuple[str, ...],
-    about_rows: tuple[str, ...],
     seconds: dict[str, float],
 ) -> ExportReport:
     default_head, default_variant = bundle.manifest.score.heads[0], next(iter(variants))
     warnings = [warning for variant in variants.values() for warning in variant.warnings]
     warnings += doubts
     warnings += trap_warnings(variants[default_variant].variant.traps, default_head)
-    warnings += about_rows
     return ExportReport(
         path=path,
         size_bytes=len(bundle.data),
