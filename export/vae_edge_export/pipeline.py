@@ -37,6 +37,7 @@ from .graphs.build import BuiltGraphs, Missing, build_graphs, filled_in
 from .halves.door import recipe_of
 from .halves.left_alone import leaves_model_alone
 from .passes import finish_fp32
+from .preparations import pictures_said
 from .rows import ExportRows, split_rows
 from .timer import Timer
 from .tracing.clean_graphs import CleanGraph, trace_all
@@ -123,6 +124,7 @@ def export(
         evaluation, example, compress_rows = others_taken_in(evaluation, example, compress_rows, config)
         calibration, condition, role = with_beside(calibration, condition, target, missing, "calibration")
         rows = split_rows(calibration, condition, evaluation_with_beside(evaluation, missing), config, role)
+        said = (*said, *pictures_said(rows.row.shape, config.layout))
     with timer("adapt"):
         built = build_graphs(recipe, rows, config, example=example, **told)
     singles = KeptRows() if is_costly(built.multiplications) else None

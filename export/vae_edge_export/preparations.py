@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from vae_edge_runtime.format.specs import Layout
 Array = NDArray[Any]
 
 _COLUMNS_SPELT_OUT = 12
+_CHANNELS = (1, 3, 4)
+_SMALLEST_SIDE = 8
+"""Of what is taken for a picture: three sensors over eight steps are as small as that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,3 +91,50 @@ def _columns_text(what: str, offset: Array, scale: Array) -> str:
         return f"--offset and --scale of the {what} of each column"
     return " ".join(f"--{name} {','.join(f'{v:.6g}' for v in values)}" for name, values in
                     (("offset", offset), ("scale", scale)))  # fmt: skip
+
+
+def channel_axis(row_shape: Sequence[int], layout: Layout) -> Literal["nchw", "nhwc"] | None:
+    """Where rows without a layout look like pictures: the layout that they have by their shape; else None."""
+    if layout != "any" or len(row_shape) != 3:
+        return None
+    for name, channels, sides in (
+        ("nchw", row_shape[0], row_shape[1:]),
+        ("nhwc", row_shape[2], row_shape[:2]),
+    ):
+        if channels in _CHANNELS and min(sides) >= _SMALLEST_SIDE:
+            return name  # type: ignore[return-value]
+    return None
+
+
+def pictures_said(row_shape: Sequence[int], layout: Layout) -> tuple[str, ...]:
+    """What rows that look like pictures lose without a layout; nothing for other rows."""
+    looks = channel_axis(row_shape, layout)
+    if looks is None:
+        return ()
+    return (
+        f"rows of shape {list(row_shape)} look like pictures, and no layout says so: pass --layout {looks} "
+        f"(layout='{looks}') for the heads of pictures, for tiles, and to score files of pictures",
+    )
+
+
+def other_axes(x: Array, layout: Layout, run: Callable[[Tensor], Any]) -> str:
+    """In words, other axes of pictures on which ``run`` does not raise; empty where there are none.
+
+    Args:
+        x: (n, *row_shape) raw rows. run: takes them in model units and layout.
+    """
+    rows = torch.from_numpy(np.ascontiguousarray(x)).to(torch.float32)
+    if layout == "nchw" and x.ndim == 4 and x.shape[3] in _CHANNELS:
+        layout = "any"  # they were said to have channels first
+    tries: list[tuple[Tensor, str]] = []
+    if channel_axis(x.shape[1:], layout) == "nhwc":
+        tries.append((rows.permute(0, 3, 1, 2), "their channels before height and width: pass --layout nhwc"))
+    if layout == "any" and x.ndim == 3:
+        tries.append((rows.unsqueeze(1), "an axis for their one channel: pass rows[:, None] and --layout nchw"))
+    for turned, words in tries:
+        try:
+            run(turned)
+        except Exception:  # the model refuses these, too
+            continue
+        return f"It takes the rows with {words}"
+    return ""

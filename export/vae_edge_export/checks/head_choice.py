@@ -64,18 +64,25 @@ def head_advice(
     if len(heads) < 2:
         return ()
     truth = np.arange(len(scores[default])) >= len(scores[default]) // 2 if labels is None else labels
-    figures = {head: _with_interval(np.nan_to_num(scores[head], nan=np.inf), truth) for head in heads}
+    drawn = _drawn({head: np.nan_to_num(scores[head], nan=np.inf) for head in heads}, truth)
+    figures = {head: (float(values[0]), *_interval(values[1:])) for head, values in drawn.items()}
     best = max(heads, key=lambda head: (figures[head][0], head == default))
     rows = "labelled rows" if labels is not None else "normal pictures with a pasted square"
     table = ", ".join(f"{head} {a:.3f} [{low:.3f}, {high:.3f}]" for head, (a, low, high) in figures.items())
     lines = [f"AUROC on {int(truth.sum())} {rows}, with {_LEVEL:.0%} intervals: {table}"]
-    apart = figures[best][1] > figures[default][0]
-    if best == default or not apart:
-        lines.append(f"decide by '{default}', the default head: no other head is better beyond chance here")
+    # The same rows are drawn for both: what is hard for one head is hard for the other, and cancels.
+    by, low, high = drawn[best][0] - drawn[default][0], *_interval((drawn[best] - drawn[default])[1:])
+    if best == default:
+        lines.append(f"decide by '{default}', the default head: no other head is better here")
+    elif low <= 0:
+        lines.append(
+            f"decide by '{default}', the default head: '{best}' is better by {by:.3f} [{low:.3f}, {high:.3f}], which "
+            "may be chance"
+        )
     else:
         lines.append(
             f"decide by '{best}': score --head {best}, or recalibrate --default-head {best}; "
-            f"'{default}', the default head, is worse here"
+            f"'{default}', the default head, is worse by {by:.3f} [{low:.3f}, {high:.3f}]"
         )
     falls = [kind for kind, share in traps.get(best, {}).items() if share < 0.5]
     if best != default and falls:
@@ -83,14 +90,16 @@ def head_advice(
     return tuple(lines)
 
 
-def _with_interval(scores: Array, truth: NDArray[np.bool_]) -> tuple[float, float, float]:
-    """AUROC and its bootstrap interval, drawn among the rows of each kind."""
+def _drawn(scores: Mapping[str, Array], truth: NDArray[np.bool_]) -> dict[str, Array]:
+    """AUROC per head, (1 + repeats,): of all rows, then of rows drawn anew among each kind, the same for every head."""
     rng = np.random.default_rng(0)
-    normal, anomalous = scores[~truth], scores[truth]
-    labels = np.arange(len(scores)) >= len(normal)
-    drawn = [
-        auroc(np.concatenate([rng.choice(normal, len(normal)), rng.choice(anomalous, len(anomalous))]), labels)
-        for _ in range(_REPEATS)
-    ]
-    low, high = np.quantile(drawn, ((1 - _LEVEL) / 2, (1 + _LEVEL) / 2))
-    return auroc(scores, truth), float(low), float(high)
+    kinds = [np.flatnonzero(~truth), np.flatnonzero(truth)]
+    labels = np.arange(len(truth)) >= len(kinds[0])
+    draws = [np.concatenate(kinds)]
+    draws += [np.concatenate([rng.choice(rows, len(rows)) for rows in kinds]) for _ in range(_REPEATS)]
+    return {head: np.array([auroc(values[rows], labels) for rows in draws]) for head, values in scores.items()}
+
+
+def _interval(values: Array) -> tuple[float, float]:
+    low, high = np.quantile(values, ((1 - _LEVEL) / 2, (1 + _LEVEL) / 2))
+    return float(low), float(high)

@@ -97,13 +97,13 @@ def trap_warnings(traps: Mapping[str, Mapping[str, float]], default: str) -> lis
             continue
         best = max(traps, key=lambda head: traps[head][kind])
         better = (
-            f"the head '{best}' of this bundle does not fall for it ({traps[best][kind]:.2f})"
+            f"the head '{best}' of this bundle tells them apart ({traps[best][kind]:.2f})"
             if traps[best][kind] > 0.5
-            else f"no head of this bundle does better; others are {', '.join(others)}"
+            else f"no head of this bundle does better; --heads offers {', '.join(others)}"
         )
         lines.append(
-            f"likelihood trap: {kind} rows look more normal than normal ones to the head '{default}' "
-            f"(score above a normal row's with probability {share:.2f}); {better}"
+            f"likelihood trap: made-up {kind} rows look more normal than normal ones to the head '{default}': one "
+            f"scores above a normal row with probability {share:.2f}, and 1 is right; {better}"
         )
     return lines
 

@@ -12,7 +12,7 @@ from vae_edge_runtime.errors import AdaptError
 from ..adapters import Recipe
 from ..halves.door import guarded, raised_by_the_model
 from ..halves.model_copy import private_copy
-from ..preparations import what_runs
+from ..preparations import other_axes, what_runs
 from ..rows import ExportRows, rows_of
 from ..tracing.torch_state import kept_rng, slow_attention
 from .modules import DataUnits
@@ -42,5 +42,8 @@ def other_units(recipe: Recipe, error: AdaptError, rows: ExportRows, units: Data
         try:
             run(module, units.to_model(torch.from_numpy(np.array(feeds["x"]))), *beside)
         except AdaptError:
-            return what_runs(feeds["x"], rows.row.layout, lambda x: run(module, x, *beside))
+            x, layout = feeds["x"], rows.row.layout
+            return other_axes(x, layout, lambda x: run(module, x, *beside)) or what_runs(
+                x, layout, lambda x: run(module, x, *beside)
+            )
     return ""

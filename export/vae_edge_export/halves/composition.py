@@ -29,8 +29,8 @@ _FACTORS = (30.0, 10.0, 3.0)
 _SAME = "decode(encode(x)) is what its forward gives"
 _NOT_FINITE = "decode(encode(x)) was not compared with its forward: it is not finite"
 _SQUASHED = (
-    "its forward gives sigmoid(decode(z)): say likelihood='bernoulli' with logits=True, or "
-    "decode=lambda m, z: torch.sigmoid(m.decode(z))"
+    "its forward gives sigmoid(decode(z)): say likelihood='bernoulli' with logits=True (on the command line "
+    "--likelihood bernoulli --logits), or decode=lambda m, z: torch.sigmoid(m.decode(z))"
 )
 
 

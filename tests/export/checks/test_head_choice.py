@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,37 @@ def test_a_head_is_advised_only_where_it_is_better_beyond_chance() -> None:
     assert head_advice("elbo", alike, truth, {})[1].startswith("decide by 'elbo', the default head")
     assert head_advice("elbo", {"elbo": noise}, truth, {}) == ()
     assert "takes blank rows for normal" in head_advice("elbo", scores, truth, {"top": {"blank": 0.1}})[2]
+
+
+def _heads(seed: int, gain: float) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Two heads that find the same rows hard; ``gain`` of the second on anomalies."""
+    rng = np.random.default_rng(seed)
+    truth = np.arange(80) >= 40
+    hard = rng.normal(size=80)
+    return {
+        "elbo": hard + truth + 0.3 * rng.normal(size=80),
+        "top": hard + (1 + gain) * truth + 0.3 * rng.normal(size=80),
+    }, truth
+
+
+def test_heads_are_compared_on_the_same_rows() -> None:
+    scores, truth = _heads(1, gain=0.25)
+    figures, choice = head_advice("elbo", scores, truth, {})
+    (elbo, elbo_high), (top, top_low) = ((float(v) for v in row) for row in (
+        re.search(r"elbo (\S+) \[\S+, (\S+)\]", figures).groups(),  # type: ignore[union-attr]
+        re.search(r"top (\S+) \[(\S+),", figures).groups(),  # type: ignore[union-attr]
+    ))  # fmt: skip
+    assert top_low < elbo < top < elbo_high, "each interval holds the other head's figure"
+    assert choice.startswith("decide by 'top'")
+    assert re.search(r"is worse by 0\.\d+ \[0\.0\d\d, 0\.\d+\]", choice)
+
+
+def test_a_head_of_the_same_worth_is_rarely_advised() -> None:
+    advised = 0
+    for seed in range(40):
+        choice = head_advice("elbo", *_heads(seed, gain=0.0), {})[1]
+        advised += choice.startswith("decide by 'top'")
+    assert advised <= 3
 
 
 def test_pictures_get_top_and_peak_beside_elbo_and_a_recommendation(tmp_path: Path) -> None:

@@ -60,9 +60,9 @@ def test_a_score_that_rewards_what_is_flat_is_caught_and_the_other_head_is_offer
     assert traps["ssim"]["blank"] == 1.0
     lines = trap_warnings(traps, "elbo")
     assert any("blank rows look more normal than normal ones" in line for line in lines)
-    assert any("the head 'ssim' of this bundle does not fall for it (1.00)" in line for line in lines)
+    assert any("the head 'ssim' of this bundle tells them apart (1.00)" in line for line in lines)
     alone = trap_warnings({"elbo": traps["elbo"]}, "elbo")
-    assert all("no head of this bundle does better; others are mahalanobis, top, ssim, typ" in line for line in alone)
+    assert all("no head of this bundle does better; --heads offers mahalanobis, top, ssim" in line for line in alone)
 
 
 def test_rows_of_classes_are_not_made_of_what_lies_between_them() -> None:
