@@ -72,6 +72,9 @@ def head_advice(
     apart = figures[best][1] > figures[default][0]
     if best == default or not apart:
         lines.append(f"decide by '{default}', the default head: no other head is better beyond chance here")
+        if best != default:
+            more = "label more rows to tell" if labels is not None else "small defects may tell them apart"
+            lines.append(f"'{best}' is ahead of '{default}' within chance, {more}: compare both with vae-edge evaluate")
     else:
         lines.append(
             f"decide by '{best}': score --head {best}, or recalibrate --default-head {best}; "
