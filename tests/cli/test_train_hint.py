@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 from shell import Cli
 
+from vae_edge_runtime import load
+
 RNG = np.random.default_rng(0)
 SMALL = ("--latent", 2, "--width", 8, "--depth", 1, "--epochs", 2)
 
@@ -73,6 +75,12 @@ def test_the_next_step_runs_as_printed(kind: str, cli: Cli, tmp_path: Path, monk
     done = cli(*command, "--false-positive-rate", 0.05, "--allow-poor-fit")
     assert done.code == 0, done.err
     assert Path("model.vaeb").is_file()
+    if "--image-size" in options:  # the bundle brings pictures of other sizes to its own by the same rule
+        with Image.open("good/0.png") as picture:
+            picture.resize((20, 16)).save("good/0.png")
+        assert cli("score", "model.vaeb", "good", "-o", "scores.csv").code == 0
+        with load("model.vaeb", device="cpu") as vae:
+            assert vae.manifest.input.fit == ("crop" if "crop" in options else "stretch")
     if "--window" in options:
         length = options[options.index("--window") + 1]
         assert f"windows of {length} rows, one every {length}" in done.err

@@ -122,7 +122,9 @@ CompressRows = Annotated[
 ImageSize = Annotated[str | None, typer.Option(help="Resize images to HEIGHTxWIDTH, e.g. 64x64.", show_default=False)]
 Fit = Annotated[
     str | None,
-    typer.Option(help="With --image-size: stretch, pad (black) or crop; kept in the bundle.", show_default=False),
+    typer.Option(
+        help="With --image-size: stretch (the default), pad (black) or crop; kept in the bundle.", show_default=False
+    ),
 ]
 Tile = Annotated[
     int | None, typer.Option(min=8, help="Side of square tiles that larger pictures are cut into.", show_default=False)

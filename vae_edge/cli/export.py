@@ -55,6 +55,7 @@ PANELS: _help.Panels = {
 _STAGES = 11
 _SMALLEST_SIDE = 8
 """Of colour pictures whose maps are whitened: the Gaussian reaches 3 pixels to each side."""
+_PICTURES = ("nchw", "nhwc")
 _LEAST_R2 = -0.5
 """A model that gives the mean row for every row has 0. Trained models had 0.10 to 0.84, models with a forgotten scale,
 likelihood or file of weights -478 to -0.71. Between the two lie models that learned nothing, of which export warns."""
@@ -223,6 +224,8 @@ def run(
         _generation.run(opened.model, output, given_rows, shape, latent_shape, options | card, model, force, json)
         return
     rows, condition, options = rows_and_layout(calibration, reader, options, own_offset=offset is not None)
+    if fit is None and size is not None and tile is None and not dynamic_size and options["layout"] in _PICTURES:
+        card["fit"] = "stretch"  # what was done to the calibration pictures
     every_anomaly = AlarmSpec(1, 1, 1, false_positive_rate, 0) if 0 < false_positive_rate < 1 else None
     config = ExportConfig(
         heads=_options.split_names(heads),

@@ -75,9 +75,10 @@ def head_advice(
     if best == default:
         lines.append(f"decide by '{default}', the default head: no other head is better here")
     elif low <= 0:
+        more = "label more rows to tell" if labels is not None else "labelled pictures (--evaluation) can tell"
         lines.append(
             f"decide by '{default}', the default head: '{best}' is better by {by:.3f} [{low:.3f}, {high:.3f}], which "
-            "may be chance"
+            f"may be chance; {more}"
         )
     else:
         lines.append(

@@ -41,6 +41,9 @@ def test_a_head_is_advised_only_where_it_is_better_beyond_chance() -> None:
     assert choice.startswith("decide by 'top': score --head top, or recalibrate --default-head top")
     alike = {"elbo": noise + truth, "top": noise + 1.01 * truth}
     assert head_advice("elbo", alike, truth, {})[1].startswith("decide by 'elbo', the default head")
+    assert "which may be chance; label more rows to tell" in head_advice("elbo", alike, truth, {})[1]
+    assert "which may be chance; labelled pictures (--evaluation) can tell" in head_advice("elbo", alike, None, {})[1]
+    assert len(head_advice("elbo", {"elbo": noise + 4.0 * truth, "top": noise}, truth, {})) == 2
     assert head_advice("elbo", {"elbo": noise}, truth, {}) == ()
     assert "takes blank rows for normal" in head_advice("elbo", scores, truth, {"top": {"blank": 0.1}})[2]
 
