@@ -25,9 +25,10 @@ from .bundling.split_weights import pair_id, split_and_scan
 from .checks.code_ranges import with_code_ranges
 from .checks.fit import check_fit, fit_warnings
 from .checks.in_memory import in_memory
+from .checks.kept import KeptRows
 from .checks.likelihood_hints import likelihood_hints
-from .checks.parity import Reference, run_backend
-from .checks.size_parity import traced_with
+from .checks.parity import run_backend
+from .checks.size_parity import held_to, reference_of, traced_with
 from .checks.traps import trap_warnings
 from .config import ExportConfig, ExportReport
 from .doors import constant_said, evaluation_with_beside, others_taken_in, taken_in, with_beside
@@ -124,8 +125,9 @@ def export(
         rows = split_rows(calibration, condition, evaluation_with_beside(evaluation, missing), config, role)
     with timer("adapt"):
         built = build_graphs(recipe, rows, config, example=example, **told)
+    singles = KeptRows() if is_costly(built.multiplications) else None
     with timer("fit"):
-        fit = check_fit(built, rows, config)
+        fit = check_fit(built, rows, config, singles)
         doubts = (*fit_warnings(fit), *likelihood_hints(built, rows))
         rows, codes = with_code_ranges(built, rows)
 
@@ -139,7 +141,7 @@ def export(
     fp32_graphs = split_and_scan(fp32_models, prefix="fp32", pair=pair, sizes=built.dimensions(rows.row))
 
     # Variants: fp32 is held to PyTorch, every reduced one to fp32. A gate that is missed ends the export here.
-    reference = Reference.of(built.modules, built.signatures, built.examples, built.row_bytes)
+    reference = reference_of(built, rows, examples, singles)
     builder = VariantBuilder.of(built, reference, rows, config, pair, timer)
     with in_memory(fp32_graphs.joined) as fp32_backend:
         fp32 = build_fp32(builder, fp32_graphs, fp32_backend)
@@ -175,6 +177,7 @@ def _sizes_and_effort(builder: VariantBuilder) -> list[str]:
     said = [built.sizes.in_words()] if built.sizes is not None else []
     if is_costly(built.multiplications):
         said.append(in_words(built.multiplications, len(builder.parity_feeds["x"])))
+        said += filter(None, [held_to(built, builder.reference)])
     return said
 
 

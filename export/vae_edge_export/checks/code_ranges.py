@@ -16,13 +16,15 @@ import torch
 from numpy.typing import NDArray
 
 from vae_edge_runtime.errors import AdaptError
-from vae_edge_runtime.format.specs import CodeRange
+from vae_edge_runtime.format.sizes import signature_at
+from vae_edge_runtime.format.specs import CodeRange, Signature
 
 from ..graphs.build import BuiltGraphs
 from ..halves.door import on
 from ..rows import ExportRows
 from ..support import Support
 from .reference import run_torch
+from .size_parity import feeds_at
 
 Array = NDArray[Any]
 
@@ -52,14 +54,17 @@ def code_ranges(built: BuiltGraphs, rows: ExportRows) -> tuple[CodeRange, ...]:
     values = x.reshape(-1, 1) if by_element else x.reshape(-1, x.shape[-1])
     columns = np.flatnonzero(Support.of(x, rows.row.layout).whole).tolist()
     limits = (0, 255) if x.dtype == np.uint8 else (-_FAR, _FAR)
-    one = {name: array[:1] for name, array in rows.calibration.items()}
+    one, signature = {name: array[:1] for name, array in rows.calibration.items()}, built.signatures["encode"]
+    if built.sizes is not None:  # what is looked up of a pixel does not depend on the size of its picture
+        one = feeds_at(rows, built.sizes.traced, 1)
+        signature = signature_at(signature, rows.row, built.latent.shape, built.sizes.traced)
 
     def takes(codes: Mapping[int, int]) -> bool:
         """Whether PyTorch has an answer for a real row with these codes in place of its own."""
         row = one["x"].copy()
         for column, code in codes.items():
             row[..., slice(None) if by_element else column] = code
-        return _runs(built, {**one, "x": row})
+        return _runs(built, signature, {**one, "x": row})
 
     if not columns or not takes({}) or all(takes(dict.fromkeys(columns, end)) for end in limits):
         return ()
@@ -100,11 +105,11 @@ def _last_taken(takes: Callable[[int], bool], start: int, end: int) -> int:
     return good
 
 
-def _runs(built: BuiltGraphs, feeds: Mapping[str, Array]) -> bool:
+def _runs(built: BuiltGraphs, signature: Signature, feeds: Mapping[str, Array]) -> bool:
     """Whether PyTorch has an answer in ``encode`` for these rows; whether it is finite is of no account."""
     try:
         with on("rows with other codes"):
-            run_torch(built.modules["encode"], built.signatures["encode"], feeds, dtype=torch.float32)
+            run_torch(built.modules["encode"], signature, feeds, dtype=torch.float32)
     except AdaptError:
         return False
     return True

@@ -26,6 +26,7 @@ from ..graphs.modules import DataUnits
 from ..halves.door import raised_by_the_model, reading
 from ..preparations import Preparation, usual_preparations, what_runs
 from ..rows import ExportRows, model_shape, rows_of
+from .kept import KeptRows
 from .reference import run_torch
 
 Array = NDArray[Any]
@@ -44,11 +45,12 @@ _WORTH_NAMING = 0.05
 """A remedy is named where it brings R² above this."""
 
 
-def check_fit(built: BuiltGraphs, rows: ExportRows, config: ExportConfig) -> ModelFit:
+def check_fit(built: BuiltGraphs, rows: ExportRows, config: ExportConfig, singles: KeptRows | None = None) -> ModelFit:
     """Measure how well the model fits the normal rows, and refuse a model that does not.
 
     Args:
         built: the graphs in PyTorch. rows: of which up to ``ROWS`` normal ones are looked at.
+        singles: where outputs are kept for the gates behind; None: they are not.
 
     Raises:
         AdaptError: the model raises on rows; the message names a preparation of them that it takes.
@@ -57,7 +59,7 @@ def check_fit(built: BuiltGraphs, rows: ExportRows, config: ExportConfig) -> Mod
     """
     feeds = _some_rows(rows, built.multiplications)
     try:
-        codes, x_hat = _reconstructed(built, feeds)
+        codes, x_hat = _reconstructed(built, feeds, singles)
     except AdaptError as error:  # the few rows that it was adapted with may be mild ones
         if raised_by_the_model(error) and (remedy := _what_it_takes(built, rows, feeds)):
             raise AdaptError(f"{error}. {remedy}") from error.__cause__
@@ -129,19 +131,19 @@ def _some_rows(rows: ExportRows, multiplications: int) -> dict[str, Array]:
     return {name: array[chosen] for name, array in rows.calibration.items()}
 
 
-def _reconstructed(built: BuiltGraphs, feeds: Mapping[str, Array]) -> tuple[Array, Array]:
+def _reconstructed(
+    built: BuiltGraphs, feeds: Mapping[str, Array], singles: KeptRows | None = None
+) -> tuple[Array, Array]:
     """First output of ``encode``, and what ``decode`` makes of it in data units."""
     signatures, latent = built.signatures, built.signatures["decode"].inputs[0].name
     given = {name: x for name, x in feeds.items() if name != "x"}
 
     def run(graph: str, inputs: Mapping[str, Array]) -> Array:
-        outputs = run_torch(
-            built.modules[graph],
-            signatures[graph],
-            inputs,
-            dtype=torch.float32,
-            rows=built.rows_at_once(graph, most=_FEWEST_ROWS),
-        )
+        def compute(some: Mapping[str, Array]) -> dict[str, Array]:
+            rows = built.rows_at_once(graph, most=_FEWEST_ROWS)
+            return run_torch(built.modules[graph], signatures[graph], some, dtype=torch.float32, rows=rows)
+
+        outputs = compute(inputs) if singles is None else singles.run(graph, inputs, compute)
         return outputs[signatures[graph].outputs[0].name]
 
     codes = run("encode", feeds)

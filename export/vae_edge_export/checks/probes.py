@@ -21,7 +21,8 @@ from ..effort import is_costly
 from ..halves.door import foreign, in_words, on
 from ..rows import Feeds, rows_of
 from ..support import Support
-from .reference import Outputs, Reference
+from .kept import Outputs
+from .reference import Precision, Reference
 
 Latents = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -53,6 +54,7 @@ class Probe:
     Attributes:
         feeds: the row, and the condition of the first real one.
         exact, single: PyTorch's outputs by name, in the precision of the reference and in float32.
+        precision: that of ``exact``; of a costly model float32, and float64 is asked where the graph differs from it.
     """
 
     graph: str
@@ -60,6 +62,7 @@ class Probe:
     feeds: Feeds
     exact: Outputs
     single: Outputs
+    precision: Precision
 
     @property
     def is_finite(self) -> bool:
@@ -79,11 +82,12 @@ def ask_torch(
             one = {**rows_of(feeds, slice(1)), "x": row[None]}
             try:
                 with on(f"probe rows of the kind '{label}'"):
-                    exact, single = reference.run(graph, one), reference.run_float32(graph, one)
+                    single = reference.run_float32(graph, one)
+                    exact = single if costly else reference.run(graph, one)
             except AdaptError as error:
                 notes.setdefault(f"raises ({in_words(foreign(error)).splitlines()[0][:80]})", []).append(label)
                 continue
-            probe = Probe(graph, label, one, exact, single)
+            probe = Probe(graph, label, one, exact, single, "float32" if costly else reference.precision)
             asked.append(probe)
             if not probe.is_finite:
                 notes.setdefault("is not finite", []).append(label)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,32 +14,38 @@ from torch import nn
 
 from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.errors import AdaptError
-from vae_edge_runtime.format.specs import Signature
+from vae_edge_runtime.format.specs import Signature, element_count
 from vae_edge_runtime.graph_session import rows_within
 
 from ..graphs.build import BYTES_AT_ONCE
 from ..graphs.row_bytes import RowBytes
 from ..halves.door import reading
 from ..rows import Feeds, rows_of
+from .kept import KeptRows, Outputs
 
-Outputs = dict[str, NDArray[Any]]
+Precision = Literal["float64", "float32"]
 
 _MOST_ROWS = 256
-_KEPT = 256 << 20
-"""Bytes of outputs that are kept for the next gate."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The torch graphs at float64 (float32 where the module cannot be converted) and at float32."""
+    """The torch graphs at float64 (float32 where the module cannot be converted) and at float32.
+
+    Attributes:
+        single_beyond: graph to the most values of a row that float64 is spent on; larger rows are held to PyTorch in
+            float32. Of a costly model of free size, whose smaller rows are compared in float64.
+        singles: outputs of PyTorch in float32 that several gates ask for; None: they are computed again.
+    """
 
     modules: Mapping[str, nn.Module]
     exact: Mapping[str, nn.Module]
     signatures: Mapping[str, Signature]
-    precision: Literal["float64", "float32"]
+    precision: Precision
     row_bytes: Mapping[str, RowBytes] = field(default_factory=dict)
-    _kept: dict[bytes, Outputs] = field(default_factory=dict, repr=False)
-    """Of single rows, by graph and content."""
+    single_beyond: Mapping[str, int] = field(default_factory=dict)
+    singles: KeptRows | None = None
+    _doubles: KeptRows = field(default_factory=KeptRows, repr=False)
 
     @classmethod
     def of(
@@ -49,45 +54,73 @@ class Reference:
         signatures: Mapping[str, Signature],
         examples: Mapping[str, Feeds],
         row_bytes: Mapping[str, RowBytes] | None = None,
+        *,
+        at: Mapping[str, Signature] | None = None,
+        single_beyond: Mapping[str, int] | None = None,
+        singles: KeptRows | None = None,
     ) -> Reference:
-        """Try float64 on example inputs; a module with float32 written into its code keeps float32."""
+        """Try float64 on example inputs; a module with float32 written into its code keeps float32.
+
+        Args:
+            at: signatures of the examples, where they are of another height and width.
+            single_beyond, singles: as the attributes.
+        """
         try:
             exact = copy.deepcopy(dict(modules))  # in one go: the model they share is copied once
             for module in exact.values():
                 module.double()
-            for name, module in exact.items():
-                run_torch(module, signatures[name], rows_of(examples[name], slice(1)), dtype=torch.float64)
+            reference = cls(modules, exact, signatures, "float64", row_bytes or {}, single_beyond or {}, singles)
+            reference._try_float64(examples, at or {})
         except Exception:  # whatever a foreign module raises; the report says "float32"
-            return cls(modules, modules, signatures, "float32", row_bytes or {})
-        return cls(modules, exact, signatures, "float64", row_bytes or {})
+            return cls(modules, modules, signatures, "float32", row_bytes or {}, {}, singles)
+        return reference
 
-    def run(self, graph: str, feeds: Feeds, signature: Signature | None = None) -> Outputs:
+    def _try_float64(self, examples: Mapping[str, Feeds], at: Mapping[str, Signature]) -> None:
+        """Run each graph on one row; of a costly model the outputs are kept, and codes of the row are decoded."""
+        codes: NDArray[Any] | None = None
+        for graph, module in self.exact.items():
+            signature, feeds = at.get(graph, self.signatures[graph]), rows_of(examples[graph], slice(1))
+            if self.singles is None:
+                run_torch(module, signature, feeds, dtype=torch.float64)
+                continue
+            z = signature.inputs[0]
+            if graph == "decode" and codes is not None and codes.shape[1:] == z.shape:
+                feeds[z.name] = codes.astype(z.dtype)
+            outputs = self.run(graph, feeds, signature, double=True)
+            codes = next(iter(outputs.values())) if graph == "encode" else codes
+
+    def precision_of(self, graph: str, signature: Signature | None = None) -> Precision:
+        """What ``run`` computes in, for rows of a signature."""
+        first = (signature or self.signatures[graph]).inputs[0]
+        most = self.single_beyond.get(graph)
+        return "float32" if most is not None and element_count(first.shape) > most else self.precision
+
+    def run(self, graph: str, feeds: Feeds, signature: Signature | None = None, *, double: bool = False) -> Outputs:
         """Reference outputs by name; those of the same rows are computed once, whatever gate asks.
 
         Args:
             signature: of rows of another height and width; None: of those of the calibration.
+            double: in float64 whatever ``single_beyond`` says.
         """
+        signature = signature or self.signatures[graph]
+        if not double and self.precision_of(graph, signature) != self.precision:
+            return self.run_float32(graph, feeds, signature=signature)
         dtype = torch.float64 if self.precision == "float64" else torch.float32
-        signature, count = signature or self.signatures[graph], len(next(iter(feeds.values())))
-        keys = [_key(graph, rows_of(feeds, slice(i, i + 1))) for i in range(count)]
-        new = [i for i, key in enumerate(keys) if key not in self._kept]
-        if not new and count:
-            return {t.name: np.concatenate([self._kept[key][t.name] for key in keys]) for t in signature.outputs}
         rows = self._rows(graph, "double" if self.precision == "float64" else "single")
-        missing = feeds if len(new) == count else {name: x[new] for name, x in feeds.items()}
-        outputs = run_torch(self.exact[graph], signature, missing, dtype=dtype, rows=rows)
-        if len(new) < count:
-            outputs = {name: _merged(x, new, keys, self._kept, name) for name, x in outputs.items()}
-        kept = sum(y.nbytes for z in self._kept.values() for y in z.values())
-        if kept + sum(x.nbytes for x in outputs.values()) <= _KEPT:
-            for i in new:
-                self._kept[keys[i]] = {name: x[i : i + 1].copy() for name, x in outputs.items()}
-        return outputs
+        return self._doubles.run(
+            graph, feeds, lambda some: run_torch(self.exact[graph], signature, some, dtype=dtype, rows=rows)
+        )
 
-    def run_float32(self, graph: str, feeds: Feeds, *, leave_out: tuple[str, ...] = ()) -> Outputs:
+    def run_float32(
+        self, graph: str, feeds: Feeds, *, leave_out: tuple[str, ...] = (), signature: Signature | None = None
+    ) -> Outputs:
         """PyTorch's own float32 outputs by name, without those of ``leave_out``."""
-        rows, signature = self._rows(graph, "single"), self.signatures[graph]
-        return run_torch(self.modules[graph], signature, feeds, dtype=torch.float32, rows=rows, leave_out=leave_out)
+        rows, signature = self._rows(graph, "single"), signature or self.signatures[graph]
+
+        def compute(some: Feeds) -> Outputs:
+            return run_torch(self.modules[graph], signature, some, dtype=torch.float32, rows=rows, leave_out=leave_out)
+
+        return compute(feeds) if leave_out or self.singles is None else self.singles.run(graph, feeds, compute)
 
     def rows_at_once(self, graph: str, count: int) -> int:
         """So many of ``count`` rows an engine is given at once."""
@@ -128,25 +161,6 @@ def run_torch(
             for name in leave_out:
                 pieces[-1].pop(name, None)
     return {name: np.concatenate([p[name] for p in pieces]) for name in pieces[0]}
-
-
-def _merged(
-    made: NDArray[Any], new: list[int], keys: list[bytes], kept: Mapping[bytes, Outputs], name: str
-) -> NDArray[Any]:
-    """Rows that were computed now and rows that are known, in the order of ``keys``."""
-    whole = np.empty((len(keys), *made.shape[1:]), made.dtype)
-    whole[new] = made
-    for i in set(range(len(keys))) - set(new):
-        whole[i] = kept[keys[i]][name][0]
-    return whole
-
-
-def _key(graph: str, feeds: Feeds) -> bytes:
-    digest = hashlib.blake2b(graph.encode())
-    for name, rows in sorted(feeds.items()):
-        digest.update(f"{name} {rows.dtype} {rows.shape}".encode())
-        digest.update(np.ascontiguousarray(rows).data)
-    return digest.digest()
 
 
 def run_backend(backend: Backend, graph: str, signature: Signature, feeds: Feeds, *, rows: int) -> Outputs:

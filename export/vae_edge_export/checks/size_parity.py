@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,21 +14,23 @@ from vae_edge_runtime.backends.base import Backend
 from vae_edge_runtime.errors import BackendError, ParityFailed
 from vae_edge_runtime.format.figures import Parity
 from vae_edge_runtime.format.sizes import FREE_GRAPHS, Size, axis_names, signature_at
-from vae_edge_runtime.format.specs import Layout, Signature, TensorSpec
+from vae_edge_runtime.format.specs import Layout, Signature, TensorSpec, element_count
 from vae_edge_runtime.sampling.noise import standard_normal
 from vae_edge_runtime.verification import max_errors
 
-from ..effort import rows_affordable
+from ..effort import is_costly, rows_affordable
 from ..graphs.build import BuiltGraphs
 from ..graphs.free_size import SizePlan, rows_at
 from ..rows import ExportRows, rows_of
 from ..tracing.trace import FreeAxis
-from .reference import Outputs, Reference, run_backend
+from .kept import KeptRows, Outputs
+from .reference import Reference, run_backend
 
 Array = NDArray[Any]
 ROWS = 2
 """Rows of each size: one alone, and both at once."""
 GOLDEN_ROWS = 1
+_OF_ROWS = ("encode", "score")
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +80,61 @@ def traced_with(
     decode_feeds = {z.name: np.zeros((len(feeds["x"]), *z.shape), z.dtype), **beside}
     examples = {**built.examples, "encode": feeds, "decode": decode_feeds}
     return examples, _free_axes(built, built.sizes, rows.row.layout)
+
+
+def single_beyond(built: BuiltGraphs, rows: ExportRows) -> dict[str, int]:
+    """Of a costly model of free size, per graph the most values of a row that are compared with PyTorch in float64.
+
+    A graph of free size runs the same operations at every size. Where the smaller sizes hold to float64, PyTorch in
+    float32 shows at the larger ones what depends on the size: a shape that was frozen, and rounding that grows with it.
+    """
+    if built.sizes is None or not is_costly(built.multiplications):
+        return {}
+    smaller = [size for size in built.sizes.others if math.prod(size) < math.prod(built.sizes.base)]
+    if not smaller:
+        return {}
+    largest = max(smaller, key=math.prod)
+    return {graph: _values(built, rows, graph, largest) for graph in FREE_GRAPHS}
+
+
+def _values(built: BuiltGraphs, rows: ExportRows, graph: str, size: Size) -> int:
+    signature = signature_at(built.signatures[graph], rows.row, built.latent.shape, size)
+    return element_count(signature.inputs[0].shape)
+
+
+def reference_of(
+    built: BuiltGraphs, rows: ExportRows, examples: Mapping[str, Mapping[str, Array]], singles: KeptRows | None
+) -> Reference:
+    """The torch graphs that every gate compares with.
+
+    Args:
+        examples: per graph, rows it was traced with. singles: outputs in float32 that are known, of a costly model.
+    """
+    at: dict[str, Signature] = {}
+    if built.sizes is not None:
+        at = {
+            graph: signature_at(built.signatures[graph], rows.row, built.latent.shape, built.sizes.traced)
+            for graph in FREE_GRAPHS
+        }
+    if singles is not None and rows.held_out:  # whose first row gates ask for again
+        first = rows_of(rows.held_out, slice(1))
+        examples = {graph: first if graph in _OF_ROWS and graph not in at else x for graph, x in examples.items()}
+    return Reference.of(
+        built.modules, built.signatures, examples, built.row_bytes,
+        at=at, single_beyond=single_beyond(built, rows), singles=singles,
+    )  # fmt: skip
+
+
+def held_to(built: BuiltGraphs, reference: Reference) -> str:
+    """In words, at which sizes PyTorch in float32 is the reference; empty where float64 is it at every size."""
+    if not reference.single_beyond or built.sizes is None:
+        return ""
+    small = [size for size in built.sizes.others if math.prod(size) < math.prod(built.sizes.base)]
+    base, listed = ("x".join(map(str, size)) for size in (built.sizes.base, max(small, key=math.prod)))
+    return (
+        f"encode and decode are compared with PyTorch in float64 up to {listed}, and in float32 at {base} and above: "
+        "a graph of free size runs the same operations at every size"
+    )
 
 
 def compare_sizes(
@@ -148,7 +206,7 @@ def _compare(
                 )
         errors = [max_errors(run[name], wanted) for run in runs]
         absolute, relative = (max(error[i] for error in errors) for i in (0, 1))
-        figures[f"{graph}.{name}"] = Parity(absolute, relative, rtol, reference.precision, count)
+        figures[f"{graph}.{name}"] = Parity(absolute, relative, rtol, reference.precision_of(graph, signature), count)
     if lost := [name for name, p in figures.items() if not np.isfinite(p.max_relative)]:
         problem = f"{lost[0]} is not finite {where} where PyTorch is. Nothing was written"
         raise ParityFailed(problem, report=figures)

@@ -37,12 +37,13 @@ from ..bundling.split_weights import SplitGraphs, pair_id, split_and_scan
 from ..checks.code_ranges import with_code_ranges
 from ..checks.fit import check_fit, fit_warnings
 from ..checks.in_memory import in_memory
+from ..checks.kept import KeptRows
 from ..checks.reference import Reference
 from ..checks.samples import sample_warnings
-from ..checks.size_parity import SizeFigures, compare_sizes, traced_with
+from ..checks.size_parity import SizeFigures, compare_sizes, reference_of, traced_with
 from ..config import ExportConfig
 from ..doors import taken_in
-from ..effort import rows_affordable
+from ..effort import is_costly, rows_affordable
 from ..graphs.build import BuiltGraphs, build_graphs, filled_in
 from ..graphs.decoder import build_decoder, decoder_recipe
 from ..halves.door import recipe_of
@@ -162,10 +163,11 @@ def export_for_generation(
             built = build_graphs(
                 recipe, shown, config, example=None, scale_form=scale_form, codebook=codebook, scored=False
             )
+    singles = KeptRows() if is_costly(built.multiplications) else None
     if given is not None:
         with timer("fit"):
             same_rows = built.signatures["decode"].outputs[0].shape == given.row.shape
-            fit = check_fit(built, given, config) if same_rows else None
+            fit = check_fit(built, given, config, singles) if same_rows else None
             shown, codes = with_code_ranges(built, given)
             notes += codes
     examples, free = traced_with(built, shown)
@@ -173,7 +175,7 @@ def export_for_generation(
     models = {name: finish_fp32(graph.model, graph=name) for name, graph in traced.items()}
     pair = pair_id(models)
     graphs = split_and_scan(models, prefix="fp32", pair=pair, sizes=built.dimensions(shown.row))
-    reference = Reference.of(built.modules, built.signatures, built.examples, built.row_bytes)
+    reference = reference_of(built, shown, examples, singles)
     with in_memory(graphs.joined) as backend, timer("parity"):
         proof = prove(backend, reference, built, shown, given, prior, config)
         rtol = config.parity_rtol

@@ -23,6 +23,7 @@ from ..checks.parity import check_parity, compare_outputs, refuse_missed
 from ..checks.probes import FEW_PROBES, ProbeLatents, probes
 from ..checks.reference import Reference, run_backend
 from ..checks.samples import DRAWN, measure_samples, refuse_useless
+from ..checks.size_parity import held_to
 from ..config import ExportConfig
 from ..effort import in_words, is_costly, rows_affordable
 from ..graphs.build import BuiltGraphs
@@ -105,6 +106,7 @@ def prove(
     if costly:
         made_up = {name: row for name, row in made_up.items() if name in FEW_PROBES}
         evidence.append(in_words(built.multiplications, len(feeds["x"]), scored=False))
+        evidence += filter(None, [held_to(built, reference)])
     compared = check_parity(
         backend, reference, feeds, made_up,
         lambda encoded: np.concatenate([latents(encoded), drawn]), noise=None, rtol=config.parity_rtol,
