@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,28 @@ def test_a_forecast_is_exported_with_its_targets_and_scored_against_others(cli: 
     np.save("few.npy", np.load("t.npy")[:5])
     ended = cli("score", "f.vaeb", "w.npy", "--target", "few.npy")
     assert (ended.code, "holds 5 targets, and there are 60 rows" in ended.err) == (2, True)
+
+
+def test_a_forecast_is_explained_and_recalibrated_with_its_targets(cli: Cli, here: Path) -> None:
+    export = ("export", "industrial:forecast", "--calibration", "w.npy", "-o", "f.vaeb", *OPTIONS)
+    assert cli(*export, "--target", "t.npy").code == 0
+    with load("f.vaeb", device="cpu") as vae:
+        scores = vae.score(np.load("w.npy"), condition=np.load("t.npy")).score
+    ended = cli("explain", "f.vaeb", "w.npy", "--target", "t.npy", "--json")
+    assert ended.code == 0
+    document = json.loads(ended.out)
+    assert document["score"] == pytest.approx(float(scores.max()), rel=1e-6)
+    assert len(document["top"]) == 5
+    np.save("far.npy", 3 * np.load("t.npy"))
+    ended = cli("recalibrate", "f.vaeb", "w.npy", "--target", "far.npy", "-o", "g.vaeb", "--json")
+    assert ended.code == 0
+    (change, *_) = json.loads(ended.out)["changes"]
+    assert change["after"] > 2 * change["before"]
+    for command in (("explain", "f.vaeb", "w.npy"), ("recalibrate", "f.vaeb", "w.npy", "-o", "h.vaeb")):
+        ended = cli(*command)
+        assert (ended.code, "--target" in ended.err) == (2, True)
+    ended = cli("recalibrate", "f.vaeb", "--target", "far.npy", "--default-head", "elbo", "-o", "h.vaeb")
+    assert (ended.code, "name the rows, too" in ended.err) == (2, True)
 
 
 def test_empty_cells_are_missing_values_of_a_model_with_a_mask(cli: Cli, here: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import shlex
 from contextvars import ContextVar
 from dataclasses import replace
@@ -287,6 +288,15 @@ def window_length(spec: InputSpec, path: Path, window: int | None) -> int | None
     """Rows per window where the file is cut into windows; None where its rows are rows."""
     is_table = path.suffix.lower() in TABLES
     return spec.shape[0] if window is None and is_table and spec.layout == "time_features" else window
+
+
+def with_targets(rows: Dataset, target: Path | None) -> Dataset:
+    """The rows with the targets of forecasts beside them; the rows alone where no file is named.
+
+    Raises:
+        DataError: as ``targets_of``.
+    """
+    return rows if target is None else dataclasses.replace(rows, condition=targets_of(target, len(rows)))
 
 
 def targets_of(path: Path, count: int) -> NDArray[np.float32]:

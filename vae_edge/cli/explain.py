@@ -35,6 +35,7 @@ def run(
     stride: _options.Stride = None,
     columns: _options.Columns = None,
     image_size: _options.ImageSize = None,
+    target: _options.Target = None,
     json: _options.Json = False,
     force: _options.Force = False,
 ) -> None:
@@ -45,7 +46,7 @@ def run(
     with load(bundle, device=device, variant=variant) as vae:
         _console.header(vae.info)
         options: dict[str, Any] = {"window": window, "stride": stride, "columns": columns, "size": image_size}
-        rows = _rows.read_to_score(vae, path, **options)
+        rows = _rows.with_targets(_rows.read_to_score(vae, path, **options), target)
         index = _index(rows.row_ids, row)
         if index is None:
             scores = vae.score(np.ascontiguousarray(rows.x), condition=rows.condition).score

@@ -9,6 +9,7 @@ import numpy as np
 import typer
 
 from vae_edge_runtime import Bundle, Recalibration, recalibrate
+from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.storage.files import refuse_existing
 
 from . import _console, _options, _rows, _session, _tables
@@ -43,6 +44,7 @@ def run(
     stride: _options.Stride = None,
     columns: _options.Columns = None,
     image_size: _options.ImageSize = None,
+    target: _options.Target = None,
     json: _options.Json = False,
     force: _options.Force = False,
 ) -> None:
@@ -55,7 +57,9 @@ def run(
         spec = opened.manifest.input
         variants = len(opened.manifest.variants)
     options: dict[str, Any] = {"window": window, "stride": stride, "columns": columns, "size": image_size}
-    rows = None if path is None else _rows.read_for(spec, path, **options)
+    if target is not None and path is None:
+        raise OptionError("--target holds the targets of new rows: name the rows, too")
+    rows = None if path is None else _rows.with_targets(_rows.read_for(spec, path, **options), target)
     further = None if compress_rows is None else np.ascontiguousarray(_rows.read_for(spec, compress_rows, **options).x)
     with _console.progress("recalibrating", variants * len(rows or ())) as step:
         outcome = recalibrate(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -112,7 +111,7 @@ def run(
             if len(sources) != 1:
                 raise OptionError("--target holds the targets of one file: name one PATH")
             ((path, rows),) = sources
-            sources = [(path, dataclasses.replace(rows, condition=_rows.targets_of(target, len(rows))))]
+            sources = [(path, _rows.with_targets(rows, target))]
         decides = vae.heads[0] if head is None else head
         further = vae.heads if heads == "all" else (decides, *_options.split_names(heads))
         own_threshold, warning = threshold is not None, None

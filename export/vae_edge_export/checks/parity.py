@@ -140,6 +140,8 @@ def compare_outputs(
 def _batches(reference: Reference, graph: str, count: int) -> list[tuple[int, int]]:
     """Batch sizes, and how many rows are run with each."""
     costly = graph in reference.row_bytes and is_costly(reference.row_bytes[graph].multiplications)
+    if graph in reference.single_beyond:  # two at once are run at a smaller size (size_parity)
+        return [(1, count)]
     if costly and count > 1:
         return list(_COSTLY_BATCHES)
     sizes = dict.fromkeys(min(size, count) for size in (*_BATCHES, reference.rows_at_once(graph, count)))

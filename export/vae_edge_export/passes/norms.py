@@ -102,18 +102,21 @@ def _instance_norm(node: onnx.NodeProto, context: _Context) -> _Parted | None:
         return _Parted(node.input[0], sizes[0], factor, sizes[1], None, after) if block >= _FEWEST else None
     if len(shape) == 4:
         return _Parted(node.input[0], (), factor, (), None, after)
-    picture = _regrouped(context.producers.get(node.input[0]), groups, context)
-    return _Parted(picture, (0, groups, -1, 0), factor, (0, groups, -1), None, after) if picture else None
+    source, target = _regrouped(context.producers.get(node.input[0]), groups, context)
+    return _Parted(source, target, factor, (0, groups, -1), None, after) if source else None
 
 
-def _regrouped(reshape: onnx.NodeProto | None, groups: int, context: _Context) -> str | None:
-    """The picture (n, channels, height, width) that a node reshapes to (n, groups, -1)."""
+def _regrouped(reshape: onnx.NodeProto | None, groups: int, context: _Context) -> tuple[str, tuple[int, ...]]:
+    """What a node reshapes to (n, groups, -1), and sizes that part it: rows of a picture, or channels of anything else.
+
+    The name is empty where another node is there, or groups of channels are no whole ones.
+    """
     if reshape is None or reshape.op_type != "Reshape":
-        return None
+        return "", ()
     target, shape = context.constants.get(reshape.input[1]), context.shapes.get(reshape.input[0], [])
-    if target is None or target.tolist() != [0, groups, -1] or len(shape) != 4:
-        return None
-    return reshape.input[0] if shape[1] and shape[1] % groups == 0 else None
+    if target is None or target.tolist() != [0, groups, -1] or len(shape) < 3 or not shape[1] or shape[1] % groups:
+        return "", ()
+    return reshape.input[0], (0, groups, -1, 0) if len(shape) == 4 else (0, groups, shape[1] // groups, -1)
 
 
 def _layer_norm(node: onnx.NodeProto, context: _Context) -> _Parted | None:

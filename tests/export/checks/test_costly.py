@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from vae_edge_export.checks.parity import compare_outputs, refuse_missed
 from vae_edge_export.checks.reference import Reference
 from vae_edge_export.generation import export as generation_module
 from vae_edge_export.graphs.row_bytes import RowBytes
+from vae_edge_runtime.backends.ort import OrtBackend
 from vae_edge_runtime.errors import ParityFailed
 from vae_edge_runtime.format.specs import Signature, TensorSpec
 
@@ -164,10 +166,40 @@ def test_where_float32_pytorch_is_the_worse_one_float64_decides() -> None:
     assert not problems
     assert not notes
     assert (figures["g.y"].reference, figures["g.y"].max_relative) == ("float64", pytest.approx(0, abs=1e-7))
-    assert engine.batches == [1, 2, 1]  # one row alone, and all of them in pairs
+    assert engine.batches == [1, 1, 1]
     figures, problems, _ = compare_outputs(_Engine(0.01), reference, {"g": feeds}, rtol=1e-4)  # type: ignore[arg-type]
     with pytest.raises(ParityFailed, match=r"g\.y differs by"):
         refuse_missed(figures, problems)
+
+
+def test_rows_of_a_costly_model_are_run_alone_and_in_pairs() -> None:
+    """Not all at once: memory for one row of 512 x 512 is gigabytes. Of free size, pairs are run at a smaller one."""
+    reference, engine = held_to_float32(), _Engine(0.0)
+    one_size = dataclasses.replace(reference, single_beyond={})
+    compare_outputs(engine, one_size, {"g": {"x": np.ones((5, 4), np.float32)}}, rtol=1e-4)  # type: ignore[arg-type]
+    assert engine.batches == [1, 2, 2, 1]
+    engine.batches.clear()
+    compare_outputs(engine, reference, {"g": {"x": np.ones((5, 4), np.float32)}}, rtol=1e-4)  # type: ignore[arg-type]
+    assert engine.batches == [1] * 5
+
+
+@pytest.mark.usefixtures("costly")
+def test_two_rows_of_free_size_are_run_at_once_at_the_smallest_size(
+    painter: Painter, frames: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(effort, "CHECK_MULTIPLICATIONS", 100_000)
+    batches = Counter[tuple[int, ...]]()
+    run = OrtBackend.run
+
+    def counting(self: OrtBackend, graph: str, feeds: Any, outputs: Any) -> Any:
+        batches[next(iter(feeds.values())).shape] += 1
+        return run(self, graph, feeds, outputs)
+
+    monkeypatch.setattr(OrtBackend, "run", counting)
+    export_for_generation(painter, tmp_path / "p.vaeb", rows=frames[:3], config=CONFIG, **HALVES)
+    assert batches[(2, 4, 4, 3)]
+    assert batches[(1, *BASE, 3)]
+    assert not any(shape[0] > 1 and shape[1:] == (*BASE, 3) for shape in batches)
 
 
 def test_kept_rows_stay_within_their_bytes_and_those_that_come_first_stay() -> None:

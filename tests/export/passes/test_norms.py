@@ -145,6 +145,29 @@ def test_every_norm_is_the_same_function(name: str) -> None:
         assert error(run(changed, x[1:]), y[1:]) < 4e-6, mean  # one row alone is summed in another order
 
 
+class _OverPixels(nn.Module):
+    """The norm in front of an attention: pixels of a picture are one axis, of free length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = with_weights(nn.GroupNorm(4, 16))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.norm(x.flatten(2)).transpose(1, 2)
+        return result
+
+
+def test_a_norm_over_flattened_pixels_of_free_number_is_parted_by_channels() -> None:
+    module = _OverPixels().eval()
+    model = exported(module, (16, 256, 256), free=True)
+    changed = parted(model)
+    assert not NORMS & {node.op_type for node in changed.graph.node}
+    x = normal((16, 256, 256))
+    wanted = in_float64(module, x)
+    assert error(run(model, x), wanted) > 8e-6
+    assert error(run(changed, x), wanted) < 4e-6
+
+
 @pytest.mark.parametrize("height_and_width", [(8, 8), (24, 40), (72, 16), (256, 8), (8, 1000)])
 def test_a_norm_of_free_size_holds_at_every_size(height_and_width: tuple[int, int]) -> None:
     module = with_weights(nn.GroupNorm(4, 16))
