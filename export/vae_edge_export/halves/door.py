@@ -92,7 +92,7 @@ def failed(what: str, module: nn.Module, feeds: tuple[Any, ...], error: BaseExce
     """A function of the model that raised: which one, on which rows, at which line, and what to do."""
     flat = [value for feed in feeds for value in (feed if isinstance(feed, (list, tuple)) else [feed])]
     shapes = " and ".join(str(tuple(feed.shape)) for feed in flat if isinstance(feed, Tensor))
-    remedy = _remedy(what, module, error)
+    remedy = _remedy(what, module, error, beside=len(feeds) > 1)
     return AdaptError(f"{what} failed on {_ROWS.get()} of shape {shapes}{place_of(error)}: {in_words(error)}{remedy}")
 
 
@@ -128,7 +128,7 @@ def _memory(error: BaseException) -> str:
     return ""
 
 
-def _remedy(what: str, module: nn.Module, error: BaseException) -> str:
+def _remedy(what: str, module: nn.Module, error: BaseException, *, beside: bool) -> str:
     text = in_words(error)
     if memory := _memory(error):
         return memory
@@ -154,7 +154,9 @@ def _remedy(what: str, module: nn.Module, error: BaseException) -> str:
     if what == "encode" and any(word in text for word in ("shape", "size", "dimension", "channels")):
         return _first_layer(module)
     if what == "decode":
-        return ". If something comes before it in forward, write it, decode=lambda m, z: …"
+        if beside:
+            return ". If forward joins latent and condition before it, write that, decode=lambda m, z, c: …"
+        return ". If something comes before it in forward, write that, decode=lambda m, z: …"
     return ": run the model by hand on rows of this shape, or write the half with encode= and decode="
 
 

@@ -228,6 +228,23 @@ def test_the_cause_is_found_before_a_remedy_is_named(model: nn.Module, said: str
         adapt(model, X)
 
 
+class JoinsBeforeDecode(Vae):
+    """Its forward joins latent and condition; its decoder takes the two as one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(5, 6)
+
+    def decode(self, z: Tensor, condition: Tensor | None = None) -> Any:
+        return self.out(z)
+
+
+def test_a_decoder_that_wants_the_condition_joined_is_told_so() -> None:
+    remedy = r"If forward joins latent and condition before it, write that, decode=lambda m, z, c: …$"
+    with pytest.raises(AdaptError, match=remedy):
+        adapt(JoinsBeforeDecode(), X, condition=torch.zeros(len(X), 3), scale_form="logvar")
+
+
 def test_a_posterior_beside_its_sample_is_read() -> None:
     class Both(Vae):
         def encode(self, x: Tensor) -> Any:
