@@ -8,7 +8,6 @@ this machine, 4 the engine failed, 70 a bug, 130 Ctrl-C.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import shlex
 import sys
@@ -18,7 +17,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from . import Bundle, DataError, OptionError, StorageError, VaeEdgeError, __version__, load, verify
@@ -39,7 +37,7 @@ from .stdio import (
     out_of_memory,
     write,
 )
-from .storage.files import is_compressed, refuse_existing, refuse_inputs, write_atomic
+from .storage.files import is_compressed, refuse_existing, refuse_inputs, staged
 from .text import printable
 
 
@@ -160,20 +158,23 @@ COMPRESS_FLAGS = {
 
 
 def _compress(options: argparse.Namespace) -> int:
+    from .codec.writer import compress_rows  # not at the top: nobody else pays for it at start
+
     target = refuse_existing(options.output, force=options.force)
     refuse_inputs(target, [options.bundle, options.rows])
     x, condition = _rows(Path(options.rows))
     with load(options.bundle, **_engine(options)) as vae:
-        wish = {name: getattr(options, name) for name in ("exact", "latents", "triage")}
-        scores = options.scores or None
-        data = vae.compress(np.asarray(x), bound=options.bound, scores=scores, condition=condition, **wish)
-    write_atomic(target, [data], replace=options.force)
-    summary = {"rows": len(x), "raw_bytes": x.nbytes, "size_bytes": len(data)}
+        wish = {name: getattr(options, name) for name in ("bound", "exact", "latents", "triage")}
+        with staged(target, replace=options.force) as new:
+            size_bytes = compress_rows(vae, Path(new.path), x, condition, scores=options.scores or None, **wish)
+    summary = {"rows": len(x), "raw_bytes": x.nbytes, "size_bytes": size_bytes}
     _document("compress", {"path": options.bundle, "output": options.output, **summary})
     return 0
 
 
 def _decompress(options: argparse.Namespace) -> int:
+    from .codec.unpacked import Counted, write_array_file  # not at the top: nobody else pays for it at start
+
     target = refuse_existing(options.output, force=options.force)
     if target.suffix not in (".npy", ".npz"):
         raise OptionError(f"{target} ends with none of .npy, .npz: the ending chooses the format")
@@ -182,18 +183,12 @@ def _decompress(options: argparse.Namespace) -> int:
         load(options.bundle, **_engine(options)) as vae,
         vae.decompress_file(options.data, allow_torn=True) as blocks,
     ):
-        rows = blocks.all_rows()
+        counted = Counted(blocks)
+        write_array_file(target, counted, replace=options.force)
         complete, torn_bytes = blocks.frames.complete, blocks.frames.torn_bytes
     if not complete:
         write(sys.stderr, f"{options.data} has no end mark; {torn_bytes} bytes of a torn block were dropped\n")
-    buffer = io.BytesIO()
-    if target.suffix == ".npy":
-        np.save(buffer, rows.rows, allow_pickle=False)
-    else:
-        columns: dict[str, Any] = rows.columns()
-        np.savez(buffer, **columns)
-    write_atomic(target, [buffer.getvalue()], replace=options.force)
-    summary = {"rows": len(rows), "complete": complete, "torn_bytes": torn_bytes}
+    summary = {"rows": counted.rows, "complete": complete, "torn_bytes": torn_bytes}
     _document("decompress", {"path": options.bundle, "output": options.output, **summary})
     return 0
 

@@ -17,6 +17,7 @@ from shell import Cli, World
 from vae_edge.cli import _tables
 from vae_edge_runtime import Bundle, load
 from vae_edge_runtime.__main__ import main as device
+from vae_edge_runtime.codec.container import Frames
 from vae_edge_runtime.compression_tables import AUTO_BOUNDS
 
 
@@ -201,6 +202,24 @@ def test_a_file_without_a_row_yet_gives_a_table_without_rows(cli: Cli, tmp_path:
     assert suffix != ".csv" or back.read_text().startswith("v,w,x,y,z,row,")
     if suffix == ".npz":
         assert device(["decompress", str(window_bundle()), str(day), "-o", str(tmp_path / "device.npz")]) == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file here that opens and does not read")
+def test_a_disk_that_fails_is_an_error_in_one_line(
+    cli: Cli, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = cli("decompress", window_bundle(), "/proc/self/mem", "-o", tmp_path / "x.npy")
+    assert (done.code, "/proc/self/mem cannot be read: Input/output error" in done.err) == (2, True), done.err
+    with load(window_bundle(), device="cpu") as vae, vae.compress_file(tmp_path / "d.vaez", exact=True) as writer:
+        writer.write(np.load(rows))
+
+    def failing(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Frames, "_next", failing)
+    done = cli("decompress", window_bundle(), tmp_path / "d.vaez", "-o", tmp_path / "x.npy")
+    assert (done.code, "after 0 rows the file cannot be read: Input/output error" in done.err) == (2, True), done.err
+    assert not (tmp_path / "x.npy").exists()
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")

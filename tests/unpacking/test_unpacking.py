@@ -194,6 +194,23 @@ def test_only_a_new_or_empty_folder_is_taken(tiny: TinyBundle, tmp_path: Path) -
     assert (tmp_path / "empty").stat().st_mode & 0o777 == 0o777 & ~mask
 
 
+def test_of_two_that_unpack_at_once_the_second_is_refused_as_if_it_had_come_later(
+    tiny: TinyBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real = tiny.write(), Path.replace
+
+    def faster(self: Path, target: Path) -> Path:
+        target.mkdir()
+        (target / "decode.onnx").write_bytes(b"of another")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", faster)
+    with pytest.raises(OptionError, match="is not empty; name a folder"):
+        vae_edge.unpack(path, tmp_path / "plain")
+    assert [found.name for found in tmp_path.rglob("*.onnx")] == ["decode.onnx"]
+    assert sorted(tmp_path.iterdir()) == sorted([path, tmp_path / "plain"])
+
+
 def test_a_part_of_a_bundle_is_refused_with_the_command_that_helps(tmp_path: Path) -> None:
     part = tmp_path / "score.onnx"
     with Bundle.open(CORPUS / "v1-table.vaeb") as bundle:

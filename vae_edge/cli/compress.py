@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from vae_edge_runtime.codec.container import described
-from vae_edge_runtime.storage.files import refuse_existing, write_atomic
+from vae_edge_runtime.codec.writer import compress_rows
+from vae_edge_runtime.storage.files import refuse_existing, staged
 
 from . import _console, _options, _rows
 from ._session import load
@@ -61,25 +61,23 @@ def run(
         rows = _rows.read_for(
             spec, path, window=window, stride=length if stride is None else stride, columns=columns, size=image_size
         )
-        x = np.ascontiguousarray(rows.x)
-        data = vae.compress(
-            x, bound=bound, exact=exact, latents=latents, triage=triage, scores=scores or None,
-            condition=rows.condition,
-        )  # fmt: skip
+        how: dict[str, Any] = {"bound": bound, "exact": exact, "latents": latents, "triage": triage}
+        with staged(output, replace=force) as new:
+            size_bytes = compress_rows(vae, Path(new.path), rows.x, rows.condition, scores=scores or None, **how)
         info = vae.info
-    write_atomic(output, [data], replace=force)
     stored = described(output)["rows_by_mode"].get("raw", 0) if len(spec.shape) <= 2 else 0
     if stored:
         _console.note(
-            f"warning: {stored:,} of {len(x):,} rows fit no table and are stored as they are: they are not finite, "
+            f"warning: {stored:,} of {len(rows):,} rows fit no table and are stored as they are: they are not finite, "
             "far from the rows of the calibration, or off their grid"
         )
-    summary = {"rows": len(x), "raw_bytes": x.nbytes, "size_bytes": len(data), "stored_rows": stored}
+    count, raw_bytes = len(rows), rows.x.nbytes
+    summary = {"rows": count, "raw_bytes": raw_bytes, "size_bytes": size_bytes, "stored_rows": stored}
     if json:
         _console.print_json(NAME, {"info": info.to_dict(), "output": output, **summary})
         return
     saved = ""
-    if len(x):
-        times = f"{x.nbytes / len(data):.1f} times smaller than the {x.nbytes:,} bytes of the rows"
-        saved = f", {len(data) / len(x):.1f} a row, {times}"
-    _console.line(f"{output}: {len(x):,} rows in {len(data):,} bytes{saved}")
+    if count:
+        times = f"{raw_bytes / size_bytes:.1f} times smaller than the {raw_bytes:,} bytes of the rows"
+        saved = f", {size_bytes / count:.1f} a row, {times}"
+    _console.line(f"{output}: {count:,} rows in {size_bytes:,} bytes{saved}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,11 +10,13 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from vae_edge.lakes.writing import file_chunks
 from vae_edge_runtime import Decompressed, Status
+from vae_edge_runtime.codec.unpacked import Counted, write_array_file
 from vae_edge_runtime.format.specs import InputSpec, element_count
 from vae_edge_runtime.storage.files import refuse_existing, write_atomic
 
-from . import _arrays, _console, _options, _tables
+from . import _console, _options, _tables
 from ._session import load
 
 NAME = "decompress"
@@ -48,34 +50,45 @@ def run(
         vae.decompress_file(path, allow_torn=True) as blocks,
     ):
         _console.header(vae.info)
-        rows = blocks.all_rows()
-        spec, complete, torn_bytes = vae.manifest.input, blocks.frames.complete, blocks.frames.torn_bytes
+        counted = Counted(blocks)
+        if output.suffix.lower() in (".npy", ".npz"):
+            write_array_file(output, counted, replace=force)
+        else:
+            parts = table_parts(counted, vae.manifest.input)
+            write_atomic(output, file_chunks(output, parts, nan_is_missing=False), replace=force)
+        complete, torn_bytes = blocks.frames.complete, blocks.frames.torn_bytes
     if not complete:
         _console.note(
             f"warning: {path} has no end mark: it is still being written, or its end was lost; {torn_bytes} bytes of "
             f"a torn block were dropped"
         )
-    suffix = output.suffix.lower()
-    if suffix == ".npy":
-        write_atomic(output, [_arrays.npy_bytes(rows.rows)], replace=force)
-    elif suffix == ".npz":
-        buffer = io.BytesIO()
-        columns: dict[str, Any] = rows.columns()
-        np.savez(buffer, **columns)
-        write_atomic(output, [buffer.getvalue()], replace=force)
-    else:
-        _tables.write_table(output, table_columns(rows, spec), replace=force)
-    kinds = {str(kind): int(count) for kind, count in zip(*np.unique(rows.kind, return_counts=True), strict=True)}
     if json:
-        summary = {"rows": len(rows), "kinds": kinds, "complete": complete, "torn_bytes": torn_bytes}
+        summary = {"rows": counted.rows, "kinds": counted.kinds, "complete": complete, "torn_bytes": torn_bytes}
         _console.print_json(NAME, {"output": output, **summary})
     else:
-        listed = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
-        _console.line(f"{output}: {len(rows):,} rows ({listed or 'none'})")
+        listed = ", ".join(f"{count:,} {kind}" for kind, count in sorted(counted.kinds.items()))
+        _console.line(f"{output}: {counted.rows:,} rows ({listed or 'none'})")
 
 
-def table_columns(rows: Decompressed, spec: InputSpec) -> dict[str, NDArray[Any]]:
-    """Columns of a table: features first, then what was sent of each row; a window has a line for each step."""
+_LINES_AT_ONCE = 4096
+"""Of a table, as Python objects: ten times what they take as numbers."""
+
+
+def table_parts(blocks: Counted, spec: InputSpec) -> Iterator[dict[str, NDArray[Any]]]:
+    """A table in pieces, of which there is at least one."""
+    yield table_columns(blocks.nothing, spec)
+    for block in blocks:
+        columns = table_columns(block, spec, first=blocks.rows - len(block))
+        for start in range(0, len(columns["status"]), _LINES_AT_ONCE):
+            yield {name: values[start : start + _LINES_AT_ONCE] for name, values in columns.items()}
+
+
+def table_columns(rows: Decompressed, spec: InputSpec, first: int = 0) -> dict[str, NDArray[Any]]:
+    """Columns of a table: features first, then what was sent of each row; a window has a line for each step.
+
+    Args:
+        rows: of a block. spec: of the model. first: the position of the first of these rows in the file.
+    """
     count = spec.shape[-1]
     windowed = spec.layout == "time_features"
     steps = spec.shape[0] if windowed else 1
@@ -83,7 +96,7 @@ def table_columns(rows: Decompressed, spec: InputSpec) -> dict[str, NDArray[Any]
     names = spec.names if len(spec.names) == flat.shape[1] == count else [f"x{i}" for i in range(flat.shape[1])]
     columns: dict[str, Any] = {name: flat[:, i] for i, name in enumerate(names)}
     sent: dict[str, Any] = {
-        "row": np.arange(len(rows)),
+        "row": np.arange(first, first + len(rows)),
         "kind": rows.kind,
         "bound": rows.bound,
         "score": rows.score,

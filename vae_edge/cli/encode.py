@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,11 +67,11 @@ def run(
             _console.print_json(NAME, {"info": vae.info.to_dict(), "output": output, "shape": shape})
 
 
-def _columns(ids: tuple[str, ...], posterior: Posterior) -> dict[str, Any]:
+def _columns(ids: Sequence[str], posterior: Posterior) -> dict[str, Any]:
     n = len(posterior.mean)
     columns: dict[str, Any] = {"row_id": ids}
     for name, values in _parts(posterior).items():
-        flat = values.reshape(n, -1)
+        flat = values.reshape(n, int(np.prod(values.shape[1:])))  # -1 would fail where there is no row
         columns |= {f"{name}_{i}": flat[:, i] for i in range(flat.shape[1])}
     columns["status"] = [Status(int(s)).name.lower() for s in posterior.status]
     return columns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,7 +67,7 @@ def run(
         _show(document, vae.manifest.score.unit)
 
 
-def _index(row_ids: tuple[str, ...], wanted: str | None) -> int | None:
+def _index(row_ids: Sequence[str], wanted: str | None) -> int | None:
     if wanted is None:
         return None
     if wanted not in row_ids:

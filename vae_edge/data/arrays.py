@@ -14,6 +14,7 @@ from .dataset import Dataset, as_condition, as_labels, as_rows
 from .files import check_regular, first_bytes, refuse_other_kind
 from .limits import check_limit
 from .report import ReadReport, printable
+from .row_names import RowNumbers
 
 
 def read_arrays(path: Path, label_key: str | None) -> Dataset:
@@ -33,7 +34,7 @@ def read_arrays(path: Path, label_key: str | None) -> Dataset:
         x, labels, condition = _read_npz(path, label_key)
     check_limit("rows", len(x), path)
     report = ReadReport(printable(path), "array", len(x), notes=(f"each is {list(x.shape[1:])} {x.dtype}",))
-    ids = tuple(map(str, range(len(x))))
+    ids = RowNumbers(range(len(x)))
     return Dataset(x, "features" if x.ndim == 2 else "any", (), ids, labels, condition, report)
 
 

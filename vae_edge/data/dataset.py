@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.scoring.resolution import columns_of, lost_columns, round_to_float32
 
 from .report import ReadReport
+from .row_names import RowNumbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,7 @@ class Dataset:
     x: NDArray[Any]
     layout: str
     names: tuple[str, ...]
-    row_ids: tuple[str, ...]
+    row_ids: Sequence[str]
     labels: NDArray[np.bool_] | None = None
     condition: NDArray[Any] | None = None
     report: ReadReport | None = None
@@ -78,7 +80,7 @@ def as_labels(y: NDArray[Any], n: int, where: str) -> NDArray[np.bool_]:
     return y.astype(bool)
 
 
-def windows(x: NDArray[Any], ids: tuple[str, ...], window: int, stride: int) -> tuple[NDArray[Any], tuple[str, ...]]:
+def windows(x: NDArray[Any], ids: Sequence[str], window: int, stride: int) -> tuple[NDArray[Any], Sequence[str]]:
     """Overlapping windows (m, window, features) over rows (n, features), without copying.
 
     Raises:
@@ -89,6 +91,8 @@ def windows(x: NDArray[Any], ids: tuple[str, ...], window: int, stride: int) -> 
     if x.ndim != 2 or len(x) < window:
         raise DataError(f"a window of {window} rows does not fit into data of shape {x.shape}")
     view = np.lib.stride_tricks.sliding_window_view(x, window, axis=0)[::stride].transpose(0, 2, 1)
+    if isinstance(ids, RowNumbers):
+        return view, ids.cut(window, stride)
     return view, tuple(f"{ids[i]}..{ids[i + window - 1]}" for i in range(0, len(x) - window + 1, stride))
 
 

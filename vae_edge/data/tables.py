@@ -17,6 +17,7 @@ from vae_edge_runtime.scoring.resolution import lost_columns, round_to_float32
 from .dataset import Dataset, as_labels
 from .options import TableOptions, joined, lessened, split_lessened
 from .report import ReadReport, printable, some
+from .row_names import RowNumbers
 from .table import Loaded, Table
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -102,7 +103,7 @@ def read_table(
     # A model's own columns were judged when it was exported; few rows of today may lie closer together.
     keep = not features and lost_columns(values, names)
     x = values if keep else round_to_float32(values)
-    return Dataset(x, "features", names, tuple(map(str, range(len(x)))), labels, None, report)
+    return Dataset(x, "features", names, RowNumbers(range(len(x))), labels, None, report)
 
 
 @dataclass(frozen=True)

@@ -7,26 +7,29 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.scoring.score_table import Columns, to_csv, to_rows
 
 _TYPES = {"row_id": "string", "status": "string", "is_anomaly": "bool_"}
-"""Of columns of Parquet; p-values are float64, all others float32."""
+"""Of columns of Parquet that are no arrays; p-values are float64, all others float32."""
 
 
-def file_chunks(path: Path, parts: Iterable[Columns]) -> Iterator[bytes]:
+def file_chunks(path: Path, parts: Iterable[Columns], *, nan_is_missing: bool = True) -> Iterator[bytes]:
     """The bytes of a table in the format of the ending of ``path``.
 
     Args:
         path: ends with .csv, .jsonl or .parquet.
-        parts: pieces of the table with the same columns, at least one.
+        parts: pieces of the table with the same columns and types, at least one.
+        nan_is_missing: in Parquet, where NaN may be a value of its own.
 
     Raises:
         MissingDependency: Parquet needs pyarrow.
     """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        yield from _parquet(parts)
+        yield from _parquet(parts, nan_is_missing)
     elif suffix == ".jsonl":
         for part in parts:
             yield "".join(json.dumps(row, allow_nan=False) + "\n" for row in to_rows(part)).encode()
@@ -36,15 +39,14 @@ def file_chunks(path: Path, parts: Iterable[Columns]) -> Iterator[bytes]:
             yield to_csv(part)[len(header) :].encode("utf-8", "backslashreplace")
 
 
-def _parquet(parts: Iterable[Columns]) -> Iterator[bytes]:
+def _parquet(parts: Iterable[Columns], nan_is_missing: bool) -> Iterator[bytes]:
     arrow = require("pyarrow", extra="parquet", why="writing Parquet")
     parquet = require("pyarrow.parquet", extra="parquet", why="writing Parquet")
     sink, writer = _Sink(), None
     try:
         for part in parts:
-            types = {name: _TYPES.get(name, "float64" if name.endswith("p_value") else "float32") for name in part}
-            schema = arrow.schema([(name, getattr(arrow, kind)()) for name, kind in types.items()])
-            arrays = [arrow.array(part[f.name], f.type, from_pandas=True) for f in schema]
+            schema = arrow.schema([(name, getattr(arrow, _type(name, values))()) for name, values in part.items()])
+            arrays = [arrow.array(part[f.name], f.type, from_pandas=nan_is_missing) for f in schema]
             writer = writer or parquet.ParquetWriter(sink, schema)
             writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
             yield sink.take()
@@ -52,6 +54,13 @@ def _parquet(parts: Iterable[Columns]) -> Iterator[bytes]:
         if writer is not None:
             writer.close()
     yield sink.take()
+
+
+def _type(name: str, values: Any) -> str:
+    """Of a column of Parquet: that of its array, or what the name stands for."""
+    if isinstance(values, np.ndarray):
+        return "string" if values.dtype.kind == "U" else values.dtype.name
+    return _TYPES.get(name, "float64" if name.endswith("p_value") else "float32")
 
 
 class _Sink:

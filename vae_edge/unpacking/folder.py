@@ -111,10 +111,14 @@ def _free_folder(folder: str | os.PathLike[str]) -> Path:
     if target.exists() and not target.is_dir():
         raise OptionError(f"{target} is a file; name a folder that does not exist yet")
     if target.is_dir() and any(target.iterdir()):
-        raise OptionError(f"{target} is not empty; name a folder that does not exist yet, or empty it")
+        raise _not_empty(target)
     if not target.absolute().parent.is_dir():
         raise OptionError(f"the folder {target.parent} does not exist; create it first")
     return target
+
+
+def _not_empty(target: Path) -> OptionError:
+    return OptionError(f"{target} is not empty; name a folder that does not exist yet, or empty it")
 
 
 Golden = list[tuple[str, str, str, NDArray[Any], float | None]]
@@ -176,6 +180,8 @@ def _write(target: Path, contents: Mapping[str, bytes]) -> None:
         made.replace(target)  # an empty folder is replaced too
         made = None
     except OSError as error:
+        if target.is_dir() and any(target.iterdir()):  # another unpack was faster
+            raise _not_empty(target) from None
         raise StorageError(
             f"{target} could not be written ({error.strerror or error}): free space or check the folder's rights"
         ) from error

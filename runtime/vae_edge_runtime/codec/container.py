@@ -85,8 +85,14 @@ class Frames:
         self.end = file.tell()
 
     def __iter__(self) -> Iterator[Frame]:
-        while (frame := self._next()) is not None:
+        while (frame := self._read()) is not None:
             yield frame
+
+    def _read(self) -> Frame | None:
+        try:
+            return self._next()
+        except OSError as error:  # a disk that fails, a share that is gone
+            raise DataError(f"after {self.rows} rows the file cannot be read: {error.strerror}") from error
 
     def _next(self) -> Frame | None:
         head = self._file.read(_HEAD_BYTES)
@@ -205,13 +211,17 @@ def open_frames(path: str | os.PathLike[str], mode: str = "rb") -> tuple[BinaryI
     """
     name = path_text("path", path)
     try:
-        if not stat.S_ISREG(os.stat(name).st_mode):  # noqa: PTH116  a pipe would block, and cannot be looked at twice
-            raise DataError(f"{path} is no regular file: name a .vaez file")
-        file: Any = open(name, mode)  # noqa: PTH123, SIM115  the caller closes it
+        is_regular = stat.S_ISREG(os.stat(name).st_mode)  # noqa: PTH116  a pipe would block, and be read once alone
+        file: Any = open(name, mode) if is_regular else None  # noqa: PTH123, SIM115  the caller closes it
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be opened: {getattr(error, 'strerror', None) or error}") from None
+    if file is None:
+        raise DataError(f"{path} is no regular file: name a .vaez file")
     try:
         return file, Frames(file)
+    except OSError as error:
+        file.close()
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
     except BaseException:
         file.close()
         raise

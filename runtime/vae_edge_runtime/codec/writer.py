@@ -169,6 +169,31 @@ def in_memory(codec: RowCodec, wish: Wish, x: NDArray[Any], condition: Any) -> b
     return file.data
 
 
+def compress_rows(vae: Any, path: Path, x: NDArray[Any], condition: Any, **how: Any) -> int:
+    """Rows to an empty file, a block at a time: of an array that is mapped no more is in memory.
+
+    Args:
+        vae: compresses. path: of the file, which holds nothing yet.
+        x: (n, *row_shape). condition: of each, where the model takes any.
+        how: options of ``VAE.compress_file``.
+
+    Returns:
+        Bytes of the file.
+
+    Raises:
+        InputError: rows or conditions do not fit the model. Others: as ``VAE.compress_file``.
+    """
+    spec, beside = vae.manifest.input, vae.manifest.condition
+    check_rows(np.broadcast_to(np.zeros((), x.dtype), x.shape), shape=spec.shape, dtype=spec.dtype)
+    conditions = check_condition(condition, beside, len(x)).get("condition")
+    with vae.compress_file(path, append=True, **how) as writer:
+        for start in range(0, len(x), writer.block_rows):
+            part = slice(start, start + writer.block_rows)
+            rows = np.ascontiguousarray(x[part])
+            writer.write(rows, condition=None if conditions is None else conditions[part])
+    return int(writer.size_bytes)
+
+
 class _Kept(io.BytesIO):
     """Bytes that outlast the closing of the file that holds them."""
 

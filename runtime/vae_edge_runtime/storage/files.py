@@ -9,10 +9,10 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from ..arguments import path_text
-from ..errors import OptionError, StorageError
+from ..errors import OptionError, StorageError, VaeEdgeError
 
 # What file systems of shares, containers and Windows answer to "keep this now" and "these rights" where they have no
 # such thing: SMB, VirtualBox and FUSE give EINVAL for fsync of a folder, Windows EACCES, mounts without modes EPERM.
@@ -164,14 +164,39 @@ def write_atomic(
         StorageError: the disk is full, or the folder cannot be written to.
         OptionError: the file exists and ``replace`` is False.
     """
+    with staged(path, check=check, replace=replace) as new:
+        for chunk in chunks:
+            new.file.write(chunk)
+
+
+class Staged(NamedTuple):
+    """A file that has its name not yet: open for writing, and where it lies."""
+
+    file: BinaryIO
+    path: str
+
+
+@contextlib.contextmanager
+def staged(
+    path: str | os.PathLike[str], *, check: Callable[[str], object] | None = None, replace: bool = True
+) -> Iterator[Staged]:
+    """A file to fill, which becomes ``path`` when the block ends without an error, as ``write_atomic`` does it.
+
+    Args:
+        path: the file to make or replace.
+        check: called with the path of the complete temporary file; what it raises stops the rename.
+        replace: False: of several writers at once exactly one succeeds, and no file is replaced.
+
+    Raises:
+        StorageError, OptionError: as ``write_atomic``.
+    """
     target = Path(path)
     _refuse_special(target)
     temporary: str | None = None
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name[:40]}.", suffix=".part", dir=target.parent)
         with os.fdopen(descriptor, "wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
+            yield Staged(file, temporary)
             file.flush()
             with _where_supported():
                 os.fsync(file.fileno())
@@ -186,7 +211,7 @@ def write_atomic(
             _publish_new(temporary, target)
     except FileExistsError:
         raise _exists(target) from None
-    except StorageError:  # of a check that writes a file of its own: it has said which
+    except VaeEdgeError:  # of a check that writes a file of its own, or of what makes the bytes: it has said which
         raise
     except OSError as error:
         raise StorageError(
