@@ -35,6 +35,7 @@ TESTING = (
 """Of the tests, not of the runtime."""
 NOT_HERE = (
     "--ignore=tests/runtime/backends/test_isolated.py",  # starts Pythons, and an emulated one starts none
+    "--ignore=tests/runtime/backends/test_forking.py",  # forks beside threads, which the emulator does not stand
     *(
         f"--deselect=tests/runtime/{test}"
         for test in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import eq
 from typing import overload
 
 
@@ -31,6 +32,12 @@ class RowNumbers(Sequence[str]):
             return RowNumbers(self._firsts[index], self._window)
         first = self._firsts[index]
         return str(first) if self._window is None else f"{first}..{first + self._window - 1}"
+
+    def __eq__(self, other: object) -> bool:
+        """Whether ``other`` is a sequence of the same names."""
+        return isinstance(other, Sequence) and len(other) == len(self) and all(map(eq, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
 
     def cut(self, window: int, stride: int) -> RowNumbers:
         """Names of windows over these rows."""

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 from ..errors import BackendError, ProviderUnavailable
 from .base import Description, DeviceOptions, GraphBytes
+from .forking import ForkGate
 from .openvino_unroll import unroll_transposed
+
+_GATE = ForkGate("OpenVINO")
 
 
 class OpenVinoBackend:
@@ -30,7 +33,8 @@ class OpenVinoBackend:
         """
         self._ov = options.import_engine()
         self._load, self._options, self._bf16 = load, options, options.candidate.mode == "bf16"
-        self._core = self._ov.Core()
+        with _GATE:
+            self._core = self._ov.Core()
         if self._bf16 and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise ProviderUnavailable("this CPU has no bfloat16 arithmetic", remedy='pass device="openvino"')
         self._lock = threading.Lock()
@@ -38,7 +42,7 @@ class OpenVinoBackend:
         self._idle: dict[str, list[Any]] = {}
 
     def _request(self, graph: str) -> Any:
-        with self._lock:
+        with _GATE, self._lock:
             if graph not in self._compiled:
                 self._compiled[graph] = self._compile(graph)
                 self._idle[graph] = []
@@ -62,7 +66,8 @@ class OpenVinoBackend:
         """Run one graph; raises BackendError where the engine fails."""
         request = self._request(graph)
         try:
-            request.infer({name: np.ascontiguousarray(array) for name, array in feeds.items()}, share_inputs=True)
+            with _GATE:
+                request.infer({name: np.ascontiguousarray(array) for name, array in feeds.items()}, share_inputs=True)
             copies = [np.array(request.get_tensor(name).data) for name in outputs]  # the request's own is reused
         except RuntimeError as error:
             raise BackendError(f"openvino failed running graph '{graph}': {_last_line(error)}") from error
@@ -93,9 +98,10 @@ class OpenVinoBackend:
 
     def close(self) -> None:
         """Drop requests and models; idempotent."""
-        with self._lock:
+        with _GATE, self._lock:
             self._idle.clear()
             self._compiled.clear()
+            self._core = None
 
 
 def _last_line(error: Exception) -> str:
