@@ -141,7 +141,10 @@ def _reconstructed(
     def run(graph: str, inputs: Mapping[str, Array]) -> Array:
         def compute(some: Mapping[str, Array]) -> dict[str, Array]:
             rows = built.rows_at_once(graph, most=_FEWEST_ROWS)
-            return run_torch(built.modules[graph], signatures[graph], some, dtype=torch.float32, rows=rows)
+            return run_torch(
+                built.modules[graph], signatures[graph], some,
+                dtype=torch.float32, rows=rows, exact_norms=singles is not None,
+            )  # fmt: skip
 
         outputs = compute(inputs) if singles is None else singles.run(graph, inputs, compute)
         return outputs[signatures[graph].outputs[0].name]

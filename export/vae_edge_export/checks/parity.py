@@ -123,7 +123,7 @@ def compare_outputs(
                 exact, precision = reference.run(graph, whole_feeds, double=True)[name], reference.precision
                 absolute, relative = _largest_errors(runs, name, exact)
             if not relative <= rtol:  # asked only here: float32 PyTorch on every row takes as long as the rest
-                own = own_loss(reference.run_float32(graph, whole_feeds)[name], exact)
+                own = own_loss(reference.run_float32(graph, whole_feeds, plain=True)[name], exact)
                 allowed = allowed_relative(rtol, own)
                 what = f"{graph}.{name} differs by {relative:.2g}"
                 if relative <= allowed:
@@ -239,7 +239,8 @@ def _probe_problems(backend: Backend, reference: Reference, probe: Probe, feeds:
             beside = np.concatenate([real, np.where(where, exact, 0)])
             relative = max_errors(np.concatenate([real, np.where(where, value, 0)]), beside)[1]
         own = own_loss(
-            np.concatenate([reference.run_float32(probe.graph, feeds)[name], np.where(where, single, 0)]), beside
+            np.concatenate([reference.run_float32(probe.graph, feeds, plain=True)[name], np.where(where, single, 0)]),
+            beside,
         )
         if not relative <= (allowed := allowed_relative(rtol, own)):
             problems.append(

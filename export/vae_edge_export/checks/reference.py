@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from ..graphs.build import BYTES_AT_ONCE
 from ..graphs.row_bytes import RowBytes
 from ..halves.door import reading
 from ..rows import Feeds, rows_of
+from .exact_norms import ExactNorms
 from .kept import KeptRows, Outputs
 
 Precision = Literal["float64", "float32"]
@@ -35,7 +37,8 @@ class Reference:
     Attributes:
         single_beyond: graph to the most values of a row that float64 is spent on; larger rows are held to PyTorch in
             float32. Of a costly model of free size, whose smaller rows are compared in float64.
-        singles: outputs of PyTorch in float32 that several gates ask for; None: they are computed again.
+        singles: of a costly model, outputs of PyTorch in float32, its norms in float64, that several gates ask for;
+            None: they are computed again, as PyTorch computes them.
     """
 
     modules: Mapping[str, nn.Module]
@@ -112,15 +115,29 @@ class Reference:
         )
 
     def run_float32(
-        self, graph: str, feeds: Feeds, *, leave_out: tuple[str, ...] = (), signature: Signature | None = None
+        self,
+        graph: str,
+        feeds: Feeds,
+        *,
+        leave_out: tuple[str, ...] = (),
+        signature: Signature | None = None,
+        plain: bool = False,
     ) -> Outputs:
-        """PyTorch's own float32 outputs by name, without those of ``leave_out``."""
+        """PyTorch's float32 outputs by name, without those of ``leave_out``.
+
+        Args:
+            plain: PyTorch's own norms, also of a costly model.
+        """
         rows, signature = self._rows(graph, "single"), signature or self.signatures[graph]
+        plain = plain or bool(leave_out) or self.singles is None
 
         def compute(some: Feeds) -> Outputs:
-            return run_torch(self.modules[graph], signature, some, dtype=torch.float32, rows=rows, leave_out=leave_out)
+            return run_torch(
+                self.modules[graph], signature, some,
+                dtype=torch.float32, rows=rows, leave_out=leave_out, exact_norms=not plain,
+            )  # fmt: skip
 
-        return compute(feeds) if leave_out or self.singles is None else self.singles.run(graph, feeds, compute)
+        return compute(feeds) if plain or self.singles is None else self.singles.run(graph, feeds, compute)
 
     def rows_at_once(self, graph: str, count: int) -> int:
         """So many of ``count`` rows an engine is given at once."""
@@ -140,11 +157,17 @@ def run_torch(
     dtype: torch.dtype,
     rows: int = 256,
     leave_out: tuple[str, ...] = (),
+    exact_norms: bool = False,
 ) -> Outputs:
-    """Outputs of a torch graph by name, computed ``rows`` at a time, without those of ``leave_out``."""
+    """Outputs of a torch graph by name, computed ``rows`` at a time, without those of ``leave_out``.
+
+    Args:
+        exact_norms: of float32, with norms in float64.
+    """
     pieces = []
     count = len(next(iter(feeds.values())))
-    with torch.no_grad(), reading("running the model in PyTorch"):
+    norms = ExactNorms() if exact_norms else nullcontext()  # type: ignore[no-untyped-call]
+    with torch.no_grad(), norms, reading("running the model in PyTorch"):
         for start in range(0, count, rows):
             parts = [torch.from_numpy(np.array(feeds[t.name][start : start + rows])) for t in signature.inputs]
             out = module(*(part.to(dtype) if part.is_floating_point() else part for part in parts))
