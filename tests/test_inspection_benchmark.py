@@ -92,7 +92,7 @@ def test_the_page_says_its_figures_and_what_is_missing() -> None:
 def test_the_page_in_the_docs_was_written_by_this_writer() -> None:
     written = (ROOT / "docs" / "inspection-benchmark.md").read_text("utf-8")
     assert written.startswith(text.TITLE)
-    for part in (text.FRONT, text.DEFAULT, text.COLOUR, text.BATCHES, text.PROTOCOL, text.OWN_DATA):
+    for part in (text.FRONT, text.DEFAULT, text.COLOUR, text.BATCHES, text.OPTIONS, text.PROTOCOL, text.OWN_DATA):
         assert part.strip() in written
 
 

@@ -30,6 +30,8 @@ def page(document: dict[str, Any]) -> str:
         text.DEFAULT,
         "### Batches of few pictures",
         text.BATCHES,
+        "### Augmentation, a cosine, and SSIM in the loss",
+        text.OPTIONS,
         "### The maps of colour",
         text.COLOUR,
         "## Beside published figures",

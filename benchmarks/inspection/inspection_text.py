@@ -49,6 +49,25 @@ BY_HEAD = """\
 What each head of the same bundles does. `elbo` adds up all pixels, and a small defect drowns in it: decide by `top`
 ([Pictures](pictures.md#the-head-that-decides))."""
 
+OPTIONS = """\
+`train conv` offers changes of training pictures, a learning rate that falls, and SSIM in the loss. Bricks in random
+places were measured with seed 0, 20 epochs and all else as in the default. Whitened maps and the head `top` were
+computed in numpy from the model in PyTorch. The error is the mean square over normal pictures that were not trained
+on, in squared levels of 255.
+
+| options of train conv | AUROC | recall at 1 % | pixel AUROC | PRO | error of normal pictures |
+|---|---|---|---|---|---|
+| none (the default) | 0.801 | 0.62 | 0.539 | 0.615 | 393 |
+| `--augment shift,brightness` | 0.767 | 0.59 | 0.529 | 0.615 | 361 |
+| `--augment shift,brightness,left-right,up-down` | 0.797 | 0.61 | 0.539 | 0.619 | 337 |
+| `--schedule cosine --lr 0.002` | 0.794 | 0.60 | 0.535 | 0.619 | 358 |
+| `--perceptual 0.1` | 0.808 | 0.60 | 0.535 | 0.614 | 393 |
+| `--perceptual 5` | 0.795 | 0.62 | 0.536 | 0.612 | 437 |
+
+None of them helps beyond noise, and the default has none of them. Augmentation rebuilds unseen bricks with up to 14 %
+less error, and finds no more defects. Scratches, spots and wrong colours have an AUROC of 1.00 with each of them, and
+blur and missing parts one near 0.5: the residual of this texture hides them."""
+
 COLOUR = """\
 One model was trained for 20 epochs in batches of 64. Its residuals were turned into maps in four ways. The head is
 `top`.
@@ -64,7 +83,8 @@ One model was trained for 20 epochs in batches of 64. Its residuals were turned 
 the bundle; `tests/export/graphs/test_whitening.py` holds the graph to the same promise."""  # noqa: E501
 
 EARLIER = """\
-These figures are of the cup, aligned, with one seed. They led to today's defaults."""
+These figures are of one seed, and of the cup, aligned, where no other material is named. They led to today's
+defaults."""
 
 DEFAULT = """\
 Before, the loss was `mse`, with 16 latents, 32 channels and 2 halvings. Now it is `gaussian` with a variance of 0.005,
