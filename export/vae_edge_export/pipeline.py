@@ -124,7 +124,6 @@ def export(
         evaluation, example, compress_rows = others_taken_in(evaluation, example, compress_rows, config)
         calibration, condition, role = with_beside(calibration, condition, target, missing, "calibration")
         rows = split_rows(calibration, condition, evaluation_with_beside(evaluation, missing), config, role)
-        said = (*said, *pictures_said(rows.row.shape, config.layout))
     with timer("adapt"):
         built = build_graphs(recipe, rows, config, example=example, **told)
     singles = KeptRows() if is_costly(built.multiplications) else None
@@ -160,7 +159,7 @@ def export(
             progress=lambda mode: timer.say(f"compression: {mode}"),
         )  # fmt: skip
         write_atomic(file, [bundle.data], check=read_back, replace=force)
-    said = (*said, *_sizes_and_effort(builder))
+    said = (*said, *pictures_said(rows.row.shape, config.layout), *_sizes_and_effort(builder))
     evidence = (*built.vae.evidence, *brought_along, *said, *codes, *_traced_by_legacy(exporters), *_left_out(traced))
     return _report(file, bundle, fit, variants, fp32.advice, evidence, doubts, timer.seconds)
 
