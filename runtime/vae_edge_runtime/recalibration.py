@@ -132,7 +132,9 @@ def recalibrate(
             no decision. None: the tables of the old bundle stay.
         compress_rows: further normal rows to fit those tables to, such as training rows; not of a conditional model.
         device: that scores the rows, as in ``load``.
-        isolate, deadline_s, memory_bytes: of ``load``, for bundles of strangers.
+        isolate: as in ``load``, for bundles of strangers.
+        deadline_s: as in ``load``.
+        memory_bytes: as in ``load``.
         force: replace a file that lies at ``out``.
         progress: called with the number of rows just scored; None: nobody is told.
 

@@ -50,7 +50,7 @@ def test_a_model_without_rows_and_the_commands_that_use_it(cli: Cli, here: Path)
     assert report["samples"]["rows"] == 64
     assert cli("verify", "g.vaeb").code == 0
     shown = cli("info", "g.vaeb").out
-    assert "exported for samples, encode and decode; it has no scores and no thresholds" in shown
+    assert "exported for      samples, encode and decode; it has no scores and no thresholds" in shown
     assert "64 samples from" in shown
     assert "heads" not in shown
     for command in (

@@ -84,4 +84,4 @@ def test_empty_cells_are_missing_values_of_a_model_with_a_mask(cli: Cli, here: P
     assert cli(*export, "--missing-values", "mask").code == 0
     lines = cli("score", "m.vaeb", "n.csv").out.splitlines()[1:]
     assert {line.split(",")[-1] for line in lines} == {"ok"}
-    assert "mask         float32 [6]" in cli("info", "m.vaeb").out
+    assert "mask              float32 [6]" in cli("info", "m.vaeb").out

@@ -11,7 +11,7 @@ import pytest
 from labelled_session import FakeVAE, labelled_rows
 
 from vae_edge.cli import evaluate
-from vae_edge.cli._app import _with_loudness
+from vae_edge.cli._app import _with_shared_options
 from vae_edge_runtime import DataError, InputError, OptionError
 from vae_edge_runtime.format.specs import InputSpec
 
@@ -29,7 +29,7 @@ def vae() -> FakeVAE:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, vae: FakeVAE) -> Run:
     monkeypatch.setattr(evaluate, "load", lambda *_, **__: vae)
-    command = _with_loudness(evaluate.run)
+    command = _with_shared_options("evaluate", evaluate.run)
 
     def call(path: Path, **options: Any) -> None:
         command(verbose=False, quiet=False, bundle=Path("fake.vaeb"), path=path, **{"bootstrap": 0, **options})

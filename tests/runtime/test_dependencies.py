@@ -73,5 +73,5 @@ def test_info_says_that_telemetry_is_off(tiny_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv(NAME, raising=False)
-    assert "telemetry    onnxruntime off, openvino off\n" in shell.run("info", tiny_path).out
+    assert "telemetry         onnxruntime off, openvino off\n" in shell.run("info", tiny_path).out
     assert shell.run("info", tiny_path, "--json").json()["telemetry"] == {"onnxruntime": "off", "openvino": "off"}
