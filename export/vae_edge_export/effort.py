@@ -27,15 +27,16 @@ def is_costly(multiplications: int) -> bool:
     return rows_affordable(multiplications, most=COMPARED_ROWS) < COMPARED_ROWS
 
 
-def in_words(multiplications: int, compared: int, *, scored: bool = True) -> str:
+def in_words(multiplications: int, compared: int, *, scored: bool = True, doubled: bool = True) -> str:
     """What was reduced for a costly model, and what still holds.
 
     Args:
-        compared: rows in float64. scored: whether the bundle has scores.
+        compared: rows, in float64 where ``doubled``. scored: whether the bundle has scores.
     """
+    rows = f"{compared} in float64" if doubled else f"{compared}"
     said = (
-        f"one row takes {multiplications / 1e9:.3g} billion multiplications, so checks look at fewer rows: {compared} "
-        "in float64 in place of more, and black and far too large ones as made-up rows in place of six kinds. Every "
+        f"one row takes {multiplications / 1e9:.3g} billion multiplications, so checks look at fewer rows: {rows} "
+        "in place of more, and black and far too large ones as made-up rows in place of six kinds. Every "
         "operation of a graph still runs at every pixel of them"
     )
     return f"{said}, and every calibration and held-out row is still scored" if scored else said

@@ -105,7 +105,8 @@ def prove(
     made_up = probes(shown.row, Support.of(shown.calibration["x"], shown.row.layout))
     if costly:
         made_up = {name: row for name, row in made_up.items() if name in FEW_PROBES}
-        evidence.append(in_words(built.multiplications, len(feeds["x"]), scored=False))
+        doubled = not reference.single_beyond
+        evidence.append(in_words(built.multiplications, len(feeds["x"]), scored=False, doubled=doubled))
         evidence += filter(None, [held_to(built, reference)])
     compared = check_parity(
         backend, reference, feeds, made_up,
