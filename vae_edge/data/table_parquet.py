@@ -44,6 +44,8 @@ class ParquetTable:
                 schema, self._rows = file.schema_arrow, file.metadata.num_rows
         except (OSError, ValueError, self._arrow.ArrowException) as error:
             raise DataError(f"{path} cannot be read as Parquet: {error}") from error
+        if self._rows < 0:
+            raise DataError(f"{path} cannot be read as Parquet: it states {self._rows} rows")
         self.names = list(schema.names)
         check_limit("rows", self._rows, path)
         check_limit("columns", len(self.names), path)
