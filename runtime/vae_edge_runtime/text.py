@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -28,8 +29,11 @@ def printable(text: str, *, one_line: bool = False) -> str:
     return (_NOT_ON_ONE_LINE if one_line else _NOT_SHOWN).sub(_escape, text)
 
 
-def json_value(text: str | bytes) -> Any:
+def json_value(text: str | bytes, *, finite: bool = False) -> Any:
     """The value of a JSON text out of a file.
+
+    Args:
+        finite: take no number that float64 cannot hold (``1e999``), nor ``NaN`` and ``Infinity``, which JSON has not.
 
     Raises:
         ValueError: it is none, an object in it has a key twice, or it is nested deeper than Python can follow, for
@@ -39,9 +43,17 @@ def json_value(text: str | bytes) -> Any:
     {'a': [1, 2]}
     """
     try:
-        return json.loads(text, object_pairs_hook=_object)
+        numbers: dict[str, Any] = {"parse_float": _finite, "parse_constant": _finite} if finite else {}
+        return json.loads(text, object_pairs_hook=_object, **numbers)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text:.20} is no finite number")
+    return value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import unicodedata
@@ -112,3 +113,11 @@ def test_json_of_files_is_read_by_nothing_else() -> None:
     call = re.compile(r"^[^>\n]*json\.loads?\(", re.MULTILINE)
     callers = {path.relative_to(root).as_posix() for path in sources if call.search(path.read_text("utf-8"))}
     assert callers == own
+
+
+@pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN", "1e999", "-1e400"])
+def test_what_no_finite_number_holds_is_refused_where_that_is_asked(number: str) -> None:
+    assert not math.isfinite(json_value(f'{{"a": [{number}]}}')["a"][0])
+    with pytest.raises(ValueError, match="is no finite number"):
+        json_value(f'{{"a": [{number}]}}', finite=True)
+    assert json_value('{"a": [1e308, -0.5, 3]}', finite=True) == {"a": [1e308, -0.5, 3]}

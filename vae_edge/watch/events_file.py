@@ -126,7 +126,7 @@ class EventsFile:
                     file.seek(offset)
                     for line in file:
                         with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
-                            event = json_value(line)
+                            event = json_value(line, finite=True)
                             if event["stream"] == stream:
                                 numbers.add(int(event["seq"]))
         except OSError as error:

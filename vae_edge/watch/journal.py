@@ -101,7 +101,7 @@ class Journal:
                 self._seq, faults = int(saved["seq"]), tuple(map(str, saved["faults"]))
                 stream, unsent = str(saved["origin"]["stream"]), list(map(str, saved["unsent"]))
                 done = sink.numbers_behind(saved["mark"], stream)
-                unsent = [line for line in unsent if json_value(line)["seq"] not in done]
+                unsent = [line for line in unsent if json_value(line, finite=True)["seq"] not in done]
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise DataError(f"the events in the state cannot be read: {error}") from error
         self.origin: dict[str, Any] = {
@@ -187,7 +187,7 @@ class Journal:
             if mark is not None:
                 done = self._sink.numbers_behind(mark, str(self.origin["stream"]))
                 for line in unsent:
-                    if json_value(line)["seq"] not in done:
+                    if json_value(line, finite=True)["seq"] not in done:
                         self._sink.append(line)
             self._saved = {**self._saved, "mark": self._sink.mark(), "unsent": left}
             self._unsent, self._sent = list(left), 0

@@ -49,7 +49,7 @@ class StateFile:
         if head[len(_BEGINS) :] != hashlib.sha256(body).hexdigest().encode():
             raise DataError(f"{self.path} is damaged: {remedy}")
         try:
-            state = json_value(body)
+            state = json_value(body, finite=True)
         except ValueError as error:
             raise DataError(f"{self.path} is damaged ({error}): {remedy}") from error
         if not isinstance(state, dict):
