@@ -207,8 +207,8 @@ def _wanted(name: str, manifest: Manifest, spread: NDArray[np.float64]) -> Wante
         return Wanted(name, "latents", ())
     if not _has_values(manifest):
         raise OptionError(
-            f"pictures are compressed to latents alone, and {name!r} asks for single values: a lossless picture codec "
-            "(PNG, JPEG XL) does that as well; pass --compress latents"
+            "pictures are compressed to latents alone: bounds, 'exact' and 'auto' are of single values, which a "
+            "picture codec (PNG, JPEG XL) keeps as well; pass --compress latents"
         )
     if name == "exact":
         return Wanted(name, "exact", ())

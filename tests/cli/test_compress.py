@@ -67,11 +67,17 @@ def test_a_torn_file_gives_its_whole_blocks_and_says_so(cli: Cli, rows: Path, tm
 
 
 def test_what_cannot_be_done_is_said(cli: Cli, rows: Path, tmp_path: Path) -> None:
-    day = tmp_path / "day.vaez"
+    day, picture = tmp_path / "day.vaez", tmp_path / "picture.npy"
+    with load(CORPUS / "v1-picture.vaeb", device="cpu") as vae:
+        np.save(picture, np.zeros((1, *vae.manifest.input.shape), vae.manifest.input.dtype))
     for arguments, problem in (
         ((window_bundle(), rows), "say one of bound="),
         ((window_bundle(), rows, "--bound", "9"), "no tables for '9'; it has latents, 0.3, 0.05, exact"),
-        ((CORPUS / "v1-window.vaeb", rows, "--exact"), "no tables to compress with"),
+        (
+            (CORPUS / "v1-window.vaeb", rows, "--exact"),
+            "no tables to compress with: vae-edge recalibrate BUNDLE NORMAL_ROWS --compress 0.1 -o NEW",
+        ),
+        ((CORPUS / "v1-picture.vaeb", picture, "--latents"), "NORMAL_ROWS --compress latents -o NEW"),
     ):
         done = cli("compress", *arguments, "-o", day)
         assert done.code == 2

@@ -75,8 +75,10 @@ def section(manifest: Manifest) -> Compression:
         OptionError: the bundle has no tables to compress with.
     """
     if manifest.compression is None:
+        way = "latents" if len(manifest.input.shape) > 2 else "0.1"  # of a picture latents alone
         raise OptionError(
-            "this bundle has no tables to compress with: vae-edge recalibrate BUNDLE NORMAL_ROWS --compress 0.1 -o NEW"
+            "this bundle has no tables to compress with: vae-edge recalibrate BUNDLE NORMAL_ROWS "
+            f"--compress {way} -o NEW"
         )
     return manifest.compression
 
