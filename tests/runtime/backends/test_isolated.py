@@ -157,6 +157,14 @@ def test_an_unknown_device_is_the_error_it_is_without_isolation() -> None:
                         deadline_s=None, memory_bytes=None)  # fmt: skip
 
 
+def test_a_process_that_cannot_be_started_is_an_error_of_ours(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as at the limit of processes, or where Python runs under an emulator that the system does not know."""
+    monkeypatch.setattr(sys, "executable", str(tiny_path))
+    with pytest.raises(BackendError, match="no process for the engine could be started") as caught:
+        load(tiny_path, device="cpu", isolate=True)
+    assert isinstance(caught.value.__cause__, OSError)
+
+
 def test_calls_from_many_threads_get_their_own_rows(opened: Opener) -> None:
     backend = opened({"g": doubled()})
     results: dict[int, np.ndarray] = {}

@@ -110,14 +110,20 @@ class IsolatedBackend:
 
     def _start(self) -> Description:
         path = [os.path.abspath(entry) for entry in sys.path if entry]  # noqa: PTH100
-        self._process = subprocess.Popen(
-            # -I: no module of the current folder and no variable of the environment decides what is imported.
-            [sys.executable, "-I", "-c", _PROGRAM.format(path=path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-        )
+        try:
+            self._process = subprocess.Popen(
+                # -I: no module of the current folder and no variable of the environment decides what is imported.
+                [sys.executable, "-I", "-c", _PROGRAM.format(path=path)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+            )
+        except OSError as error:  # no memory or no right for a process, or a Python that the system cannot start
+            raise BackendError(
+                f"no process for the engine could be started ({error.strerror}): raise the limit of processes or of "
+                "memory, or load without isolate=True"
+            ) from error
         self._loaded.clear()
         try:
             answer, _ = self._ask(self._opening, time.monotonic() + LOADING_S)
