@@ -286,5 +286,9 @@ def test_other_likelihoods_score_as_they_should(likelihood: Any, tmp_path: Path)
     with load(tmp_path / "l.vaeb", device="cpu") as vae:
         found = vae.score(x[:6]).reconstruction
         np.testing.assert_allclose(found, -wanted.sum(1).detach().numpy(), rtol=2e-5, atol=2e-5)
+        if likelihood == "beta":  # rows in other units, such as 0 to 255, are no normal ones
+            mixed = vae.score(np.concatenate([x[:2], 255 * x[2:4], x[4:6]]))
+            assert mixed.status.tolist() == [0, 0, *[Status.NON_FINITE_OUTPUT] * 2, 0, 0]
+            np.testing.assert_array_equal(mixed.reconstruction[[0, 1, 4, 5]], found[[0, 1, 4, 5]])
         if likelihood == "categorical":
             assert set(np.unique(vae.sample(20, seed=0))) <= set(range(8))

@@ -12,6 +12,8 @@ from torch import Tensor
 from vae_edge_runtime.format.likelihoods import LikelihoodName
 
 _SMALLEST_PROBABILITY = 1e-6
+UNIT_TOLERANCE = 1e-3
+"""By which a value of [0, 1] may be outside in model units: rounding of (x - offset) / scale, also in float16."""
 _LOG_2_PI = math.log(2 * math.pi)
 
 
@@ -66,9 +68,11 @@ def _bernoulli(x: Tensor, decoded: Decoded) -> Tensor:
     if decoded.logits:
         # log(1 + e^l) without overflow.
         x_hat = decoded.x_hat
-        return torch.relu(x_hat) - x * x_hat + torch.log(1.0 + torch.exp(-torch.abs(x_hat)))
-    p = decoded.x_hat.clamp(_SMALLEST_PROBABILITY, 1.0 - _SMALLEST_PROBABILITY)
-    return -(x * torch.log(p) + (1.0 - x) * torch.log(1.0 - p))
+        loss = torch.relu(x_hat) - x * x_hat + torch.log(1.0 + torch.exp(-torch.abs(x_hat)))
+    else:
+        p = decoded.x_hat.clamp(_SMALLEST_PROBABILITY, 1.0 - _SMALLEST_PROBABILITY)
+        loss = -(x * torch.log(p) + (1.0 - x) * torch.log(1.0 - p))
+    return _of_unit_interval(x, loss)
 
 
 def _gaussian(x: Tensor, decoded: Decoded) -> Tensor:
@@ -88,8 +92,8 @@ def _laplace(x: Tensor, decoded: Decoded) -> Tensor:
 def _beta(x: Tensor, decoded: Decoded) -> Tensor:
     """Beta(x_hat, second), x held in [1e-6, 1 - 1e-6]."""
     assert decoded.second is not None
-    x = x.clamp(_SMALLEST_PROBABILITY, 1.0 - _SMALLEST_PROBABILITY)
-    return _negative_log_beta(x, decoded.x_hat, decoded.second)
+    inside = x.clamp(_SMALLEST_PROBABILITY, 1.0 - _SMALLEST_PROBABILITY)
+    return _of_unit_interval(x, _negative_log_beta(inside, decoded.x_hat, decoded.second))
 
 
 def _categorical(x: Tensor, decoded: Decoded) -> Tensor:
@@ -100,6 +104,15 @@ def _categorical(x: Tensor, decoded: Decoded) -> Tensor:
     loss = torch.log(torch.exp(shifted).sum(dim=1)) - torch.gather(shifted, 1, index.unsqueeze(1)).squeeze(1)
     # A class that does not exist has probability 0: the row's score is infinite, and its status says so.
     return torch.where((x >= 0) & (x <= classes - 1), loss, torch.full_like(loss, torch.inf))
+
+
+def _of_unit_interval(x: Tensor, loss: Tensor) -> Tensor:
+    """Infinite where a value is outside [0, 1]: it has probability 0, and the status of the row says so.
+
+    The cross-entropy of such a value falls below 0 without bound: pictures of 0 to 255 scored by a model of 0 to 1 were
+    all normal.
+    """
+    return torch.where(torch.abs(x - 0.5) <= 0.5 + UNIT_TOLERANCE, loss, torch.full_like(loss, torch.inf))
 
 
 def _location(decoded: Decoded) -> Tensor:

@@ -64,6 +64,19 @@ def test_a_class_that_does_not_exist_has_no_probability_and_stays_in_its_row() -
     assert torch.isfinite(found).sum() == found.numel() - 1
 
 
+@pytest.mark.parametrize("far", [255.0, 1.5, -0.5])
+@pytest.mark.parametrize(("likelihood", "logits"), [("bernoulli", True), ("bernoulli", False), ("beta", False)])
+def test_a_value_outside_the_unit_interval_has_no_probability_and_rounding_is_no_matter(
+    likelihood: str, logits: bool, far: float
+) -> None:
+    x = torch.rand(4, 3)
+    x[0, 0], x[1, 1], x[2, 2] = -1e-4, 1 + 1e-4, far
+    ahead, spread = torch.rand(4, 3) * 0.8 + 0.1, torch.ones(4, 3)
+    found = negative_log_likelihood(x, ahead, spread, likelihood, None, logits=logits)
+    assert found[2, 2] == torch.inf
+    assert torch.isfinite(found).sum() == found.numel() - 1
+
+
 def test_decode_shows_the_mean_or_the_likeliest_class() -> None:
     assert expectation(torch.tensor([2.0]), torch.tensor([6.0]), "beta", logits=False).item() == 0.25
     assert expectation(torch.tensor([0.0]), None, "bernoulli", logits=True).item() == 0.5
