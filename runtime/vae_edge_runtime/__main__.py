@@ -61,6 +61,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except VaeEdgeError as error:
         return INTERRUPTED if interrupted() else _say(error)
     except KeyboardInterrupt:
+        interrupted()
         return INTERRUPTED
     except MemoryError as error:
         write(sys.stderr, out_of_memory(error) + "\n")

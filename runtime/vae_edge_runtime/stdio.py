@@ -27,8 +27,10 @@ _asked: list[int] = []
 """Signals that asked the running command to end."""
 
 
-class Ended(BaseException):
+class Ended(KeyboardInterrupt):
     """A signal that asks the process to end; what is half-written is cleaned up on its way out.
+
+    It is a ``KeyboardInterrupt`` because everything that runs foreign code, here and in libraries, lets that one pass.
 
     Attributes:
         number: of the signal.

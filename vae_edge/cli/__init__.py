@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with command_streams():
             code = _run(arguments)
             if code == INTERRUPTED:
+                interrupted()  # to typer every signal is Ctrl-C
                 _console.complain("interrupted; nothing half-written is left")
     except Ended as ended:
         end_as(ended.number)
