@@ -207,6 +207,7 @@ def _run_blocks(path: Path, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow  # it trains and exports the demo's model
 def test_python_of_the_readme_runs(demo_files: Path) -> None:
     said = _run_blocks(README, demo_files)
     assert "(8, 28, 28, 1)" in said
