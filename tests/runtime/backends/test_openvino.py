@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cpus import need_bfloat16
 from tiny_bundle import TinyBundle
 
 from vae_edge_runtime import BackendError, MissingDependency, ProviderUnavailable, load, verify
@@ -35,10 +36,7 @@ def test_golden_vectors_of_the_bundle_are_right_on_it(tiny_path: Path) -> None:
 
 
 def test_bfloat16_is_coarser_and_says_what_it_is(tiny_path: Path) -> None:
-    import openvino
-
-    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        pytest.skip("this CPU has no bfloat16 arithmetic")
+    need_bfloat16()
     with load(tiny_path, device="openvino") as exact, load(tiny_path, device="openvino-bf16", threads=1) as coarse:
         a, b = exact.score(ROWS).score, coarse.score(ROWS).score
         np.testing.assert_allclose(b, a, rtol=0.05)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from codec_bundles import CORPUS, window_bundle, windows
+from cpus import need_bfloat16
 
 from vae_edge_runtime import DecoderMismatch, load, recalibrate
 
@@ -28,6 +29,7 @@ def test_rows_stay_within_their_bound_between_engines(sender: str, receiver: str
 
 
 def test_a_decoder_in_bfloat16_is_refused_by_name() -> None:
+    need_bfloat16()
     with load(window_bundle(), device="cpu", threads=1) as vae:
         data = vae.compress(X, latents=True)
     with load(window_bundle(), device="openvino-bf16") as vae, pytest.raises(DecoderMismatch, match="openvino-bf16"):
