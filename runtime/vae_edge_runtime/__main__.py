@@ -127,6 +127,9 @@ def _parser() -> argparse.ArgumentParser:
                 command.add_argument(f"--{option}", action="store_true", help=text)
         if name == "decompress":
             command.add_argument("data", help="a .vaez file")
+            command.add_argument(
+                "--allow-torn", action="store_true", help="take the whole blocks of an unfinished file"
+            )
         if name == "score":
             command.add_argument("--heads", default="", help="further heads, comma separated, or all")
             command.add_argument("--threshold", type=float, help="of the default head, instead of the calibrated one")
@@ -182,7 +185,7 @@ def _decompress(options: argparse.Namespace) -> int:
     refuse_inputs(target, [options.bundle, options.data])
     with (
         load(options.bundle, **_engine(options)) as vae,
-        vae.decompress_file(options.data, allow_torn=True) as blocks,
+        vae.decompress_file(options.data, allow_torn=options.allow_torn) as blocks,
     ):
         counted = Counted(blocks)
         write_array_file(target, counted, replace=options.force)

@@ -56,14 +56,33 @@ def test_triage_and_every_output_format(cli: Cli, rows: Path, tmp_path: Path, su
         assert set(lines[0]) == {*"vwxyz", "row", "kind", "bound", "score", "p_value", "status"}
 
 
-def test_a_torn_file_gives_its_whole_blocks_and_says_so(cli: Cli, rows: Path, tmp_path: Path) -> None:
-    day = tmp_path / "day.vaez"
+def test_a_torn_file_is_refused_or_gives_its_whole_blocks_and_says_so(cli: Cli, rows: Path, tmp_path: Path) -> None:
+    day, back = tmp_path / "day.vaez", tmp_path / "back.npy"
     with load(window_bundle(), device="cpu") as vae, vae.compress_file(day, exact=True, block_rows=10) as writer:
         writer.write(np.load(rows))
     day.write_bytes(day.read_bytes()[:-30])
-    done = cli("decompress", window_bundle(), day, "-o", tmp_path / "back.npy")
-    assert (done.code, np.load(tmp_path / "back.npy").shape) == (0, (20, 20, 5))
-    assert "has no end mark" in done.err
+    refused = cli("decompress", window_bundle(), day, "-o", back)
+    assert refused.code == 2
+    assert "has no end mark" in refused.err
+    assert "20 rows before can be read with allow_torn=True (--allow-torn)" in refused.err
+    assert list(tmp_path.iterdir()) == [day]
+    taken = cli("decompress", window_bundle(), day, "-o", back, "--allow-torn")
+    assert (taken.code, np.load(back).shape) == (0, (20, 20, 5))
+    assert "has no end mark" in taken.err
+
+
+def test_the_device_refuses_a_torn_file_as_well(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    day, back = tmp_path / "day.vaez", tmp_path / "back.npy"
+    with load(window_bundle(), device="cpu") as vae, vae.compress_file(day, exact=True, block_rows=10) as writer:
+        writer.write(np.load(rows))
+    day.write_bytes(day.read_bytes()[:-30])
+    line = ["decompress", str(window_bundle()), str(day), "-o", str(back)]
+    assert device(line) == 2
+    assert "--allow-torn" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [day]
+    assert device([*line, "--allow-torn"]) == 0
+    assert "bytes of a torn block were dropped" in capsys.readouterr().err
+    assert len(np.load(back)) == 20
 
 
 def test_what_cannot_be_done_is_said(cli: Cli, rows: Path, tmp_path: Path) -> None:

@@ -35,19 +35,22 @@ def run(
     device: _options.Device = "auto",
     allow_fallback: _options.AllowFallback = False,
     threads: _options.Threads = None,
+    allow_torn: Annotated[
+        bool, typer.Option("--allow-torn", help="Take the whole blocks of a file without its end mark.")
+    ] = False,
     json: _options.Json = False,
     force: _options.Force = False,
 ) -> None:
     """Rows of a .vaez file, with kind, bound, score and p-value of each.
 
-    A file that is still written to gives the rows of its whole blocks, and says so.
+    A file without its end mark is refused: it is still being written, or its end was lost.
     """
     _tables.check_suffix(output, _SUFFIXES)
     refuse_existing(output, force=force)
     # Only fp32 decodes within the bound, whatever "auto" or tune would choose.
     with (
         load(bundle, device=device, variant="fp32", allow_fallback=allow_fallback, threads=threads) as vae,
-        vae.decompress_file(path, allow_torn=True) as blocks,
+        vae.decompress_file(path, allow_torn=allow_torn) as blocks,
     ):
         _console.header(vae.info)
         counted = Counted(blocks)

@@ -127,7 +127,7 @@ class Frames:
         """The error of a file without its end mark."""
         return CompressedCut(
             f"the data has no end mark: it is still being written, or its end was lost ({self.torn_bytes} bytes of a "
-            f"torn block); {self.rows} rows before can be read with allow_torn=True",
+            f"torn block); {self.rows} rows before can be read with allow_torn=True (--allow-torn)",
             rows=self.rows,
         )
 
