@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ import typer
 from shell import Cli, World
 
 from vae_edge.cli._app import app
-from vae_edge_runtime import load, verify
+from vae_edge_runtime import StorageError, load, verify
 from vae_edge_runtime.device.devices import device_names
 from vae_edge_runtime.stdio import DOCUMENT_VERSION
 
@@ -165,6 +166,32 @@ def test_maps_are_written_one_per_row(cli: Cli, world: World, tmp_path: Path) ->
     assert pixels.max() > 100
     again = cli("score", world.bundle, world.data, "--maps", tmp_path / "maps")
     assert (again.code, again.out) == (2, "")
+
+
+@pytest.mark.parametrize("old", [None, [], ["0.png", "mine.txt"]], ids=["absent", "empty", "old maps"])
+def test_maps_are_all_there_or_none(
+    cli: Cli, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: list[str] | None
+) -> None:
+    maps = tmp_path / "maps"
+    if old is not None:
+        maps.mkdir()
+        for name in old:
+            (maps / name).write_text("old")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    words = ("score", world.bundle, world.data, "--maps", maps, "-o", tmp_path / "s.csv", "--force")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "vae_edge.cli._maps.strip", Mock(side_effect=[*[np.zeros((2, 2, 3), np.uint8)] * 9, KeyboardInterrupt])
+        )
+        assert cli(*words).code == 130
+        patch.undo()
+        patch.setattr("vae_edge.cli._tables.write_table", Mock(side_effect=StorageError("the disk is full")))
+        assert cli(*words).code == 3
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+    assert maps.exists() == (old is not None)
+    assert cli(*words).code == 0
+    assert {path.name for path in maps.iterdir()} == {f"{i}.png" for i in range(300)} | set(old or [])
+    assert (maps / "0.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_sample_and_reconstruct_and_encode_equal_the_python_calls(cli: Cli, world: World, tmp_path: Path) -> None:

@@ -166,15 +166,15 @@ def test_a_graph_that_differs_from_the_bundle_is_not_written(
 def test_a_full_disk_leaves_nothing(tiny: TinyBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tiny.write()
     before = sorted(tmp_path.iterdir())
-    write = Path.write_bytes
+    opened = Path.open
 
-    def full(self: Path, data: bytes) -> int:
+    def full(self: Path, *mode: str) -> Any:
         if self.name == "bundle.h":
             raise OSError(28, "No space left on device")
-        return write(self, data)
+        return opened(self, *mode)
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(StorageError, match="No space left"):
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(StorageError, match=r"out/bundle\.h could not be written \(No space left"):
         vae_edge.unpack(path, tmp_path / "out")
     assert sorted(tmp_path.iterdir()) == before
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from vae_edge_runtime import VAE, Scores
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError, StorageError
 from vae_edge_runtime.statistics.regions import Region
-from vae_edge_runtime.storage.files import write_atomic
+from vae_edge_runtime.storage.folders import StagedFolder, staged_folder
 
 from . import _pictures
 
@@ -32,7 +33,7 @@ _LONGEST_NAME = 200
 class MapFiles:
     """What ``--maps`` and ``--regions`` write, batch by batch."""
 
-    def __init__(self, vae: VAE, folder: Path | None, *, regions: bool) -> None:
+    def __init__(self, vae: VAE, folder: StagedFolder | None, *, regions: bool) -> None:
         """``folder``: for the PNGs, or None; ``regions``: gather the table.
 
         Raises:
@@ -62,7 +63,7 @@ class MapFiles:
             else:
                 png = self._picture(x[i], None if rebuilt is None else rebuilt[k], ids[i], scores, int(i), head)
             if self._folder is not None:
-                write_atomic(self._folder / file_name(ids[i], self._taken), [png])
+                self._folder.write(file_name(ids[i], self._taken), png)
 
     def _picture(
         self, row: NDArray[Any], rebuilt: NDArray[Any] | None, row_id: str, scores: Scores, i: int, head: str
@@ -114,11 +115,11 @@ def caption(row_id: str, scores: Scores, row: int, head: str, regions: int | Non
     return f"{row_id}: {decided}", ", ".join(figures)
 
 
-def make_folder(folder: Path, *, force: bool) -> None:
-    """The folder of ``--maps``, made if absent.
+def check_folder(folder: Path, *, force: bool) -> None:
+    """Before any work: maps can be written, and into this folder.
 
     Raises:
-        MissingDependency: Pillow is not installed. StorageError: it cannot be made.
+        MissingDependency: Pillow is not installed.
         OptionError: it is a file, or not empty and ``force`` is False.
     """
     require("PIL", extra="images", why="writing maps")
@@ -126,10 +127,24 @@ def make_folder(folder: Path, *, force: bool) -> None:
         raise OptionError(f"{folder} is a file; --maps takes a folder")
     if folder.exists() and any(folder.iterdir()) and not force:
         raise OptionError(f"{folder} is not empty; pass --force to write into it, or name another folder")
+
+
+@contextlib.contextmanager
+def staged(folder: Path | None) -> Iterator[StagedFolder | None]:
+    """Where the maps of a run lie until it has succeeded; None without ``--maps``.
+
+    Raises:
+        StorageError: it cannot be made or written.
+    """
+    if folder is None:
+        yield None
+        return
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"the folder {folder} could not be made: {error.strerror}") from error
+    with staged_folder(folder, merge=True) as made:
+        yield made
 
 
 def file_name(row_id: str, taken: set[str]) -> str:

@@ -92,10 +92,13 @@ def run(
         _tables.check_suffix(regions, _tables.SUFFIXES)
         refuse_existing(regions, force=force)
     if maps is not None:
-        _maps.make_folder(maps, force=force)
+        _maps.check_folder(maps, force=force)
     if threshold is not None and false_positive_rate is not None:
         raise OptionError("--threshold and --false-positive-rate both say what is an anomaly: pass one")
-    with load(bundle, device=device, variant=variant, allow_fallback=allow_fallback, threads=threads) as vae:
+    with (
+        load(bundle, device=device, variant=variant, allow_fallback=allow_fallback, threads=threads) as vae,
+        _maps.staged(maps) as made,
+    ):
         _console.header(vae.info)
         spec = vae.manifest.input
         options: dict[str, Any] = {"window": window, "stride": stride, "columns": columns, "size": image_size}
@@ -119,7 +122,7 @@ def run(
             threshold = vae.threshold_for(false_positive_rate, head=decides)
         elif threshold is None and decides in vae.calibrations:
             threshold = vae.calibrations[decides].threshold
-        files = _maps.MapFiles(vae, maps, regions=regions is not None) if maps or regions else None
+        files = _maps.MapFiles(vae, made, regions=regions is not None) if made or regions else None
         table: dict[str, list[Any]] = {}
         with _console.progress("scoring", sum(len(rows) for _, rows in sources)) as step:
             for path, rows in sources:
@@ -141,16 +144,16 @@ def run(
                     del scores  # its map may be as large as a picture; the next one comes beside it else
         table = table or {name: [] for name in score_columns([], _no_scores(vae, further).decided_by(decides))}
         info, unit = vae.info, unit_of(vae.manifest.score, decides)
+        if output is not None:
+            _tables.write_table(output, table, replace=force)
+        if regions is not None and files is not None:
+            _tables.write_table(regions, files.regions, replace=force)
     anomalies, unscored = sum(v is True for v in table["is_anomaly"]), sum(s != "ok" for s in table["status"])
     decided = "no threshold" if threshold is None else f"{anomalies} anomalies above {threshold:.6g} {unit}"
     decided += f", by {decides}" if head is not None else ""
     _console.note(f"{len(table['score'])} rows, {decided}, {unscored} not scored")
     if warning is not None:
         _console.note(f"note: {warning}")
-    if output is not None:
-        _tables.write_table(output, table, replace=force)
-    if regions is not None and files is not None:
-        _tables.write_table(regions, files.regions, replace=force)
     if json:
         summary = {
             "rows": len(table["score"]), "anomalies": anomalies, "not_scored": unscored, "threshold": threshold,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,10 @@ from numpy.typing import NDArray
 from vae_edge_runtime import VAE, Bundle, load
 from vae_edge_runtime.arguments import path_text
 from vae_edge_runtime.dependencies import require
-from vae_edge_runtime.errors import OptionError, ParityFailed, StorageError
+from vae_edge_runtime.errors import OptionError, ParityFailed
 from vae_edge_runtime.format.specs import GRAPHS
 from vae_edge_runtime.record import record
+from vae_edge_runtime.storage.folders import not_empty, staged_folder
 from vae_edge_runtime.verification import golden_feeds, max_errors
 
 from .description import c_header, document, entry
@@ -111,14 +110,10 @@ def _free_folder(folder: str | os.PathLike[str]) -> Path:
     if target.exists() and not target.is_dir():
         raise OptionError(f"{target} is a file; name a folder that does not exist yet")
     if target.is_dir() and any(target.iterdir()):
-        raise _not_empty(target)
+        raise not_empty(target)
     if not target.absolute().parent.is_dir():
         raise OptionError(f"the folder {target.parent} does not exist; create it first")
     return target
-
-
-def _not_empty(target: Path) -> OptionError:
-    return OptionError(f"{target} is not empty; name a folder that does not exist yet, or empty it")
 
 
 Golden = list[tuple[str, str, str, NDArray[Any], float | None]]
@@ -169,28 +164,6 @@ def _in_form(name: str, array: NDArray[Any], form: InputForm, vae: VAE) -> NDArr
 
 def _write(target: Path, contents: Mapping[str, bytes]) -> None:
     """The whole folder, or nothing: it is made beside its place, and gets its name last."""
-    made = None
-    try:
-        made = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}.", suffix=".part", dir=target.absolute().parent))
-        made.chmod(0o777 & ~_umask())
+    with staged_folder(target) as made:
         for name, raw in contents.items():
-            path = made / name
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(raw)
-        made.replace(target)  # an empty folder is replaced too
-        made = None
-    except OSError as error:
-        if target.is_dir() and any(target.iterdir()):  # another unpack was faster
-            raise _not_empty(target) from None
-        raise StorageError(
-            f"{target} could not be written ({error.strerror or error}): free space or check the folder's rights"
-        ) from error
-    finally:
-        if made is not None:
-            shutil.rmtree(made, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+            made.write(name, raw)

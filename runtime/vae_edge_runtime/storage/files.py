@@ -197,13 +197,11 @@ def staged(
         descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name[:40]}.", suffix=".part", dir=target.parent)
         with os.fdopen(descriptor, "wb") as file:
             yield Staged(file, temporary)
-            file.flush()
-            with _where_supported():
-                os.fsync(file.fileno())
+            sync(file)
         if check:
             check(temporary)
         with _where_supported():
-            Path(temporary).chmod(0o666 & ~_umask())
+            Path(temporary).chmod(0o666 & ~umask())
         if replace:
             Path(temporary).replace(target)
             temporary = None
@@ -261,7 +259,15 @@ def _where_supported() -> Iterator[None]:
             raise
 
 
-def _umask() -> int:
+def sync(file: BinaryIO) -> None:
+    """What was written so far is on the disk when this returns, where the file system can say so."""
+    file.flush()
+    with _where_supported():
+        os.fsync(file.fileno())
+
+
+def umask() -> int:
+    """Rights that files of this process do not get."""
     # mkstemp makes files 0600; a published file gets what open() would have given it.
     mask = os.umask(0o077)
     os.umask(mask)
