@@ -56,6 +56,9 @@ def test_columns_that_are_left_out_are_said_once(tmp_path: Path) -> None:
     said: list[str] = []
     rows(tmp_path, "id,a,b,note\n1,2,3,x\n2,3,4,y\n", note=said.append)
     assert said == [f"{tmp_path / 't.csv'}: left out id, note: no feature of the model"]
+    said.clear()
+    assert len(rows(tmp_path, "a,b\n1,2\n#2,3\n#4,3\n3,4\n", note=said.append)) == 2
+    assert said == [f"{tmp_path / 't.csv'}: left out line 3 and every other that begins with #"]
 
 
 @pytest.mark.parametrize(
