@@ -256,13 +256,13 @@ def _engine(options: argparse.Namespace) -> dict[str, Any]:
 
 def _rows(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Rows, and the ``condition`` of an .npz where it holds one."""
-    from .storage.array_files import array_of, is_npy, mapped_array, one_of, open_npz  # not at the top: for score alone
+    from .storage.array_files import array_of, is_npy, key_of, mapped_array, open_npz  # not at the top: for score alone
 
     if is_npy(path):
         return mapped_array(path), None
     with open_npz(path) as arrays:
         condition = array_of(path, arrays, "condition") if "condition" in arrays.files else None
-        return one_of(path, arrays, ("x", "X")), condition
+        return array_of(path, arrays, key_of(path, arrays, ("x", "X"))), condition
 
 
 def _doctor(_: argparse.Namespace) -> int:

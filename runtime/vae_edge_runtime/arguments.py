@@ -70,10 +70,18 @@ def words(name: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
     if isinstance(value, Iterable):
-        listed = tuple(value)
-        if all(isinstance(word, str) for word in listed):
+        listed = _listed(value)
+        if listed is not None and all(isinstance(word, str) for word in listed):
             return listed
     raise OptionError(f"{name} is {_shown(value)}; pass a name or a sequence of names")
+
+
+def _listed(value: Iterable[Any]) -> tuple[Any, ...] | None:
+    """What ``value`` holds; None for one that is iterable by its type alone, as an array without axes is."""
+    try:
+        return tuple(value)
+    except TypeError:
+        return None
 
 
 def numbers(name: str, value: Any) -> tuple[float, ...]:

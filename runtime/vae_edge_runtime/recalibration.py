@@ -249,7 +249,7 @@ def _outputs(vae: VAE, rows: Array, condition: Condition, progress: Callable[[in
     spec, latent = vae.manifest.score, vae.manifest.latent
     names = outputs_for(spec, spec.heads)
     pieces: dict[str, list[Array]] = {name: [] for name in (*names, *spec.sampled)}
-    if not isinstance(rows, np.ndarray) or not len(rows):
+    if not isinstance(rows, np.ndarray) or not rows.ndim or not len(rows):
         raise InputError("rows is no array of rows, or holds none: pass (n, *input_shape) new normal rows")
     row, tiled = vae.manifest.input, vae.manifest.input.overlap is not None
 

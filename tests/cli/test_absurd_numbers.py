@@ -45,6 +45,20 @@ def test_latents_named_a_hundred_thousand_times_are_refused(cli: Cli, tmp_path: 
     assert (done.code, "more than the" in done.err) == (2, True), done.err
 
 
+@pytest.mark.parametrize("rate", ["1e-320", "5e-324"])
+@pytest.mark.parametrize("method", ["conformal", "tail"])
+def test_a_rate_that_no_number_of_rows_can_back_is_refused_in_one_line(
+    cli: Cli, tmp_path: Path, rate: str, method: str
+) -> None:
+    np.save(tmp_path / "t.npy", np.random.default_rng(0).normal(size=(300, 6)).astype(np.float32))
+    new = tmp_path / "new.vaeb"
+    done = cli(
+        "recalibrate", TABLE, tmp_path / "t.npy", "-o", new, "--false-positive-rate", rate, "--threshold-method", method
+    )
+    assert (done.code, f"a false-positive rate of {float(rate):g}" in done.err) == (2, True), done.err
+    assert not new.exists()
+
+
 def test_too_little_memory_is_no_bug(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

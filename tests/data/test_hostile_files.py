@@ -110,6 +110,24 @@ def test_archives_that_hold_no_array_lie_or_explode_are_refused(tmp_path: Path) 
         read(tmp_path / "bomb.npz")
 
 
+def test_a_second_array_is_refused_and_other_arrays_are_named(tmp_path: Path) -> None:
+    """Called twice with one open file, ``np.save`` writes two arrays, of which numpy reads the first."""
+    rows = np.ones((2, 2), np.float32)
+    with (tmp_path / "twice.npy").open("wb") as file:
+        np.save(file, rows)
+        np.save(file, rows * 2)
+    with pytest.raises(DataError, match="bytes behind its array"):
+        read(tmp_path / "twice.npy")
+    np.savez(tmp_path / "named.npz", x=rows, y=[0, 1], labels=[1, 0], time=[0, 1])
+    named = read(tmp_path / "named.npz")
+    assert named.report is not None
+    assert named.report.notes[1:] == ("the file also holds labels, time",)
+    with zipfile.ZipFile(tmp_path / "named.npz", "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("x.npy", archive.read("x.npy"))
+    with pytest.raises(DataError, match="two arrays of one name"):
+        read(tmp_path / "named.npz")
+
+
 def test_a_sparse_array_larger_than_memory_is_refused_before_a_page_is_touched(tmp_path: Path) -> None:
     with (tmp_path / "a.npy").open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": (78 << 30, 1)}

@@ -29,4 +29,6 @@ ABSURD: dict[str, Any] = {
     "object array": np.array([None, "x"], dtype=object),
     "empty array": np.empty(0, np.float32),
     "number array": np.float32(3.0),
+    "5e-324": 5e-324,
+    "array without axes": np.array(None),
 }

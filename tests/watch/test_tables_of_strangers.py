@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -56,6 +57,9 @@ def test_columns_that_are_left_out_are_said_once(tmp_path: Path) -> None:
     said: list[str] = []
     rows(tmp_path, "id,a,b,note\n1,2,3,x\n2,3,4,y\n", note=said.append)
     assert said == [f"{tmp_path / 't.csv'}: left out id, note: no feature of the model"]
+    said.clear()
+    assert len(rows(tmp_path, "a,b\n1,2\n#2,3\n#4,3\n3,4\n", note=said.append)) == 2
+    assert said == [f"{tmp_path / 't.csv'}: left out line 3 and every other that begins with #"]
 
 
 @pytest.mark.parametrize(
@@ -101,3 +105,21 @@ def test_many_columns_cost_linear_time(tmp_path: Path) -> None:
     seconds(100)
     small = min(seconds(2000) for _ in range(3))
     assert min(seconds(20_000) for _ in range(3)) < 40 * small  # 100 times, were it quadratic
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"features": [0, 2]}, {"features": [2**63, 0]}, {"features": [-1, 0]}, {"time": 2}, {"time": -1}, {"width": 0}]
+    + [{"delimiter": delimiter} for delimiter in ("", ",,", '"', "\n", None, 7, [])],
+)
+def test_columns_of_a_state_that_no_line_has_are_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    source = open_source(str(tmp_path / "t.csv"), SPEC, resumable=True)
+    read(source.rows)
+    assert source.position is not None
+    position = json.loads(json.dumps(source.position()))
+    again = open_source(str(tmp_path / "t.csv"), SPEC, resumable=True, position=position)
+    assert [block for block in again.rows if block is not None] == []
+    position["parser"]["columns"].update(wrong)
+    with pytest.raises(DataError, match=r"the place in .* cannot be read from the state"):
+        open_source(str(tmp_path / "t.csv"), SPEC, resumable=True, position=position)

@@ -65,16 +65,22 @@ class JsonTable:
                 check_limit("rows", count, self.path)
                 check_limit("bytes of numbers in memory", 8 * count * len(indices), self.path)
         blocks.append(np.array(rows, dtype=np.float64).reshape(-1, len(indices)))
-        return Loaded(np.concatenate(blocks), troubles, self._notes)
+        return Loaded(np.concatenate(blocks), troubles, self._notes, self._left_out())
+
+    def _left_out(self) -> tuple[tuple[str, str], ...]:
+        counts = (self._source.comments, "they begin with #"), (self._empty_lines, "they are empty")
+        return tuple((f"{count} lines", reason) for count, reason in counts if count)
 
     def words(self, index: int) -> list[str]:
         """One column as text."""
         return [str(self._cells(number, item)[index]) for number, item in self._items()]
 
     def _items(self) -> Iterator[tuple[int, Any]]:
-        source = Lines(self.path, self._encoding)
+        source = self._source = Lines(self.path, self._encoding)
+        self._empty_lines = 0
         for line in source:
             if not line.strip():
+                self._empty_lines += 1
                 continue
             try:
                 item = json_value(line)

@@ -83,10 +83,19 @@ class Columns:
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any], where: str, cells: Cells) -> Columns:
-        """The columns that ``state`` was taken of."""
+        """The columns that ``state`` was taken of.
+
+        Raises:
+            ValueError, KeyError, TypeError: it was taken of none.
+        """
         features, others = tuple(map(int, state["features"])), tuple(map(str, state["others"]))
         time = None if state["time"] is None else int(state["time"])
-        return cls(where, features, time, int(state["width"]), str(state["delimiter"]), cells, others)
+        width, delimiter = int(state["width"]), state["delimiter"]
+        if not all(0 <= column < width for column in (*features, *([] if time is None else [time]))):
+            raise ValueError(f"a line of {width} cells does not have the columns")
+        if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n':
+            raise ValueError("the delimiter is no character")
+        return cls(where, features, time, width, delimiter, cells, others)
 
     def plain_rows(self, lines: Sequence[str], times: Times) -> Rows | None:
         """A block of lines of one plain number per cell, several times as fast; None: ``rows`` must look closer."""

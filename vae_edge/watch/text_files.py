@@ -63,11 +63,12 @@ class CsvLines:
         table: TableOptions | None = None,
         note: Callable[[str], None] | None = None,
     ) -> None:
-        """``note`` is told which columns are left out."""
+        """``note`` is told which columns are left out, and of the first line that is."""
         self._where, self._names, self._count, self._time_column = where, names, count, time_column
         self._table, self._note = table or TableOptions(), note
         self._columns: Columns | None = None
         self._times = Times(where)
+        self._commented = False
 
     def restart(self) -> None:
         """A rotated file brings its own header."""
@@ -90,7 +91,7 @@ class CsvLines:
             return rows
         if self._columns is None:
             lines = ["" if first + i <= self._table.skip_lines else line for i, line in enumerate(lines)]
-        lines = ["" if is_comment(line) else line for line in lines]
+        lines = self._without_comments(first, lines)
         delimiter = self._columns.delimiter if self._columns else self._delimiter(lines)
         try:
             cells = [(first + i, row) for i, row in enumerate(reader(lines, delimiter))]
@@ -120,6 +121,14 @@ class CsvLines:
             if self._columns.others and self._note is not None:
                 self._note(left_out(self._where, self._columns.others))
         return self._columns.rows(cells, self._times) if self._columns is not None and cells else None
+
+    def _without_comments(self, first: int, lines: list[str]) -> list[str]:
+        comments = [is_comment(line) for line in lines]
+        if any(comments) and not self._commented and self._note is not None:
+            self._commented = True
+            line = first + comments.index(True)
+            self._note(f"{self._where}: left out line {line} and every other that begins with #")
+        return ["" if comment else line for line, comment in zip(lines, comments, strict=True)]
 
     def _delimiter(self, lines: list[str]) -> str:
         return self._table.delimiter or find_delimiter([line for line in lines if line.strip()][:50], None)

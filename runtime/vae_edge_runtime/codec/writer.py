@@ -52,12 +52,17 @@ class Writer:
         """Take rows (n, *row_shape) and, of a conditional model, the condition of each.
 
         Raises:
-            InputError: they do not fit the model. StorageError: the disk refused; the file ends at a whole block.
+            InputError: they do not fit the model, and none of them was taken. StorageError: the disk refused; the
+                file ends at a whole block.
         """
+        spec, beside = self.codec.manifest.input, self.codec.manifest.condition
+        # All rows of one array have its shape and type: no page of the others is touched.
+        check_rows(x[:1] if isinstance(x, np.ndarray) and x.ndim else x, shape=spec.shape, dtype=spec.dtype)
+        conditions = check_condition(condition, beside, len(x)).get("condition")
         for first in range(0, len(x), self.block_rows):
             part = slice(first, first + self.block_rows)
             piece = x[part].copy()
-            self._waiting.append((piece, None if condition is None else condition[part].copy()))
+            self._waiting.append((piece, None if conditions is None else conditions[part].copy()))
             self.held += len(piece)
             while self.held >= self.block_rows:
                 self._write_block(self.block_rows)

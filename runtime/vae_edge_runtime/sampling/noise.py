@@ -13,6 +13,7 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import row_count
 from ..errors import OptionError
 
 _DROPPED_BITS = np.uint64(11)
@@ -24,10 +25,11 @@ def standard_normal(count: int, *, seed: int, stream: int = 0) -> NDArray[np.flo
     """The first ``count`` standard normal values of a (seed, stream) pair, float32 (count,).
 
     Args:
+        count: of values.
         seed, stream: whole numbers from 0 to 2**64 - 1; the two words of Philox's key.
 
     Raises:
-        OptionError: seed or stream is outside that range, or not a whole number.
+        OptionError: one of them is no whole number, or out of range.
 
     >>> standard_normal(3, seed=7).tolist() == standard_normal(5, seed=7)[:3].tolist()
     True
@@ -47,6 +49,7 @@ def philox_words(count: int, *, seed: int, stream: int = 0) -> NDArray[np.uint64
     for name, value in (("seed", seed), ("stream", stream)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= int(value) < 1 << 64:
             raise OptionError(f"{name} is {value!r}; it must be a whole number from 0 to 2**64 - 1")
+    count = row_count("count", count, low=0, bytes_per_row=8)
     key = np.array([seed, stream], dtype=np.uint64)
     generator = _generator()
     generator.state = {

@@ -20,6 +20,7 @@ F32 = NDArray[np.float32]
 
 MAX_POINTS = 4096
 _EXACT_TAIL = MAX_POINTS // 2
+_MOST_ROWS = 2.0**53
 
 
 def samples_needed(false_positive_rate: float) -> int:
@@ -37,7 +38,12 @@ def samples_needed(false_positive_rate: float) -> int:
     number = isinstance(false_positive_rate, (float, int, np.number)) and not isinstance(false_positive_rate, bool)
     if not number or not 0.0 < false_positive_rate < 1.0:  # a comparison with NaN is False
         raise OptionError(f"false_positive_rate is {false_positive_rate!r}: pass a number inside (0, 1)")
-    return max(1, math.ceil(1.0 / false_positive_rate - 1e-9) - 1)
+    return max(1, whole_inverse(false_positive_rate) - 1)
+
+
+def whole_inverse(rate: float) -> int:
+    """1 / ``rate``, rounded up; more rows than anybody has where a float64 cannot hold it."""
+    return math.ceil(min(1.0 / rate, _MOST_ROWS) - 1e-9)
 
 
 def correlation_rows(scores: F32) -> float:

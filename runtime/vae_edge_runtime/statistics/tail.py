@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import CalibrationError
 from ..record import record
+from .conformal import whole_inverse
 
 FEWEST_EXCESSES = 50
 FEWEST_ROWS = 10 * FEWEST_EXCESSES
@@ -127,7 +128,7 @@ class TailFit:
             raise CalibrationError(
                 f"a false-positive rate of {false_positive_rate:g} is more than {_REACH} times beyond the {self.n} "
                 f"calibration rows: ask for at least {self.lowest_rate:.3g}, or bring more rows",
-                needed=math.ceil(1.0 / (_REACH * false_positive_rate) - 1e-9),
+                needed=whole_inverse(_REACH * false_positive_rate),
             )
         log_odds = math.log(share / false_positive_rate)
         if abs(self.shape) < 1e-9:

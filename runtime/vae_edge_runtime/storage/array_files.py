@@ -48,12 +48,18 @@ def mapped_array(path: Path) -> NDArray[Any]:
     """The array of an .npy file; its pages are read where they are used.
 
     Raises:
-        DataError: it is no regular file, damaged, pickled, or an .npz.
+        DataError: it is no regular file, damaged, pickled, an .npz, or holds more than one array.
     """
     with reading(path):
-        _check_regular(path)
+        size = _check_regular(path)
         # open_memmap, not load: load would take a zip or a pickle by its first bytes.
-        return np.lib.format.open_memmap(path, mode="r")
+        array = np.lib.format.open_memmap(path, mode="r")
+        if (more := size - array.offset - array.nbytes) > 0:  # numpy itself passes over them
+            raise DataError(
+                f"{path} holds {more:,} bytes behind its array, as where np.save wrote to one file several times: join "
+                "the arrays with np.concatenate, and save one"
+            )
+        return array
 
 
 @contextlib.contextmanager
@@ -61,7 +67,8 @@ def open_npz(path: Path) -> Iterator[Any]:
     """The arrays of an .npz by their names; errors that come while they are read are translated, too.
 
     Raises:
-        DataError: it is no regular file, damaged, pickled, encrypted, or unpacks to more than ``MAX_BYTES``.
+        DataError: it is no regular file, damaged, pickled, encrypted, unpacks to more than ``MAX_BYTES``, or
+            two arrays have one name.
     """
     with reading(path):
         _check_regular(path)
@@ -77,12 +84,15 @@ def open_npz(path: Path) -> Iterator[Any]:
 
 
 def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
-    """Refuse what would unpack to more than is held in memory, by the sizes that the archive states."""
+    """Refuse what would unpack to more than is held in memory, by the sizes that the archive states, and doubles."""
     if (size := sum(member.file_size for member in members)) > MAX_BYTES:
         raise DataError(
             f"{path} has {size:,} bytes of numbers in memory, more than the {MAX_BYTES:,} that are read: split the "
             "file, or save it as a .npy, which is mapped"
         )
+    names = {member.filename.removesuffix(".npy") for member in members}
+    if len(names) < len(members):
+        raise DataError(f"{path} holds two arrays of one name: save it again with one of each")
     if any(member.flag_bits & 1 for member in members):
         raise DataError(f"{path} is encrypted: save the arrays without a password")
 
@@ -99,16 +109,16 @@ def is_npy(path: Path) -> bool:
             return file.read(len(_MAGIC)) == _MAGIC
 
 
-def one_of(path: Path, arrays: Any, names: Sequence[str]) -> NDArray[Any]:
-    """The array of the first of these names that the archive has, or its only one.
+def key_of(path: Path, arrays: Any, names: Sequence[str]) -> str:
+    """The first of these names that the archive has, or that of its only array.
 
     Raises:
-        DataError: it has none of them and not exactly one, or that is no array.
+        DataError: it has none of them and not exactly one array.
     """
     keys = [name for name in names if name in arrays.files] or arrays.files
     if not keys or (len(keys) > 1 and keys[0] not in names):
         raise DataError(f"{path} holds {', '.join(arrays.files) or 'nothing'}: name the rows {names[0]!r}")
-    return array_of(path, arrays, keys[0])
+    return str(keys[0])
 
 
 def array_of(path: Path, arrays: Any, name: str) -> NDArray[Any]:
@@ -125,7 +135,9 @@ def array_of(path: Path, arrays: Any, name: str) -> NDArray[Any]:
     return array
 
 
-def _check_regular(path: Path) -> None:
-    """A pipe or a device would block, or never end."""
-    if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+def _check_regular(path: Path) -> int:
+    """The size in bytes; a pipe or a device would block, or never end."""
+    found = os.stat(path)  # noqa: PTH116
+    if not stat.S_ISREG(found.st_mode):
         raise DataError(f"{path} is no regular file: name one")
+    return found.st_size

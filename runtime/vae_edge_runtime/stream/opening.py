@@ -47,6 +47,7 @@ def open_stream(vae: Scoring, source: Iterable[Any], **options: Any) -> Stream:
     alarm = chosen.alarm if chosen.alarm is not None or own is None else own.alarm
     if guard is None or alarm is None:
         raise OptionError("this bundle has no rules for streams: pass guard and alarm, or export it again")
-    if not isinstance(source, Iterable) and not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
+    iterable = isinstance(source, Iterable) or (hasattr(source, "__getitem__") and hasattr(source, "__len__"))
+    if not iterable or getattr(source, "ndim", 1) == 0:  # an array without axes is iterable by its type alone
         raise InputError(f"source is a {type(source).__name__}; pass an iterable of rows")
     return Stream(vae, source, chosen, stride=stride, heads=heads, rules=StreamSpec(guard, alarm))

@@ -15,6 +15,9 @@ from .guard import Flags
 from .rows import Rows
 from .state import packed, unpacked
 
+_MOST_ROWS = 1 << 53
+"""Of a stream, of which an index is an int64 and a number of JSON."""
+
 
 @dataclass(frozen=True, eq=False)
 class Cut:
@@ -95,6 +98,8 @@ class Windows:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state`` was taken."""
         self._skip, self._seen, self.last_time = int(state["skip"]), int(state["seen"]), state["last_time"]
+        if not (0 <= self._skip < _MOST_ROWS and 0 <= self._seen < _MOST_ROWS):
+            raise ValueError("a count of rows is negative or too large")
         held = state["held"]
         if held is None:
             return

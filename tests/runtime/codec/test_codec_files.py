@@ -12,7 +12,16 @@ import numpy as np
 import pytest
 from codec_bundles import window_bundle, windows
 
-from vae_edge_runtime import VAE, CompressedCorrupt, CompressedCut, CompressedTooNew, OptionError, StorageError, load
+from vae_edge_runtime import (
+    VAE,
+    CompressedCorrupt,
+    CompressedCut,
+    CompressedTooNew,
+    InputError,
+    OptionError,
+    StorageError,
+    load,
+)
 from vae_edge_runtime.codec.container import described
 
 X = windows(50, 7)
@@ -36,6 +45,18 @@ def test_rows_of_any_sizes_come_back_in_order(vae: VAE, tmp_path: Path) -> None:
     facts = described(path)
     assert (facts["rows"], facts["blocks"], facts["complete"], facts["torn_bytes"]) == (50, 7, True, 0)
     assert facts["pair_id"] == vae.manifest.pair_id
+
+
+@pytest.mark.parametrize("wrong", [X[:, :1], X[0], X.astype(np.float64), X.tolist(), None, iter(X), np.float32(1)])
+def test_rows_that_do_not_fit_are_refused_at_once_and_those_before_are_kept(
+    vae: VAE, tmp_path: Path, wrong: Any
+) -> None:
+    with vae.compress_file(tmp_path / "day.vaez", exact=True) as writer:
+        writer.write(X[:3])
+        with pytest.raises(InputError):
+            writer.write(wrong)
+        writer.write(X[3:5])
+    np.testing.assert_array_equal(vae.decompress((tmp_path / "day.vaez").read_bytes()).rows, X[:5])
 
 
 def test_a_followed_file_is_read_up_to_its_last_whole_block(vae: VAE, tmp_path: Path) -> None:

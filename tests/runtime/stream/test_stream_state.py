@@ -121,6 +121,8 @@ def test_no_window_joins_over_rows_that_were_lost_and_an_event_says_so() -> None
         ({"stride": 7}, "its stride is 7, here it is 10"),
         ({"alarm": {}}, "'on'"),
         ({"counters": {"rows": "many"}}, "invalid literal"),
+        ({"windows": {"skip": 0, "seen": 2**63, "last_time": None, "held": None}}, "negative or too large"),
+        ({"windows": {"skip": -1, "seen": 0, "last_time": None, "held": None}}, "negative or too large"),
         ({"windows": {"skip": 0, "seen": 1, "last_time": None, "held": {"values": {"dtype": "object"}}}}, "shape"),
     ],
 )
