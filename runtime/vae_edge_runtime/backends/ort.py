@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..device.devices import devices
 from ..errors import BackendError, ProviderUnavailable
 from .base import Description, DeviceOptions, GraphBytes
+from .ort_integers import IN_FLOAT, may_saturate
 
 if TYPE_CHECKING:
     from .ort_gpu import GpuProviders
@@ -44,6 +45,7 @@ class OrtBackend:
         self._sessions: dict[str, Any] = {}
         self._available = self._ort.get_available_providers()
         self._gpu: GpuProviders | None = None
+        self._in_float = False
         if self._provider not in self._available:
             here = [row.name for row in devices() for candidate in row.candidates
                     if candidate.engine == options.candidate.engine and candidate.mode in self._available]  # fmt: skip
@@ -121,6 +123,9 @@ class OrtBackend:
         if self._options.spin is not None:
             entry = str(int(self._options.spin))
             session_options.add_session_config_entry("session.intra_op.allow_spinning", entry)
+        if self._provider == _CPU and may_saturate(source):
+            session_options.add_session_config_entry("session.disable_quant_qdq", "1")
+            self._in_float = True
         others = [name for name in _BESIDE.get(self._provider, (_CPU,)) if name in self._available]
         try:
             return self._ort.InferenceSession(
@@ -163,7 +168,7 @@ class OrtBackend:
             provider=provider,
             device=self._options.device.name,
             threads=self._options.threads,
-            degraded_reason=None,
+            degraded_reason=IN_FLOAT if self._in_float else None,
             spin=self._options.spin,
         )
 

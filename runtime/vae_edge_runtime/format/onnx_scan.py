@@ -28,7 +28,7 @@ from .limits import (
 )
 from .onnx_flow import GraphNode, follow
 from .onnx_ops import ALLOWED
-from .onnx_values import FLOAT, INT64, NUMPY_TYPES, Array, Value, known
+from .onnx_values import FLOAT, INT8, INT64, NUMPY_TYPES, Array, Value, known
 from .onnx_wire import (
     ATTRIBUTE,
     DIMENSION,
@@ -66,6 +66,7 @@ class GraphFacts:
     """What ``scan`` saw in a graph it did not refuse.
 
     Attributes:
+        signed_weights: 8-bit weights have a sign, so that some engines add up their products in 16 bits.
         row_bytes: of the values that one row needs at the same time, the most; an engine needs this much a row.
     """
 
@@ -78,6 +79,7 @@ class GraphFacts:
     initializers: int
     initializer_bytes: int
     metadata: dict[str, str]
+    signed_weights: bool = False
     row_bytes: int = 0
 
 
@@ -137,6 +139,7 @@ class _Scanner:
             initializers=len(self.constants),
             initializer_bytes=self.initializer_bytes,
             metadata=_metadata(model),
+            signed_weights=any(map(self._has_signed_weights, self.nodes)),
         )
         if check:
             check(facts)
@@ -198,6 +201,10 @@ class _Scanner:
         if op == "Constant" and constant is None:
             constant = _plain_constant(attributes)
         self.nodes.append(GraphNode(where, op, node.texts(1), node.texts(2), attributes, constant))
+
+    def _has_signed_weights(self, node: GraphNode) -> bool:
+        weights = self.constants.get(node.inputs[0]) if node.op == "DequantizeLinear" and node.inputs else None
+        return weights is not None and weights.element == INT8
 
     def _check_literal_shapes(self) -> None:
         """What a literal asks for, also where the shape that it is joined with is not known."""

@@ -20,7 +20,7 @@ T = TypeVar("T")
 NUMPY_TYPES: dict[int, Any] = {
     1: np.float32, 2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64, 9: np.bool_, 10: np.float16, 11: np.float64,
 }  # fmt: skip
-FLOAT, UINT8, INT32, INT64, BOOL = 1, 2, 6, 7, 9
+FLOAT, UINT8, INT8, INT32, INT64, BOOL = 1, 2, 3, 6, 7, 9
 INTEGERS = frozenset((2, 3, 6, 7))
 
 

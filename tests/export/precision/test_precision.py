@@ -168,6 +168,9 @@ def test_int8_has_the_axes_types_and_places_its_engine_takes(kind: str) -> None:
         constants[n.input[0]].shape: constants[n.input[1]].shape for n in stored if constants[n.input[0]].ndim > 1
     }
     assert scales == {(4, 3, 3, 3): (4,), (2, 5, 2, 2): (), (3, 5, 3, 3): (3,)}
+    weights = {(constants[n.input[0]].dtype.name, *np.unique(constants[n.input[2]])) for n in stored
+               if constants[n.input[0]].ndim > 1}  # fmt: skip
+    assert weights == {("int8", 0) if signed else ("uint8", 128)}
     zeros = {constants[n.input[2]].dtype.name for n in made.graph.node if n.op_type == "QuantizeLinear"}
     assert zeros == {"int8" if signed else "uint8"}
     if signed:
@@ -188,6 +191,20 @@ def test_int8_has_the_axes_types_and_places_its_engine_takes(kind: str) -> None:
     assert score_noise(found["score"], exact["score"]) < 0.1
     assert relative_latent_error(found["mean"], exact["mean"]) < 0.03
     assert len(np.unique(found["mean"])) > 1000  # not the 8-bit copy the decoder reads
+
+
+def test_integer_kernels_give_what_float_arithmetic_gives_on_any_cpu() -> None:
+    """Pairs of unsigned and signed bytes saturate on x86 CPUs without VNNI: weights are unsigned."""
+    models = graphs()
+    m, network = models["score"], find_networks(models)["score"]
+    by = ranges(m, {"x": X}, method="minmax", op_types=["Conv", "ConvTranspose"], symmetric=False)
+    made = quantise(m, network.layers, by, kind="int8-cpu", inside=inside(models))
+    whole = run(session_of(made), ["score", "mean"], {"x": X})
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    floats = onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    for name, array in run(floats, list(whole), {"x": X}).items():
+        np.testing.assert_allclose(whole[name], array, rtol=1e-4, atol=1e-5 * np.abs(array).max())
 
 
 @pytest.mark.parametrize("once", [True, False])
