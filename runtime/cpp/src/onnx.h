@@ -140,6 +140,7 @@ struct Facts {
     i64 ir_version = 0, opset = 0;
     std::vector<ValueFacts> inputs, outputs;
     std::vector<std::pair<std::string, std::string>> metadata;
+    bool signed_weights = false;  // 8-bit weights have a sign, so that some engines add up their products in 16 bits
 };
 Facts scan(std::string_view raw, const std::function<void(const Facts&)>& check);
 

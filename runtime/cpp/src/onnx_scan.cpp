@@ -146,6 +146,10 @@ public:
             if (!names.insert(output.name).second) refuse("two outputs have one name");
         literal_shapes();
         metadata(model);
+        facts_.signed_weights = std::any_of(nodes_.begin(), nodes_.end(), [&](const GraphNode& node) {
+            auto weights = node.op == "DequantizeLinear" && !node.inputs.empty() ? constants_.find(node.inputs[0]) : constants_.end();
+            return weights != constants_.end() && weights->second->element == INT8;
+        });
         if (check) check(facts_);
         follow();
         return facts_;

@@ -3,18 +3,22 @@
 #include <dlfcn.h>
 
 #include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <mutex>
+
+#include "onnx.h"
 
 namespace vaee {
 
 namespace {
 
-// Places in OrtApi. New functions are only ever added at its end; all of these are there since version 1.
+// Places in OrtApi. New functions are only ever added at its end; all of these are there since version 5.
 enum Slot { GetErrorMessage = 2, CreateEnv = 3, DisableTelemetryEvents = 6, CreateSessionFromArray = 8, Run = 9, CreateSessionOptions = 10,
             SetSessionLogSeverityLevel = 22, SetIntraOpNumThreads = 24, SetInterOpNumThreads = 25, CreateTensorWithDataAsOrtValue = 49,
             CreateCpuMemoryInfo = 69, ReleaseEnv = 92, ReleaseStatus = 93, ReleaseMemoryInfo = 94, ReleaseSession = 95, ReleaseValue = 96,
-            ReleaseSessionOptions = 100 };
+            ReleaseSessionOptions = 100, AddSessionConfigEntry = 130 };
 constexpr u32 api_version = 17;  // of onnxruntime 1.17, the oldest that runs the graphs
 constexpr int fatal_only = 4;    // problems come as errors, not as lines on stderr
 
@@ -24,6 +28,25 @@ struct ApiBase {
 };
 
 int element_type(const std::string& dtype) { return dtype == "uint8" ? 2 : dtype == "int64" ? 7 : 1; }
+
+// x86 CPUs without VNNI, which Linux tells, add products of unsigned and signed bytes in 16 bits; see ort_integers.py.
+bool adds_exactly() {
+#if defined(__x86_64__) || defined(__i386__)
+    static const bool exactly = [] {
+        std::ifstream file("/proc/cpuinfo");
+        std::string text{std::istreambuf_iterator<char>(file), {}};
+        return text.find("vnni") != std::string::npos;
+    }();
+    return exactly;
+#else
+    return true;
+#endif
+}
+
+bool may_saturate(const Bytes& graph) {
+    std::string_view raw(reinterpret_cast<const char*>(graph.data()), graph.size());
+    return !adds_exactly() && raw.find("DequantizeLinear") != raw.npos && onnx::scan(raw, nullptr).signed_weights;
+}
 
 std::string first_line(const char* text) {
     std::string line = text ? text : "no message";
@@ -98,6 +121,7 @@ void* Ort::create(const Bytes& graph, const std::string& name, int threads) cons
     check(slot<void* (*)(void*, int)>(SetSessionLogSeverityLevel)(options, fatal_only), "took no option");
     if (threads > 0) check(slot<void* (*)(void*, int)>(SetIntraOpNumThreads)(options, threads), "took no number of threads");
     check(slot<void* (*)(void*, int)>(SetInterOpNumThreads)(options, 1), "took no number of threads");
+    if (may_saturate(graph)) check(slot<void* (*)(void*, const char*, const char*)>(AddSessionConfigEntry)(options, "session.disable_quant_qdq", "1"), "took no option");
     check(slot<void* (*)(const void*, const void*, std::size_t, const void*, void**)>(CreateSessionFromArray)(
               environment_, graph.data(), graph.size(), options, &session),
           "refused graph '" + name + "'");
