@@ -31,6 +31,7 @@ export class Bundle {
   }
 
   #archive;
+  #signed = new Set();
 
   async #read(bytes, path) {
     this.path = path;
@@ -77,6 +78,11 @@ export class Bundle {
       this.#lookThrough(joined, variant, graph, spec);
       return joined;
     });
+  }
+
+  /** Whether 8-bit weights of a graph have a sign; known once `graph` gave it. */
+  hasSignedWeights(variant, graph) {
+    return this.#signed.has(`${variant} ${graph}`);
   }
 
   /** A variant's name: `auto` is fp32 where there is one. */
@@ -133,6 +139,7 @@ export class Bundle {
       if (error instanceof GraphRefused) throw new GraphRefused(`${where}: ${error.problem}`);
       throw error;
     }
+    if (facts.signedWeights) this.#signed.add(`${variant} ${graph}`);
     const pair = facts.metadata.get(PAIR_ID);
     if (pair !== this.manifest.pair_id) {
       throw new PairMismatch(

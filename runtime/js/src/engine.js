@@ -17,6 +17,12 @@ function firstLine(error) {
   return String(error?.message ?? error).trim().split("\n")[0].slice(0, 300);
 }
 
+/**
+ * x86 CPUs without VNNI add products of unsigned and signed bytes in 16 bits, and such sums may saturate. Node does not
+ * tell whether a CPU has VNNI, and the engine's build for browsers adds exactly.
+ */
+const MAY_SATURATE = ["x64", "ia32"].includes(globalThis.process?.arch);
+
 export class Engine {
   #sessions = new Map();
 
@@ -24,8 +30,9 @@ export class Engine {
    * @param ort `onnxruntime-web` or `onnxruntime-node`, imported by the caller.
    * @param {(graph: string) => Promise<Uint8Array>} load gives the verified bytes of a graph.
    * @param {object} options of the engine's sessions, such as executionProviders.
+   * @param {(graph: string) => boolean} isSigned whether 8-bit weights of a graph that was loaded have a sign.
    */
-  constructor(ort, load, options) {
+  constructor(ort, load, options, isSigned = () => false) {
     if (typeof ort?.InferenceSession?.create !== "function" || typeof ort.Tensor !== "function") {
       throw new OptionError(
         `ort is ${shown(ort)}; import onnxruntime-node or onnxruntime-web/wasm and pass it: open(bytes, {ort})`,
@@ -34,6 +41,7 @@ export class Engine {
     this.ort = ort;
     this.load = load;
     this.options = options;
+    this.isSigned = isSigned;
     if (options === null || typeof options !== "object" || Array.isArray(options)) {
       throw new OptionError(`session is ${shown(options)}; pass options of the engine, such as {executionProviders: ["wasm"]}`);
     }
@@ -55,6 +63,8 @@ export class Engine {
       const creating = this.load(graph).then((bytes) =>
         inTurn(this.ort, async () => {
           const options = { executionProviders: this.providers, logSeverityLevel: 4, ...this.options };
+          // No integer kernel is chosen at this level.
+          if (this.isNode && MAY_SATURATE && this.isSigned(graph)) options.graphOptimizationLevel = "basic";
           try {
             return await this.ort.InferenceSession.create(bytes, options);
           } catch (error) {

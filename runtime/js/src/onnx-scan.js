@@ -5,7 +5,7 @@ import { GraphRefused, shown } from "./errors.js";
 import { wrongNode, wrongSize } from "./onnx-ranges.js";
 import { infer } from "./onnx-shapes.js";
 import {
-  asElement, boundedProduct, FLOAT, fromRaw, INT64, ITEM_BYTES, known, Mismatch, Node, productOf, Value,
+  asElement, boundedProduct, FLOAT, fromRaw, INT64, INT8, ITEM_BYTES, known, Mismatch, Node, productOf, Value,
 } from "./onnx-values.js";
 import { parse } from "./onnx-wire.js";
 import { ARITY, ELEMENT_TYPES, LIMITS, LITERAL_SHAPE_INPUT, SOME_ROWS, TYPED_FIELD } from "./tables.js";
@@ -17,7 +17,7 @@ const STANDARD = new Set(["", "ai.onnx"]);
  *
  * @param {Uint8Array} bytes the file.
  * @param {(facts: object) => void} check what else the facts must be, before shapes are followed.
- * @returns facts: irVersion, opset, inputs, outputs and metadata.
+ * @returns facts: irVersion, opset, inputs, outputs, metadata, and whether 8-bit weights have a sign.
  */
 export function scan(bytes, check = () => {}) {
   return new Scanner().model(bytes, check);
@@ -47,7 +47,12 @@ class Scanner {
     const both = this.inputs.find((value) => this.constants.has(value.name));
     if (both) throw new GraphRefused(`initializer ${shown(both.name)} is also an input, so a caller could replace a weight`);
     this.checkLiteralShapes();
-    const facts = { irVersion, opset, inputs: this.inputs, outputs: this.outputs, metadata: metadataOf(model) };
+    const facts = {
+      irVersion, opset, inputs: this.inputs, outputs: this.outputs, metadata: metadataOf(model),
+      signedWeights: this.nodes.some(
+        ({ op, inputs }) => op === "DequantizeLinear" && this.constants.get(inputs[0])?.element === INT8,
+      ),
+    };
     check(facts);
     this.follow(opset);
     return facts;

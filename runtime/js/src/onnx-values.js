@@ -4,6 +4,7 @@ import { decoded } from "./onnx-wire.js";
 
 export const FLOAT = 1;
 export const UINT8 = 2;
+export const INT8 = 3;
 export const INT64 = 7;
 export const BOOL = 9;
 export const INTEGERS = new Set([2, 3, 6, 7]);

@@ -64,7 +64,7 @@ export class VAE {
     }
     const name = bundle.chooseVariant(variant);
     this.#variant = bundle.manifest.variants[name];
-    this.#engine = new Engine(ort, (graph) => bundle.graph(name, graph), session);
+    this.#engine = new Engine(ort, (graph) => bundle.graph(name, graph), session, (graph) => bundle.hasSignedWeights(name, graph));
     bundle.checkEngine(this.#engine.version);
     this.scorer = new Scorer(this.manifest, this.#variant, (member) => bundle.read(member));
     /** What runs. */
