@@ -53,9 +53,13 @@ class SignalAtLine:
         return self._trace
 
 
-def run(folder: Path, signal_at: int) -> int:
-    """Two blocks of events with a signal at that line, and the start after it; lines that were run."""
-    file = StateFile(folder / "state")
+def run(folder: Path, signal_at: int, rotate_bytes: int | None, renamed: bool) -> int:
+    """Two blocks of events with a signal at that line, and the start after it; lines that were run.
+
+    With ``renamed`` another program renames the file before the second block, and SIGHUP says so.
+    """
+    file, path, other = StateFile(folder / "state"), folder / "events.jsonl", folder / "other"
+    how: dict[str, Any] = {"rotate_bytes": rotate_bytes, "keep": 99}
 
     def begin(sink: sinks.Sink) -> Journal:
         return Journal(sink, bundle_id="b", release=1, state_file=file, saved=file.read(), hold_s=0)
@@ -68,35 +72,48 @@ def run(folder: Path, signal_at: int) -> int:
         return rows + BLOCK
 
     tracer = SignalAtLine(signal_at)
-    with events_file(folder / "events.jsonl") as sink:
+    with events_file(path, **how) as sink:
         journal = begin(sink)
         rows = decide(journal, 0)
+        if renamed:
+            path.rename(other)
+            sink.reopen()
         try:
             with tracer:
                 decide(journal, rows)
         except Signal:
             pass
         journal.close()
-    with events_file(folder / "events.jsonl") as sink:
+    with events_file(path, **how) as sink:
         journal = begin(sink)
         saved = file.read()
         assert saved is not None
         assert not saved["unsent"], "what was decided before an orderly end waits for the next start"
         decide(journal, saved["rows"])
         journal.close()
-    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    rotated = sorted(folder.glob("events.jsonl.*"), key=lambda name: -int(name.suffix[1:]))
+    assert bool(rotated) == (rotate_bytes is not None)
+    files = [*([other] if renamed else []), *rotated, path]
+    events = [json.loads(line) for name in files for line in name.read_text().splitlines()]
     assert [event["seq"] for event in events] == list(range(saved["rows"] + BLOCK))
     assert [event["index"] for event in events] == list(range(saved["rows"] + BLOCK))
     return tracer.lines
 
 
-def test_a_signal_at_any_line_neither_loses_nor_repeats_an_event(tmp_path: Path) -> None:
+# A file that is being opened as the signal comes is closed by the end of the process.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("rotate_bytes", "renamed"), [(None, False), (400, False), (None, True)], ids=["one file", "rotated", "reopened"]
+)
+def test_a_signal_at_any_line_neither_loses_nor_repeats_an_event(
+    tmp_path: Path, rotate_bytes: int | None, renamed: bool
+) -> None:
     (tmp_path / "0").mkdir()
-    lines = run(tmp_path / "0", 0)
+    lines = run(tmp_path / "0", 0, rotate_bytes, renamed)
     assert lines > 50
     for at in range(1, lines + 1):
         (tmp_path / str(at)).mkdir()
         try:
-            run(tmp_path / str(at), at)
-        except AssertionError as error:
+            run(tmp_path / str(at), at, rotate_bytes, renamed)
+        except (AssertionError, ValueError) as error:
             pytest.fail(f"signal at line {at} of {lines}: {error}")

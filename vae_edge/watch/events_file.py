@@ -93,10 +93,9 @@ class EventsFile:
         """As ``Sink``."""
         try:
             if self._reopen:
-                self._reopen = False
                 self._sync()
-                self._file.close()
-                self._file = self._opened()
+                self._go_on_with(self._opened())
+                self._reopen = False
             raw = line.encode()
             if self._rotate_bytes is not None and self._file.seekable():
                 size = self._file.seek(0, os.SEEK_END)
@@ -162,12 +161,17 @@ class EventsFile:
 
     def _rotate(self) -> None:
         self._sync()
-        free = next((n for n in range(1, self._keep) if not self._numbered(n).exists()), self._keep)
-        for n in range(free, 1, -1):
-            self._numbered(n - 1).replace(self._numbered(n))
-        self._path.replace(self._numbered(1))
-        self._file.close()
-        self._file = _opened_to_append(self._path)
+        if self._path.exists():  # a signal may have come behind the last of these lines
+            free = next((n for n in range(1, self._keep) if not self._numbered(n).exists()), self._keep)
+            for n in range(free, 1, -1):
+                self._numbered(n - 1).replace(self._numbered(n))
+            self._path.replace(self._numbered(1))
+        self._go_on_with(_opened_to_append(self._path))
+
+    def _go_on_with(self, file: io.FileIO) -> None:
+        """A signal at any line leaves a file open to append to: this one, or the one before."""
+        before, self._file = self._file, file
+        before.close()
 
 
 @contextlib.contextmanager
