@@ -149,7 +149,7 @@ FAULTS: list[tuple[Readings, dict[str, Any], str, str, str]] = [
     (X86, {"bits": 32}, "error", "32-bit", "64-bit"),
     (X86, {"python": (3, 9)}, "error", "needs 3.10", "Python 3.10"),
     (X86, {"cpu_flags": ("asimd",)}, "warning", "no AVX2", ""),
-    (X86, {"cpu_flags": ("avx2",)}, "note", "VNNI", "verify"),
+    (X86, {"cpu_flags": ("avx2",)}, "note", "VNNI", "tune"),
     (X86, {"cpu_quota": 2.0}, "note", "2 of them usable", "threads=2"),
     (X86, {"usable_cpus": 3}, "note", "3 of them usable", "threads=3"),
     (X86, {"available_bytes": 100 << 20}, "warning", "100 MiB", "swap"),
