@@ -18,10 +18,12 @@ from vae_edge.data.fitting import size_for
 from vae_edge.data.folders import SUFFIXES as PICTURES
 from vae_edge.data.folders import is_pattern
 from vae_edge.data.limits import check_limit
+from vae_edge.data.misfit import refuse_pictures, refuse_table
 from vae_edge.data.options import in_model_order, joined
+from vae_edge.data.report import some
 from vae_edge.data.tables import SUFFIXES as TABLES
 from vae_edge_runtime import VAE
-from vae_edge_runtime.errors import DataError, OptionError
+from vae_edge_runtime.errors import DataError, InputError, OptionError
 from vae_edge_runtime.format.manifest import Manifest
 from vae_edge_runtime.format.specs import InputSpec, element_count
 from vae_edge_runtime.scoring.inputs import check_rows
@@ -201,6 +203,8 @@ def read_for(
         DataError: the file cannot be read, or its rows do not fit the model.
     """
     is_table = path.suffix.lower() in TABLES
+    if is_table and path.is_file():
+        refuse_table(path, spec)
     if is_table and spec.layout == "time_features" and window is None:
         window = spec.shape[0]
     free = any_size is not None and any_size.free_size is not None
@@ -233,9 +237,20 @@ def read_for(
 
         return replace(dataset, x=check_pictures(x, spec, str(path)), layout=spec.layout)
     if x.shape[1:] != spec.shape or str(x.dtype) != spec.dtype:
+        _refuse_shape(spec, x, path)
+    return replace(dataset, x=x, layout=spec.layout)
+
+
+def _refuse_shape(spec: InputSpec, x: NDArray[Any], path: Path) -> None:
+    """Rows of another shape or dtype than the model's, by a session's own check and with what the bundle knows."""
+    try:
         # No row is passed on, so that the check costs nothing; its message is about shape and dtype.
         check_rows(np.broadcast_to(np.zeros((), x.dtype), x.shape), shape=spec.shape, dtype=spec.dtype, what=str(path))
-    return replace(dataset, x=x, layout=spec.layout)
+    except InputError as error:
+        more = f". Normal rows held values from {spec.low:g} to {spec.high:g}"
+        if x.shape[1:] != spec.shape:
+            more = f". Its columns are {some(spec.names)}" if spec.names and len(spec.shape) == 1 else ""
+        raise InputError(f"{error}{more}") from None
 
 
 def _pictures_for(spec: InputSpec, x: NDArray[Any], path: Path, *, any_size: bool = False) -> NDArray[Any]:
@@ -246,6 +261,8 @@ def _pictures_for(spec: InputSpec, x: NDArray[Any], path: Path, *, any_size: boo
     if spec.layout not in ("nchw", "nhwc"):
         if x.shape[1:] == spec.shape and spec.dtype == "uint8":
             return x
+        if spec.layout != "any":
+            refuse_pictures(path, spec)
         raise DataError(
             f"{have}. The model takes rows of shape {list(spec.shape)}, and the bundle does not say which axis holds "
             "the channels: export it again with --layout nchw (in Python layout='nchw'), or nhwc"

@@ -12,7 +12,8 @@ from vae_edge.data.options import in_model_order
 from vae_edge_runtime.errors import OptionError
 
 from . import _console, _options, _rows, _source
-from .export import given, numbers, rows_and_layout
+from ._calibration import rows_and_layout
+from .export import given, numbers
 
 if TYPE_CHECKING:
     from vae_edge_export import Inspection
@@ -66,7 +67,9 @@ def run(
     if calibration is not None:
         reader: dict[str, Any] = {"window": window, "stride": stride, "image_shape": _rows.image_size(image_size)}
         reader["columns"] = in_model_order(_rows.split_columns(columns), options.get("names", ()))
-        rows, condition, options = rows_and_layout(calibration, reader, options, own_offset=offset is not None)
+        rows, condition, options = rows_and_layout(
+            calibration, reader, options, opened.row, own_offset=offset is not None
+        )
         rows, condition = rows[:_ROWS], None if condition is None else condition[:_ROWS]
     else:
         rows = np.random.default_rng(0).random((_ROWS, *_shape(shape or ""))).astype(np.float32)

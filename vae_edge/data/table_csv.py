@@ -19,6 +19,7 @@ from .cells import Cells
 from .files import NoRows
 from .header import count_unit_lines, find_delimiter, is_header, reader
 from .limits import check_limit
+from .misfit import first_line
 from .options import TableOptions
 from .report import some
 from .table import Loaded, Trouble
@@ -84,7 +85,7 @@ class CsvTable:
         elif self.has_header:
             self.names, self.header, self._first_row = [cell.strip() for cell in first], "names from the first line", 1
             if not rest:
-                raise NoRows(f"{self.path} holds a header and no rows")
+                raise NoRows(f"{self.path} holds a header and no rows{first_line(self.names)}")
             self._fit_names(rest[0])
             units = count_unit_lines(rest, self._cells)
             self._first_row += units

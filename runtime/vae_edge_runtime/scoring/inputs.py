@@ -38,13 +38,16 @@ def check_rows(x: Any, *, shape: tuple[int, ...], dtype: str, what: str = "x") -
     if not x.dtype.isnative:
         # onnxruntime takes such arrays and computes garbage from them.
         raise InputError(f"{what} has byte order {x.dtype.byteorder!r}: pass {what}.astype(np.{dtype})")
-    if x.dtype != np.dtype(dtype):
-        raise InputError(
-            f"{what} is {x.dtype}, the model takes {dtype}: pass {what}.astype(np.{dtype}) if that is meant"
-        )
     if x.shape[1:] != shape or x.ndim != len(shape) + 1:
-        hint = f"; pass {what}[None] for one row" if x.shape == shape else ""
-        raise InputError(f"{what} has shape {x.shape}, the model takes (n, {', '.join(map(str, shape))}){hint}")
+        from .misfit import misfit  # rows that fit do not pay for it
+
+        raise InputError(misfit(what, x.shape, shape))
+    if x.dtype != np.dtype(dtype):
+        name = what if what.isidentifier() else "x"  # a file, or several words, is nothing to call
+        raise InputError(
+            f"{what} is {x.dtype}, the model takes {dtype}: in NumPy, {name}.astype(np.{dtype}) converts it, if that "
+            "is meant"
+        )
     return np.ascontiguousarray(x).view(np.ndarray)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..format.specs import InputSpec
 from ..scoring.resolution import round_to_float32
+from ..text import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +57,11 @@ def as_rows(item: Any, spec: InputSpec, index: int) -> Rows:
 
         check_pictures(values, spec, f"row {index} of the stream")
     elif values.shape[1:] != shape:
-        have = f"{values.shape[1:]}" if values.ndim > 1 else "no shape"
-        raise InputError(f"row {index} of the stream has shape {have}; the model takes {shape} per row{_named(spec)}")
+        have = list(values.shape[1:]) if values.ndim > 1 else "no shape"
+        problem = f"has shape {have}; the model takes {list(shape)} per row"
+        if values.ndim == 2 and len(shape) == 1:
+            problem = f"has {counted(values.shape[1], 'column')}; the model takes {shape[0]}"
+        raise InputError(f"row {index} of the stream {problem}{_named(spec)}")
     if values.dtype != spec.dtype:
         if not (spec.dtype == "float32" and values.dtype.kind in "fiu"):
             raise InputError(f"row {index} of the stream is {values.dtype}; the model takes {spec.dtype}")

@@ -278,8 +278,8 @@ def test_a_live_generator_is_closed_behind_the_row_it_was_waiting_for() -> None:
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ([1.0, 2.0], r"row 3 of the stream has shape \(2,\); the model takes \(3,\) per row \(a, b, c\)"),
-        (np.zeros(4, np.float32), "row 3 of the stream has shape"),
+        ([1.0, 2.0], r"row 3 of the stream has 2 columns; the model takes 3 \(a, b, c\)"),
+        (np.zeros((4, 1), np.float32), r"row 3 of the stream has shape \[4, 1\]; the model takes \[3\]"),
         (np.array(["a", "b", "c"]), "row 3 of the stream is <U1"),
         (["a", "b", "c"], r"row 3 of the stream is no row of numbers: .*'a' \(a, b, c\)"),
         ([10**400, 0, 0], "row 3 of the stream is no row of numbers"),
