@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shlex
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -44,6 +47,17 @@ def note(text: str) -> None:
     """One line for a person, on stderr; not with ``-q``."""
     if loudness.get() >= NORMAL:
         write(sys.stderr, printable(text) + "\n")
+
+
+def next_steps(*commands: Sequence[object], after: str = "") -> None:
+    """What to run next, a command a line, on stderr; words are quoted as the shell of this system reads them.
+
+    Args:
+        commands: the words of each, without ``vae-edge``. after: text behind the last, as it is.
+    """
+    join = subprocess.list2cmdline if os.name == "nt" else shlex.join
+    lines = ["vae-edge " + join([str(word) for word in command]) for command in commands]
+    note("next: " + "\n      ".join(lines) + after)
 
 
 def complain(text: str) -> None:

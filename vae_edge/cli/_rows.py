@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import shlex
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
@@ -74,8 +73,8 @@ def table_options() -> TableOptions:
     return _table.get()
 
 
-def options_to_read_alike(path: Path, *, image_size: str | None, fit: str | None = None) -> str:
-    """The options with which another file like ``path`` is read as this command read it, ready for a shell.
+def options_to_read_alike(path: Path, *, image_size: str | None, fit: str | None = None) -> list[str]:
+    """The options with which another file like ``path`` is read as this command read it, a word each.
 
     Columns, what is subtracted from them, and the length of windows are known to whoever has the model.
     """
@@ -92,7 +91,7 @@ def options_to_read_alike(path: Path, *, image_size: str | None, fit: str | None
     words += ["--drop-missing"] if table.drop_missing else []
     words += [] if image_size is None else ["--image-size", image_size]
     words += [] if fit is None else ["--fit", fit]
-    return "".join(f" {shlex.quote(word)}" for word in words)
+    return words
 
 
 def _assignment(text: str) -> tuple[str, float]:

@@ -18,7 +18,7 @@ from vae_edge_runtime.format.heads import HEADS
 from vae_edge_runtime.format.likelihoods import LIKELIHOODS
 from vae_edge_runtime.format.stream_rules import AlarmSpec
 from vae_edge_runtime.storage.files import refuse_existing
-from vae_edge_runtime.text import printable
+from vae_edge_runtime.text import counted, printable
 
 from . import _console, _generation, _help, _options, _rows, _source, _tables
 from ._calibration import labelled_rows, rows_and_layout
@@ -309,12 +309,12 @@ def _show(report: ExportReport, compress: str | None) -> None:
         f"{report.path}: {report.size_bytes:,} bytes, {report.stored_weight_bytes:,} of them weights; exported in "
         f"{sum(report.seconds.values()):.1f} s"
     )
-    _console.note(f"next: vae-edge verify {report.path}\n      vae-edge score {report.path} ROWS")
+    _console.next_steps(("verify", report.path), ("score", report.path, "ROWS"))
 
 
 def _verdict_line(v: Verdict, *, err: bool = False) -> None:
     text = (
-        f"compared with PyTorch on {v.rows} held-out rows: {v.flipped} decisions differ, "
+        f"compared with PyTorch on held-out rows: {v.flipped:,} of {counted(v.rows, 'decision')} differ, "
         f"rank correlation {v.rank_correlation:.6f}, "
         f"score error max {v.score_error_max:.2g}, p99 {v.score_error_p99:.2g}"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -196,10 +195,10 @@ def run(
     _console.note(f"kept epoch {result.best_epoch} ({result.best_validation_loss:.3f} nats) in {output}")
     reading = _rows.options_to_read_alike(data, image_size=image_size, fit=fit)
     if tile is not None:
-        reading += f" --tile {tile} --overlap {overlap}"
-    _console.note(
-        f"next: vae-edge export {shlex.quote(str(output))} --calibration NORMAL_ROWS{reading} -o model.vaeb\n"
-        "      NORMAL_ROWS are rows like these that the model was not trained on"
+        reading += ["--tile", str(tile), "--overlap", str(overlap)]
+    _console.next_steps(
+        ("export", output, "--calibration", "NORMAL_ROWS", *reading, "-o", "model.vaeb"),
+        after="\n      NORMAL_ROWS are rows like these that the model was not trained on",
     )
     if json:
         document = {
