@@ -40,7 +40,8 @@ def test_rows_go_through_a_file_and_come_back_equal(cli: Cli, rows: Path, tmp_pa
         assert {"kind", "bound", "score", "p_value", "status"} <= set(loaded.files)
     facts = cli("info", day, "--json").json()
     assert (facts["rows"], facts["complete"], facts["size_bytes"]) == (30, True, day.stat().st_size)
-    assert "30 in 1 blocks, complete" in cli("info", day).out
+    assert "30 in 1 block, complete" in (told := cli("info", day).out)
+    assert "30 rows within a bound or exactly (line" in told
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".csv", ".jsonl"])

@@ -10,6 +10,7 @@ import typer
 
 from vae_edge.data.options import in_model_order
 from vae_edge_runtime.errors import OptionError
+from vae_edge_runtime.text import counted
 
 from . import _console, _options, _rows, _source
 from ._calibration import rows_and_layout
@@ -125,8 +126,10 @@ def _show(inspection: Inspection) -> None:
         ]
         _console.table(("graph", "in", "out", "MFLOP/row", "weights", "nodes", "exporter"), rows)
     for problem in inspection.problems:
-        _console.say(f"PROBLEM {problem}")
-    _console.say("nothing stands in the way of an export" if inspection.ok else f"{len(inspection.problems)} problems")
+        _console.say(f"PROBLEM {_console.refusal(problem)}")
+    _console.say(
+        "nothing stands in the way of an export" if inspection.ok else counted(len(inspection.problems), "problem")
+    )
 
 
 def _shapes(shapes: dict[str, tuple[int, ...]]) -> str:

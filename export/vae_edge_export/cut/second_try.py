@@ -13,7 +13,7 @@ from vae_edge_runtime.format.likelihoods import LIKELIHOODS, LikelihoodName
 
 from ..adapters import Recipe
 from ..halves.adapt import adapt
-from ..halves.door import WrongRows, reading
+from ..halves.door import reading
 from ..halves.model_copy import private_copy
 from ..halves.vae import AdaptedVae
 from ..tracing.torch_state import kept_rng, slow_attention
@@ -72,11 +72,11 @@ def adapt_or_cut(
             first = str(refused).split(": ")[0][:160]
             cut = dataclasses.replace(cut, notes=(f"its halves found by name do not hold ({first})", *cut.notes))
         return cut, adapt(cut, example, **known)
-    except NotCut as reason:
-        if isinstance(refused, WrongRows):  # a forward that takes other rows would have been cut
-            raise AdaptError(str(refused)) from refused.__cause__
-        raise AdaptError(f"{refused}; nor can its forward be split at the latent: {reason}") from refused.__cause__
     except AdaptError as reason:
-        if str(reason) in str(refused):  # the same fault of the model, met again
+        if refused.explained:
             raise refused from refused.__cause__
-        raise AdaptError(f"{refused}; with its forward split at the latent: {reason}") from reason.__cause__
+        if not isinstance(reason, NotCut):
+            if str(reason) in str(refused):  # the same fault of the model, met again
+                raise refused from refused.__cause__
+            raise AdaptError(f"{refused}; with its forward split at the latent: {reason}") from reason.__cause__
+        raise AdaptError(f"{refused}; nor can its forward be split at the latent: {reason}") from refused.__cause__

@@ -27,10 +27,6 @@ from .refusing_layer import RefusingLayer, refusing_layer
 _ROWS: ContextVar[str] = ContextVar("rows", default="rows")
 
 
-class WrongRows(AdaptError):
-    """The model takes rows of another shape, which the message names."""
-
-
 @contextmanager
 def on(rows: str) -> Iterator[None]:
     """Name the rows that the model is run on meanwhile, for its errors: "probe rows of the kind 'large'"."""
@@ -99,9 +95,10 @@ def failed(what: str, module: nn.Module, feeds: tuple[Any, ...], error: BaseExce
     shapes = " and ".join(str(tuple(feed.shape)) for feed in flat if isinstance(feed, Tensor))
     layer = refusing_layer(module, error) if what in ("encode", "forward") else None
     if layer is not None and (taken := layer.refused_rows(tuple(flat[0].shape))):
-        return WrongRows(
+        return AdaptError(
             f"{what} failed on {_ROWS.get()} of shape {shapes}: {taken}. Its layer {layer.said} refused them"
-            f"{place_of(error)}"
+            f"{place_of(error)}",
+            explained=True,
         )
     remedy = _remedy(what, error, layer, beside=len(feeds) > 1)
     return AdaptError(f"{what} failed on {_ROWS.get()} of shape {shapes}{place_of(error)}: {in_words(error)}{remedy}")

@@ -93,7 +93,7 @@ class HeadScores:
             CalibrationError: the bundle has no calibration and no threshold was passed.
         """
         if self.threshold is None:
-            raise CalibrationError("this bundle carries no calibration: pass score(x, threshold=...)")
+            raise CalibrationError("this bundle carries no calibration: pass threshold=...")
         above: NDArray[np.bool_] = self.score > np.float64(self.threshold)  # a comparison with NaN is False
         return above
 
