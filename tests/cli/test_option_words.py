@@ -15,8 +15,6 @@ from vae_edge_runtime.stdio import in_options
 
 OPTIONS = ("force", "device", "deadline", "precision", "layout", "bound")
 FLAGS = {name: f"--{name}" for name in OPTIONS}
-    name: "--" + name.replace("_", "-") for name in ("force", "device", "deadline", "precision", "layout", "bound")
-}
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from vae_edge_runtime.format.manifest import Manifest
 from vae_edge_runtime.format.specs import InputSpec, element_count
 from vae_edge_runtime.scoring.inputs import check_rows
 from vae_edge_runtime.scoring.resolution import round_to_float32
+from vae_edge_runtime.text import counted
 
 from . import _console
 from ._options import is_whole
@@ -147,7 +148,8 @@ def check_made(manifest: Manifest, count: int, size: tuple[int, int] | None = No
     of_row = max(of_row, 8 * element_count(manifest.latent.shape))
     if count * of_row > MAX_BYTES_MADE:
         raise OptionError(
-            f"{count:,} rows of {of_row:,} bytes are more than the {MAX_BYTES_MADE:,} bytes that a command makes: ask "
+            f"{counted(count, 'row')} of {of_row:,} bytes are more than the {MAX_BYTES_MADE:,} "
+            "bytes that a command makes: ask "
             "for fewer at once"
         )
 
@@ -256,7 +258,7 @@ def _pictures_for(spec: InputSpec, x: NDArray[Any], path: Path, *, any_size: boo
     """Pictures (n, height, width, channels) uint8 in the layout of a model, or an error that says what it takes."""
     n, height, width, channels = x.shape
     colours = "grey" if channels == 1 else "colour"
-    have = f"{path}: {n:,} pictures of {width}x{height} pixels (width x height), {colours}"
+    have = f"{path}: {counted(n, 'picture')} of {width}x{height} pixels (width x height), {colours}"
     if spec.layout not in ("nchw", "nhwc"):
         if x.shape[1:] == spec.shape and spec.dtype == "uint8":
             return x
@@ -323,5 +325,8 @@ def targets_of(path: Path, count: int) -> NDArray[np.float32]:
     """
     targets = read(path).x
     if len(targets) != count:
-        raise DataError(f"{path} holds {len(targets)} targets, and there are {count} rows: give one per row, in order")
+        raise DataError(
+            f"{path} holds {counted(len(targets), 'target')}, and there are "
+            f"{counted(count, 'row')}: give one per row, in order"
+        )
     return np.ascontiguousarray(targets, np.float32)

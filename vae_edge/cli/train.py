@@ -15,6 +15,7 @@ from vae_edge.data.fitting import check_fit
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.format.specs import InputSpec, Layout
+from vae_edge_runtime.text import counted
 
 from . import _console, _options, _rows
 
@@ -179,7 +180,8 @@ def run(
         seed=seed,
     )
     _console.note(
-        f"{len(x)} rows of {list(x.shape[1:])} {x.dtype}, {axes}; {kind} VAE with {model.latent_dim} latents, "
+        f"{counted(len(x), 'row')} of {list(x.shape[1:])} {x.dtype}, {axes}; {kind} VAE with "
+        f"{counted(model.latent_dim, 'latent')}, "
         f"loss {loss}"
     )
     with _console.progress("training", epochs) as step:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.scoring.resolution import lost_columns, round_to_float32
+from vae_edge_runtime.text import counted
 
 from .dataset import Dataset, as_labels
 from .misfit import first_line, lacking, other_count
@@ -91,8 +92,8 @@ def read_table(
     if said := _taken_as_names(table):
         notes.append(said.removeprefix(". "))
     if missing := {name: int(n) for name, n in zip(names, np.isnan(values).sum(0).tolist(), strict=True) if n}:
-        counted = some([f"{name} {n:,}" for name, n in missing.items()])
-        notes.append(f"{sum(missing.values()):,} cells are missing: {counted}")
+        each = some([f"{name} {n:,}" for name, n in missing.items()])
+        notes.append(f"{counted(sum(missing.values()), 'cell is', 'cells are')} missing: {each}")
     report = ReadReport(
         printable(path),
         table.kind,
@@ -195,7 +196,8 @@ class _Choice:
         if features and (options.columns is not None or not self._table.has_header):
             if len(columns) != len(features):
                 raise DataError(
-                    f"--columns names {len(columns)} columns; the model takes {len(features)}: {some(features)}"
+                    f"--columns names {counted(len(columns), 'column')}; the model takes "
+                    f"{len(features)}: {some(features)}"
                 )
             columns = [_as_feature(column, name) for column, name in zip(columns, features, strict=True)]
         unused = set(options.subtract) - {self._table.names[column.place] for column in columns}

@@ -115,7 +115,9 @@ class Columns:
         """
         for number, cells in lines:
             if len(cells) != self.width:
-                raise DataError(f"{self.where} line {number} has {len(cells)} cells, the first has {self.width}")
+                raise DataError(
+                    f"{self.where} line {number} has {counted(len(cells), 'cell')}, the first has {self.width}"
+                )
         picked = [[cells[i] for i in self.features] for _, cells in lines]
         self.cells.learn([cell for row in picked for cell in row])
         missing = np.array(

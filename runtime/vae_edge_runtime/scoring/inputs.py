@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import BackendError, InputError
 from ..format.specs import CodeRange, ConditionSpec, InputSpec
+from ..text import counted
 
 
 class Status(enum.IntEnum):
@@ -92,7 +93,10 @@ def check_condition(condition: Any, spec: ConditionSpec | None, n: int) -> dict[
         condition = np.repeat(condition[None], n, axis=0)
     condition = check_rows(condition, shape=spec.shape, dtype=spec.dtype, what="condition")
     if len(condition) != n:
-        raise InputError(f"condition has {len(condition)} rows for {n} rows of x: pass one each, or one for all")
+        raise InputError(
+            f"condition has {counted(len(condition), 'row')} for {counted(n, 'row')} of x: pass one "
+            "each, or one for all"
+        )
     if not np.isfinite(condition).all():
         raise InputError("condition holds NaN or infinity")
     if spec.dtype == "int64" and n and not spec.low <= condition.min() <= condition.max() <= spec.high:

@@ -69,7 +69,7 @@ def as_rows(item: Any, spec: InputSpec, index: int) -> Rows:
     where, labels = f"at row {index} of the stream", tuple(item.labels)
     missing = None if item.missing is None else np.asarray(item.missing)
     if labels and len(labels) != len(values):
-        raise InputError(f"{len(labels)} labels for {len(values)} rows {where}")
+        raise InputError(f"{counted(len(labels), 'label')} for {counted(len(values), 'row')} {where}")
     if missing is not None and (missing.dtype != np.bool_ or missing.shape != values.shape):
         raise InputError(f"missing is {missing.dtype} {missing.shape} {where}; pass bool of the rows' {values.shape}")
     return Rows(values, None if item.time is None else _seconds(item.time, len(values), where), labels, missing)
@@ -95,7 +95,7 @@ def _seconds(time: Any, n: int, where: str) -> NDArray[np.float64]:
     if seconds.dtype.kind not in "fiu":  # a datetime64 would become a number of whatever unit it has
         raise InputError(f"a time is {seconds.dtype} {where}; pass seconds as numbers")
     if seconds.shape != (n,):
-        raise InputError(f"times of shape {seconds.shape} for {n} rows {where}; pass one per row")
+        raise InputError(f"times of shape {seconds.shape} for {counted(n, 'row')} {where}; pass one per row")
     return seconds.astype(np.float64, copy=False)
 
 
