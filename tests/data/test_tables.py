@@ -155,11 +155,11 @@ def test_a_missing_cell_is_nan_and_counted(tmp_path: Path, cell: str) -> None:
     table = read(path)
     np.testing.assert_array_equal(table.x, [[1, 2], [np.nan, 3], [4, 6]])
     assert table.report is not None
-    assert "1 cells are missing: a 1" in table.report.notes
+    assert "1 cell is missing: a 1" in table.report.notes
     kept = read(path, table=TableOptions(drop_missing=True))
     assert (kept.x.tolist(), kept.row_ids) == ([[1, 2], [4, 6]], ("0", "2"))
     assert kept.report is not None
-    assert kept.report.rows_left_out == (("1 rows", "a cell is missing (--drop-missing)"),)
+    assert kept.report.rows_left_out == (("1 row", "a cell is missing (--drop-missing)"),)
 
 
 def test_words_of_a_historian_are_missing_where_the_user_says_so(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_json_lines_are_a_table(tmp_path: Path) -> None:
     np.testing.assert_array_equal(bare.x, table.x)
     for content, said in (
         ('{"a": 1}\n{"b": 1}\n', "line 2 lacks 'a'"),
-        ('{"a": 1}\n[1]\n', "line 2 holds 1 values"),
+        ('{"a": 1}\n[1]\n', "line 2 holds 1 value"),
         ('{"a": {"b": 1}}\n', r"column 'a' holds '\{\"b\": 1\}'"),
         ('{"a": "5"}\n', "column 'a' holds '5', which is no number"),
         ("5\n", "no object and no array"),

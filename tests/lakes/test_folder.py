@@ -80,7 +80,7 @@ def test_each_table_gets_the_scores_that_it_gets_alone(tiny_path: Path, lake: Pa
     assert [file["state"] for file in document["files"]] == ["scored"] * 4
     assert sum(file["anomalies"] for file in document["files"]) == document["anomalies"]
     assert "left out 2 files: their name, or that of a folder, begins with a point or _" in done.err
-    assert "left out 1 files, which are none of .csv, .jsonl, .parquet: .txt 1" in done.err
+    assert "left out 1 file, which are none of .csv, .jsonl, .parquet: .txt 1" in done.err
 
 
 def test_what_is_done_is_skipped_and_said(tiny_path: Path, lake: Path, tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def _show(report: Comparison) -> None:
                 f"{s.rank_correlation:.6f}",
                 f"{s.error_max:.2g}",
                 f"{s.error_p99:.2g}",
-                "-" if s.decisions_differ is None else s.decisions_differ,
+                "-" if s.decisions_differ is None else f"{s.decisions_differ:,} of {report.rows:,}",
                 "-" if s.agreement is None else f"{s.agreement:.2%}",
             )
             for name, s in listed.items()

@@ -91,15 +91,15 @@ def read_images(path: Path, shape: tuple[int, int] | None, fit: str = "stretch")
         notes.append(f"brought to this size by the rule {fit}, bilinear")
     if stretched:
         notes.append(
-            f"warning: {stretched} pictures have another aspect ratio and were stretched; --fit pad or "
-            "--fit crop keeps it"
+            f"warning: {counted(stretched, 'picture has', 'pictures have')} another aspect ratio and "
+            f"{'was' if stretched == 1 else 'were'} stretched; --fit pad or --fit crop keeps it"
         )
     if grey and channels == 3:
-        notes.append(f"{grey} grey pictures among them became colour")
+        notes.append(f"{counted(grey, 'grey picture')} among them became colour")
     if folders := of_folders(ids if path.is_dir() else ()):
         notes.append(folders)
     if turned:
-        notes.append(f"{turned} pictures were turned upright as their EXIF orientation says")
+        notes.append(f"{counted(turned, 'picture was', 'pictures were')} turned upright as their EXIF orientation says")
     report = ReadReport(printable(path), "pictures", len(x), rows_left_out=left_out, notes=tuple(notes))
     return Dataset(x, "nhwc", (), ids, report=report)
 

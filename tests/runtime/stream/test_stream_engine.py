@@ -291,7 +291,7 @@ def test_a_live_generator_is_closed_behind_the_row_it_was_waiting_for() -> None:
         ((datetime.datetime(2026, 1, 31), quiet(1)[0]), "a time is object at row 3"),
         (Rows(quiet(2), np.zeros((2, 1))), r"times of shape \(2, 1\) for 2 rows at row 3"),
         (Rows(quiet(2), np.zeros(3)), r"times of shape \(3,\) for 2 rows at row 3"),
-        (Rows(quiet(2), None, ("noon",)), "1 labels for 2 rows at row 3"),
+        (Rows(quiet(2), None, ("noon",)), "1 label for 2 rows at row 3"),
         (Rows(quiet(2), None, (), np.zeros(2, bool)), r"missing is bool \(2,\) at row 3 .* rows' \(2, 3\)"),
         (Rows(quiet(2), None, (), np.zeros((2, 3), int)), "missing is int64"),  # type: ignore[arg-type]
     ],
