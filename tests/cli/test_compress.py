@@ -72,7 +72,7 @@ def test_what_cannot_be_done_is_said(cli: Cli, rows: Path, tmp_path: Path) -> No
     with load(CORPUS / "v1-picture.vaeb", device="cpu") as vae:
         np.save(picture, np.zeros((1, *vae.manifest.input.shape), vae.manifest.input.dtype))
     for arguments, problem in (
-        ((window_bundle(), rows), "say one of bound="),
+        ((window_bundle(), rows), "say one of --bound"),
         ((window_bundle(), rows, "--bound", "9"), "no tables for '9'; it has latents, 0.3, 0.05, exact"),
         (
             (CORPUS / "v1-window.vaeb", rows, "--exact"),

@@ -163,7 +163,7 @@ def test_a_file_that_cannot_be_read_stops_no_other(tiny_path: Path, lake: Path, 
     assert done.code == 2
     assert (done.json()["scored"], done.json()["failed"], done.json()["rows"]) == (2, 2, 40)
     assert "2 of 4 files could not be scored, first a.csv:" in done.err
-    assert "has no column 'c'" in done.err
+    assert "lacks the column 'c'" in done.err
     assert _visible(tmp_path / "out") == ["day=1/a.csv", "day=2/c.csv"]
     _write_csv(lake / "a.csv", _rows(0))
     (lake / "b.csv").unlink()

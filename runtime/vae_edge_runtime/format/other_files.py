@@ -63,7 +63,7 @@ def no_file(path: str) -> str:
         names = []
     near = difflib.get_close_matches(name, names[:1000], n=1, cutoff=0.75)
     meant = f"; there is {printable(os.path.join(folder, near[0]), one_line=True)}" if near else ""  # noqa: PTH118
-    return f"there is no file of this name{meant}"
+    return f"cannot be opened: there is no file of this name{meant}"
 
 
 def folder(path: str) -> str:

@@ -59,6 +59,6 @@ def test_a_folder_is_told_what_takes_folders(tmp_path: Path) -> None:
 
 def test_a_name_that_is_not_there_is_told_the_nearest_one(tmp_path: Path) -> None:
     path = TinyBundle(tmp_path / "pump.vaeb").write()
-    assert _refused(tmp_path / "pmup.vaeb") == f"there is no file of this name; there is {path}"
-    assert _refused(tmp_path / "gearbox.vaeb") == "there is no file of this name"
-    assert _refused(tmp_path / "absent" / "pump.vaeb") == "there is no file of this name"
+    assert _refused(tmp_path / "pmup.vaeb") == f"cannot be opened: there is no file of this name; there is {path}"
+    assert _refused(tmp_path / "gearbox.vaeb") == "cannot be opened: there is no file of this name"
+    assert _refused(tmp_path / "absent" / "pump.vaeb") == "cannot be opened: there is no file of this name"
