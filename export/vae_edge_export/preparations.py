@@ -78,7 +78,7 @@ def what_runs(x: Array, layout: Layout, run: Callable[[Tensor], Any]) -> str:
     """
     for way in usual_preparations(x, layout):
         try:
-            run(way.prepared(torch.from_numpy(np.ascontiguousarray(x)), layout))
+            run(way.prepared(torch.from_numpy(np.array(x)), layout))
         except Exception:  # the model refuses rows prepared in this way too
             continue
         return f"It takes the rows with {way.option}: pass that, if training prepared them so"
@@ -123,14 +123,14 @@ def other_axes(x: Array, layout: Layout, run: Callable[[Tensor], Any]) -> str:
     Args:
         x: (n, *row_shape) raw rows. run: takes them in model units and layout.
     """
-    rows = torch.from_numpy(np.ascontiguousarray(x)).to(torch.float32)
+    rows = torch.from_numpy(np.array(x)).to(torch.float32)
     if layout == "nchw" and x.ndim == 4 and x.shape[3] in _CHANNELS:
         layout = "any"  # they were said to have channels first
     tries: list[tuple[Tensor, str]] = []
     if channel_axis(x.shape[1:], layout) == "nhwc":
         tries.append((rows.permute(0, 3, 1, 2), "their channels before height and width: pass --layout nhwc"))
     if layout == "any" and x.ndim == 3:
-        tries.append((rows.unsqueeze(1), "an axis for their one channel: pass rows[:, None] and --layout nchw"))
+        tries.append((rows.unsqueeze(1), "an axis for their one channel: in NumPy rows[:, None], with --layout nchw"))
     for turned, words in tries:
         try:
             run(turned)

@@ -19,6 +19,7 @@ from vae_edge_runtime.scoring.inputs import check_condition, check_rows, finite_
 from vae_edge_runtime.scoring.tiling import check_pictures, cut_tiles, picture_size
 from vae_edge_runtime.statistics.conformal import samples_needed
 from vae_edge_runtime.storage.scratch import picked
+from vae_edge_runtime.text import counted
 
 from .config import ExportConfig
 
@@ -100,7 +101,7 @@ def split_rows(
         raise CalibrationError(
             f"a false-positive rate of {config.false_positive_rate:g} needs at least {needed} normal calibration rows; "
             f"{len(rows['x'])} are left after holding out {len(held_out['x'])} for the verdict gate: "
-            f"pass at least {max(total, 2)} rows, or a larger false_positive_rate",
+            f"pass at least {counted(max(total, 2), 'row')}, or a larger false_positive_rate",
             needed=max(total, 2),
         )
     low, high = float(rows["x"].min()), float(rows["x"].max())
@@ -181,7 +182,9 @@ def _evaluation(
     n = len(held_out["x"])
     labels = np.asarray(evaluation[1]).reshape(-1)
     if len(labels) != n or not np.isin(labels, (0, 1)).all():
-        raise InputError(f"evaluation needs one label 0 or 1 per row: {len(labels)} labels, {n} rows")
+        raise InputError(
+            f"evaluation needs one label 0 or 1 per row: {counted(len(labels), 'label')}, {counted(n, 'row')}"
+        )
     if beside is not None:
         held_out |= check_condition(evaluation[2], beside, n)
     return held_out, labels.astype(bool)

@@ -33,12 +33,16 @@ from .stdio import (
     Ended,
     command_streams,
     end_as,
+    in_options,
     interrupted,
     out_of_memory,
     write,
 )
 from .storage.files import is_compressed, refuse_existing, refuse_inputs, staged
 from .text import printable
+
+_ARGUMENTS = ("command", "bundle", "rows", "data")
+"""Of a command line without an option before them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,7 +63,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         return int(_COMMANDS[options.command](options))
     except VaeEdgeError as error:
-        return INTERRUPTED if interrupted() else _say(error)
+        return INTERRUPTED if interrupted() else _say(error, options)
     except KeyboardInterrupt:
         interrupted()
         return INTERRUPTED
@@ -74,8 +78,11 @@ def _run(arguments: Sequence[str] | None) -> int:
         return INTERNAL_ERROR
 
 
-def _say(error: VaeEdgeError) -> int:
-    write(sys.stderr, f"{type(error).__name__}: {error}\n")
+def _say(error: VaeEdgeError, options: argparse.Namespace | None = None) -> int:
+    flags = {
+        name: f"--{name.replace('_', '-')}" for name in vars(options or argparse.Namespace()) if name not in _ARGUMENTS
+    }
+    write(sys.stderr, f"{type(error).__name__}: {in_options(str(error), flags)}\n")
     return error.exit_code
 
 

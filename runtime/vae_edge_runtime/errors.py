@@ -215,7 +215,15 @@ class SessionClosed(VaeEdgeError, RuntimeError):
 
 
 class AdaptError(VaeEdgeError, TypeError):
-    """The model's encoder and decoder were not recognised, or do not fit together."""
+    """The model's encoder and decoder were not recognised, or do not fit together.
+
+    Attributes:
+        explained: the message says what to do; whatever another way to take the model apart met would hide it.
+    """
+
+    def __init__(self, problem: str = "", *, explained: bool = False) -> None:
+        self.explained = explained
+        super().__init__(problem)
 
 
 class ExportFailed(VaeEdgeError, RuntimeError):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import Any, TextIO
 
@@ -21,6 +22,15 @@ INTERNAL_ERROR, INTERRUPTED = 70, 130
 OUT_OF_MEMORY = 3
 """As anything that is missing on this machine."""
 _ENDED_BY = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+_KEYWORD = re.compile(r"""\b([a-z][a-z_]*)=(True|\.\.\.|'[^']*'|"[^"]*"|[\w.]*\w)?(?![\w=(])""")
+_CALL = re.compile(r"\b[a-z_]+\((?:\w+, )?(--[^()]*)\)")
+_TWICE = re.compile(r"(--[a-z][a-z-]*(?: [\w.]+)?) \((?:in Python )?\1\)")
+_ONE_AXIS = re.compile(r"\((\d+),\)")
+_QUOTES = "'\""
+_OTHER_NAMES = {"deadline_s": "deadline", "memory_bytes": "max_memory", "precisions": "precision"}
+"""Arguments of the library to parameters of commands, where the two differ."""
 
 
 _asked: list[int] = []
@@ -91,6 +101,32 @@ def command_streams() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def in_options(text: str, options: Mapping[str, str]) -> str:
+    """A message of the library in the words of a command: ``force=True`` as ``--force``, where the command has that.
+
+    Args:
+        text: of an error.
+        options: of the command, by the name of their parameter; what is no option of it stays as it is.
+
+    >>> in_options("pass force=True (--force) or score(x, threshold=...)", {"force": "--force"})
+    'pass --force or score(x, threshold=...)'
+    >>> in_options("pass device='cpu'; x has shape (5,)", {"device": "--device"})
+    'pass --device cpu; x has shape (5)'
+    """
+
+    def option(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        flag = options.get(_OTHER_NAMES.get(name, name))
+        if flag is None or value == "lambda":
+            return match.group()
+        return flag if value in (None, "True", "...") else f"{flag} {value.strip(_QUOTES)}"
+
+    said = _KEYWORD.sub(option, text)
+    said = _CALL.sub(lambda call: call.group(1).replace(", --", " --"), said)
+    said = _TWICE.sub(r"\1", said)
+    return _ONE_AXIS.sub(r"(\1)", said)
 
 
 def out_of_memory(error: MemoryError) -> str:

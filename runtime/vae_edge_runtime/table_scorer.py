@@ -24,6 +24,7 @@ from .scoring.purpose import refuse_unscored
 from .scoring.resolution import round_to_float32
 from .scoring.results import Scores
 from .session import VAE
+from .text import counted
 
 ADDED = ("score", "p_value", "is_anomaly", "status")
 """Columns that a ``Scorer`` adds, in this order; each further head adds one of its name and one of p-values."""
@@ -220,11 +221,12 @@ def _features(spec: InputSpec, columns: Sequence[str] | None) -> list[_Feature]:
         windows = " A batch of a table is not cut into windows: the cut would depend on its borders."
         more = windows if spec.layout == "time_features" else ""
         raise OptionError(
-            f"columns names {len(columns)} columns, the model takes rows of shape {shape}: {one_column}.{more}"
+            f"columns names {counted(len(columns), 'column')}, the model takes rows of shape "
+            f"{shape}: {one_column}.{more}"
         )
     if len(columns) != spec.shape[0]:
         named = f": {', '.join(spec.names)}" if spec.names else ""
-        raise OptionError(f"columns names {len(columns)} columns; the model takes {spec.shape[0]}{named}")
+        raise OptionError(f"columns names {counted(len(columns), 'column')}; the model takes {spec.shape[0]}{named}")
     if sorted(columns) == sorted(spec.names):
         return [_Feature(name) for name in spec.names]
     if wrong := [
@@ -288,7 +290,7 @@ def _whole_rows(column: NDArray[Any], spec: InputSpec, name: str) -> NDArray[Any
         cells = f"arrays of shape {column.shape[1:]}" if column.ndim > 1 else "numbers"
         raise InputError(
             f"column {name!r} holds {cells}; the model takes rows of shape {spec.shape}: pass a column per feature, or "
-            f"cells of {size} values"
+            f"cells of {counted(size, 'value')}"
         )
     return _exactly(column, spec.dtype, name).reshape(len(column), *spec.shape)
 

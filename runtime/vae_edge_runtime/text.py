@@ -29,6 +29,20 @@ def printable(text: str, *, one_line: bool = False) -> str:
     return (_NOT_ON_ONE_LINE if one_line else _NOT_SHOWN).sub(_escape, text)
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A number and what it counts.
+
+    Args:
+        count: of the things.
+        noun: one of them; the number is written before it.
+        plural: several of them; empty: the noun with an s.
+
+    >>> counted(1, "row"), counted(1200, "row"), counted(0, "row is", "rows are")
+    ('1 row', '1,200 rows', '0 rows are')
+    """
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
 def json_value(text: str | bytes, *, finite: bool = False) -> Any:
     """The value of a JSON text out of a file.
 

@@ -144,7 +144,7 @@ def test_rows_with_missing_cells_are_left_out_on_request(cli: Cli, tmp_path: Pat
     done = cli(*arguments, "--drop-missing", "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["data"][0]["rows_left_out"] == [
-        {"what": "1 rows", "reason": "a cell is missing (--drop-missing)"}
+        {"what": "1 row", "reason": "a cell is missing (--drop-missing)"}
     ]
 
 

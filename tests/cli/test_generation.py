@@ -72,7 +72,7 @@ def test_decode_takes_what_encode_wrote(cli: Cli, bundle: Path, vae: VAE, tmp_pa
     ("latents", "said"),
     [
         (np.float32(1), "has shape (); latents of this model are"),
-        (np.zeros(3, np.float32), "has shape (3,); latents of this model are"),
+        (np.zeros(3, np.float32), "has shape (3); latents of this model are"),
         (np.full((2, 2, 4, 4), np.inf, np.float32), "NaN or infinity"),
         (np.full((2, 2, 4, 4), 1e300), "NaN or infinity"),
     ],

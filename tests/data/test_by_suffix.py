@@ -179,10 +179,10 @@ def test_csv_columns_labels_and_empty_cells(tmp_path: Path) -> None:
     [
         ("", "empty"),
         ("a,b\n", "no rows"),
-        ("a,b\n1,2\n3\n", "line 3 has 1 cells"),
+        ("a,b\n1,2\n3\n", "line 3 has 1 cell"),
         ("a,a\n1,2\n", "twice"),
         ("a,b\n1,1_000\n", "'1_000', which is no number"),
-        ("a,b\n\n1,2\n\n3\n", "line 5 has 1 cells"),
+        ("a,b\n\n1,2\n\n3\n", "line 5 has 1 cell"),
         ("a,b\n1,x\n", "line 2, column 'b' holds 'x'"),
     ],
 )

@@ -58,7 +58,7 @@ def test_a_stretched_picture_is_warned_of_and_others_are_not(wide: Path) -> None
         assert report is not None
         return " ".join(report.notes)
 
-    assert "1 pictures have another aspect ratio and were stretched" in notes((16, 16), "stretch")
+    assert "1 picture has another aspect ratio and was stretched" in notes((16, 16), "stretch")
     assert "stretched;" not in notes((16, 16), "pad")
     assert "stretched;" not in notes((10, 20), "stretch")
 

@@ -29,7 +29,7 @@ def test_copies_that_a_system_made_are_no_pictures(tmp_path: Path, copy: str) ->
     picture(tmp_path / copy)
     found = read(tmp_path)
     assert len(found.x) == 2
-    assert ("1 files", "they are hidden, or an operating system made them") in found.report.rows_left_out
+    assert ("1 file", "they are hidden, or an operating system made them") in found.report.rows_left_out
 
 
 def test_folders_and_grey_pictures_among_colour_are_said(tmp_path: Path) -> None:

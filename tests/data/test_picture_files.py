@@ -88,7 +88,7 @@ def test_what_is_no_picture_is_skipped_and_counted(tmp_path: Path) -> None:
         ("4 of 6 files", "they are no pictures: no ending 1, .gif 1, .txt 2"),
     )
     (tmp_path / "b/c.png").unlink()
-    with pytest.raises(DataError, match=r"holds no image .*1 of 1 files: they are no pictures: no ending 1"):
+    with pytest.raises(DataError, match=r"holds no image .*1 of 1 file: they are no pictures: no ending 1"):
         read(tmp_path / "b")
 
 
@@ -212,7 +212,7 @@ def test_a_photograph_is_turned_upright_and_counted(tmp_path: Path) -> None:
     pictures = read(tmp_path)
     np.testing.assert_array_equal(pictures.x[0], np.rot90(np.asarray(COLOUR), -1))
     assert pictures.report is not None
-    assert "1 pictures were turned upright as their EXIF orientation says" in pictures.report.notes
+    assert "1 picture was turned upright as their EXIF orientation says" in pictures.report.notes
 
 
 def test_of_several_sizes_the_commonest_is_named_with_its_option(tmp_path: Path) -> None:

@@ -155,11 +155,11 @@ def test_a_missing_cell_is_nan_and_counted(tmp_path: Path, cell: str) -> None:
     table = read(path)
     np.testing.assert_array_equal(table.x, [[1, 2], [np.nan, 3], [4, 6]])
     assert table.report is not None
-    assert "1 cells are missing: a 1" in table.report.notes
+    assert "1 cell is missing: a 1" in table.report.notes
     kept = read(path, table=TableOptions(drop_missing=True))
     assert (kept.x.tolist(), kept.row_ids) == ([[1, 2], [4, 6]], ("0", "2"))
     assert kept.report is not None
-    assert kept.report.rows_left_out == (("1 rows", "a cell is missing (--drop-missing)"),)
+    assert kept.report.rows_left_out == (("1 row", "a cell is missing (--drop-missing)"),)
 
 
 def test_words_of_a_historian_are_missing_where_the_user_says_so(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_models_columns_are_found_by_name_and_the_others_are_named(tmp_path: P
     np.testing.assert_array_equal(table.x, ROWS.astype(np.float32))
     assert table.report is not None
     assert table.report.left_out == (("Unnamed: 0", "no feature of the model"), ("site", "no feature of the model"))
-    with pytest.raises(DataError, match=r"lacks the columns flow, load; it has Unnamed: 0, vib"):
+    with pytest.raises(DataError, match=r"'flow', 'load': the model takes 3 columns; the rows have 5: Unnamed: 0, vib"):
         read(path, features=("temp", "flow", "load"))
 
 
@@ -218,7 +218,9 @@ def test_without_a_header_a_model_takes_as_many_columns_as_it_has_features(tmp_p
     assert table.report is not None
     assert "without a header the columns are taken in the order of the model's features" in table.report.notes
     numbered = "\n".join(f"{i}.5,{line}" for i, line in enumerate(bare.splitlines()))
-    with pytest.raises(DataError, match="no header and 4 columns; the model takes 3: temp, pressure, vib"):
+    with pytest.raises(
+        DataError, match=r"no header: the model takes 3 columns \(temp, pressure, vib\); the rows have 4"
+    ):
         read(write(tmp_path / "u.csv", numbered), features=NAMES)
 
 
@@ -275,7 +277,7 @@ def test_json_lines_are_a_table(tmp_path: Path) -> None:
     np.testing.assert_array_equal(bare.x, table.x)
     for content, said in (
         ('{"a": 1}\n{"b": 1}\n', "line 2 lacks 'a'"),
-        ('{"a": 1}\n[1]\n', "line 2 holds 1 values"),
+        ('{"a": 1}\n[1]\n', "line 2 holds 1 value"),
         ('{"a": {"b": 1}}\n', r"column 'a' holds '\{\"b\": 1\}'"),
         ('{"a": "5"}\n', "column 'a' holds '5', which is no number"),
         ("5\n", "no object and no array"),

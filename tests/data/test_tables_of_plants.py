@@ -10,6 +10,7 @@ import pytest
 
 from vae_edge.data import TableOptions, read
 from vae_edge_runtime import DataError
+from vae_edge_runtime.text import counted
 
 ROWS = np.random.default_rng(0).normal(size=(20, 3)) * [5, 2, 1] + [20, 1013, 0]
 NAMES = ("temp", "pressure", "vib")
@@ -46,7 +47,7 @@ def test_what_stands_after_the_table_is_named_with_its_option(
         read(path)
     found = read(path, table=TableOptions(skip_footer=lines))
     assert len(found.x) == len(ROWS)
-    assert (f"{lines} lines at the end", "as --skip-footer says") in found.report.rows_left_out
+    assert (f"{counted(lines, 'line')} at the end", "as --skip-footer says") in found.report.rows_left_out
 
 
 def test_a_word_in_the_middle_is_no_footer(tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_lines_that_repeat_the_header_are_left_out_and_counted(tmp_path: Path) -
     path.write_text("\n".join([",".join(NAMES), *rows[:5], ",".join(NAMES), *rows[5:]]), encoding="utf-8")
     found = read(path)
     np.testing.assert_allclose(found.x, ROWS, atol=1e-4)
-    assert ("1 lines", "they repeat the header") in found.report.rows_left_out
+    assert ("1 line", "they repeat the header") in found.report.rows_left_out
 
 
 def test_two_lines_of_names_are_told_apart_from_a_name_that_is_there_twice(tmp_path: Path) -> None:

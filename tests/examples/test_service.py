@@ -118,7 +118,7 @@ def test_fifty_requests_at_once_leave_the_loop_beating(module: Any) -> None:
         ([[1, 2, 3, 4]], 200, None),
         ([[1, None, 3, 4]], 200, "non_finite_input"),
         ([[1, 1e300, 3, 4]], 200, "non_finite_input"),
-        ([[1, 2, 3]], 422, "the model takes (n, 4)"),
+        ([[1, 2, 3]], 422, "the model takes 4 columns; the rows have 3"),
         ([[1, 2, 3], [1, 2]], 422, "not numbers of the shape (n, 4)"),
         ([["1", "2", "3", "4"]], 422, "not numbers of the shape"),
         ([["1", None, 3, 4]], 422, "not numbers of the shape"),

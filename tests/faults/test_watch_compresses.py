@@ -44,7 +44,7 @@ def test_watch_appends_every_row_to_a_file(cli: Cli, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert "the last 15 rows fill no window yet" in done.err
     np.testing.assert_array_equal(rows_in(day), rows[:-20])
-    assert "29 in 1 blocks, complete" in cli("info", day).out
+    assert "29 in 1 block, complete" in cli("info", day).out
     done = cli("watch", window_bundle(), source, "--compress", day, "--exact")
     np.testing.assert_array_equal(rows_in(day), np.concatenate([rows[:-20]] * 2))
     assert not (tmp_path / "day.vaez.waiting").exists()

@@ -80,7 +80,7 @@ def test_each_table_gets_the_scores_that_it_gets_alone(tiny_path: Path, lake: Pa
     assert [file["state"] for file in document["files"]] == ["scored"] * 4
     assert sum(file["anomalies"] for file in document["files"]) == document["anomalies"]
     assert "left out 2 files: their name, or that of a folder, begins with a point or _" in done.err
-    assert "left out 1 files, which are none of .csv, .jsonl, .parquet: .txt 1" in done.err
+    assert "left out 1 file, which are none of .csv, .jsonl, .parquet: .txt 1" in done.err
 
 
 def test_what_is_done_is_skipped_and_said(tiny_path: Path, lake: Path, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_file_that_cannot_be_read_stops_no_other(tiny_path: Path, lake: Path, 
     assert done.code == 2
     assert (done.json()["scored"], done.json()["failed"], done.json()["rows"]) == (2, 2, 40)
     assert "2 of 4 files could not be scored, first a.csv:" in done.err
-    assert "has no column 'c'" in done.err
+    assert "lacks the column 'c'" in done.err
     assert _visible(tmp_path / "out") == ["day=1/a.csv", "day=2/c.csv"]
     _write_csv(lake / "a.csv", _rows(0))
     (lake / "b.csv").unlink()

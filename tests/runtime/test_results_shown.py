@@ -104,7 +104,7 @@ def test_a_stream_shows_what_it_has_counted() -> None:
     events = open_stream(FakeSession(), quiet(30))
     assert repr(events) == "<Stream elbo: no rows yet>"
     assert repr(next(iter(events))).startswith("Event(kind='decision', index=9, time=None, status='ok', score=")
-    assert repr(events) == "<Stream elbo: 10 rows, 1 decisions>"
+    assert repr(events) == "<Stream elbo: 10 rows, 1 decision>"
 
 
 def test_a_long_reason_is_cut() -> None:

@@ -25,7 +25,7 @@ def timed(ms: float, *, batch: int = 1, flips: int | None = 0, noise: float = 0.
     """24 rounds of 10 calls around ``ms``; every tenth call takes ``tail`` times as long."""
     seconds = np.full((24, 10), ms / 1e3) * (1 + noise * np.sin(ROUNDS * 1.7 + ms * 31))
     seconds[:, 9] *= tail
-    return Timed(seconds, batch, flips)
+    return Timed(seconds, batch, flips, 512)
 
 
 def test_the_most_rows_per_second_win() -> None:
@@ -41,7 +41,7 @@ def test_limits_refuse_the_fastest_with_the_reason() -> None:
     slow_tail, flipping, plain = timed(1.0, tail=30), timed(0.5, flips=3), timed(2.0)
     limits = Limits(p99_ms=10.0, max_flips=2)
     assert choose([flipping, slow_tail, plain], limits) == 2
-    assert refusal(flipping, limits) == "3 decisions differ, at most 2"
+    assert refusal(flipping, limits) == "3 of 512 decisions differ, at most 2"
     assert str(refusal(slow_tail, limits)).startswith("p99 30.")
     assert refusal(plain, limits) is None
     assert choose([flipping, slow_tail], limits) is None
@@ -51,13 +51,13 @@ def test_limits_refuse_the_fastest_with_the_reason() -> None:
 def test_the_rounds_that_report_are_not_those_that_choose() -> None:
     seconds = np.full((24, 10), 1e-3)
     seconds[1::2] = 5e-3  # fast in the rounds that choose only
-    lucky = Timed(seconds, 1, 0)
+    lucky = Timed(seconds, 1, 0, 512)
     assert choose([timed(2.0), lucky], Limits()) == 1
     assert reported(lucky).p50_ms == pytest.approx(5.0)
 
 
 def test_a_p99_of_too_few_calls_is_refused_and_not_made_up() -> None:
-    few = Timed(np.full((12, 6), 1e-3), 1, 0)
+    few = Timed(np.full((12, 6), 1e-3), 1, 0, 512)
     with pytest.raises(OptionError, match="a p99 needs 100 calls in the rounds to choose by, there are 36"):
         choose([few], Limits(p99_ms=10))
     with pytest.raises(OptionError, match="positive time"):

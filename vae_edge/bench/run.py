@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vae_edge.evaluation.metrics import check_labels
 from vae_edge_runtime import VAE, Bundle, load
+from vae_edge_runtime.text import counted
 
 from . import power
 from .environment import Environment, Machine, ThisMachine, environment, load_average
@@ -182,7 +183,7 @@ def _notes(
     if rows.kind == "golden":
         notes.append(f"no rows were given: the {rows.source}, tiled; agreement and decisions mean little on so few")
     elif any(v.agreement for v in variants) and len(rows) < _FEW_ROWS:
-        notes.append(f"agreement is of {len(rows)} rows: one decision that differs is {1 / len(rows):.1%}")
+        notes.append(f"agreement is of {counted(len(rows), 'row')}: one decision that differs is {1 / len(rows):.1%}")
     notes += [f"{v.variant} on {v.device} is degraded: {v.degraded_reason}" for v in variants if v.degraded_reason]
     if env.jetson is not None and not any(energies):
         notes.append("no power: tegrastats is not on PATH, or gave no readings")

@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     SIGHUP end it as they end any process, after what is half-written was removed.
     """
     _console.loudness.set(_console.NORMAL)
+    _console.options.set({})
     code = 0
     try:
         with command_streams():
@@ -78,5 +79,5 @@ def _say(error: VaeEdgeError) -> int:
     if _console.loudness.get() >= _console.VERBOSE:
         _console.complain("".join(traceback.format_exception(error)).rstrip())
     else:
-        _console.complain(f"{type(error).__name__}: {error}")
+        _console.complain(f"{type(error).__name__}: {_console.refusal(str(error))}")
     return error.exit_code

@@ -117,6 +117,7 @@ def _with_shared_options(name: str, run: Callable[..., None]) -> Callable[..., N
         if verbose and quiet:
             raise OptionError("--verbose and --quiet contradict each other: pass one")
         _console.loudness.set(_console.VERBOSE if verbose else _console.QUIET if quiet else _console.NORMAL)
+        _console.options.set(flags)
         _apart.check(options)
         for group, begin in shared:
             begin(**{name: options.pop(name, default) for name, (_, default) in group.items()})
@@ -135,9 +136,23 @@ def _with_shared_options(name: str, run: Callable[..., None]) -> Callable[..., N
         for name, kind in (("verbose", _options.Verbose), ("quiet", _options.Quiet))
     ]
     signature = own.replace(parameters=[*own.parameters.values(), *added])
+    flags = _flags(signature)
     command.__signature__ = signature  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
     return command
+
+
+def _flags(signature: inspect.Signature) -> dict[str, str]:
+    """The options of a command by parameter, as they are written first on its command line."""
+    flags = {}
+    for name, parameter in signature.parameters.items():
+        for kind in getattr(parameter.annotation, "__metadata__", ()):
+            if isinstance(kind, typer.models.OptionInfo):
+                declared = next(
+                    (d for d in kind.param_decls or () if d.startswith("--")), f"--{name.replace('_', '-')}"
+                )
+                flags[name] = declared.partition("/")[0]
+    return flags
 
 
 for module in (

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shlex
+import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
 from vae_edge_runtime import SessionInfo
-from vae_edge_runtime.stdio import DOCUMENT_VERSION, write
+from vae_edge_runtime.stdio import DOCUMENT_VERSION, in_options, write
 from vae_edge_runtime.text import printable
 
 QUIET, NORMAL, VERBOSE = range(3)
 loudness = ContextVar("loudness", default=NORMAL)
 """Of what goes to stderr, for the command that runs."""
+options: ContextVar[Mapping[str, str]] = ContextVar("options", default={})  # noqa: B039 (read only)
+"""What the command that runs has on its command line, by parameter: ``force`` to ``--force``."""
 documents: ContextVar[dict[str, Any]] = ContextVar("documents", default={})  # noqa: B039 (read only)
 """What every JSON document of the command that runs holds beside its own: ``data``, what its readers took."""
 
@@ -44,6 +49,22 @@ def note(text: str) -> None:
     """One line for a person, on stderr; not with ``-q``."""
     if loudness.get() >= NORMAL:
         write(sys.stderr, printable(text) + "\n")
+
+
+def refusal(text: str) -> str:
+    """The text of an error in the words of the command that runs."""
+    return in_options(text, options.get())
+
+
+def next_steps(*commands: Sequence[object], after: str = "") -> None:
+    """What to run next, a command a line, on stderr; words are quoted as the shell of this system reads them.
+
+    Args:
+        commands: the words of each, without ``vae-edge``. after: text behind the last, as it is.
+    """
+    join = subprocess.list2cmdline if os.name == "nt" else shlex.join
+    lines = ["vae-edge " + join([str(word) for word in command]) for command in commands]
+    note("next: " + "\n      ".join(lines) + after)
 
 
 def complain(text: str) -> None:

@@ -15,7 +15,7 @@ from vae_edge.lakes.folder import FileResult, check_folders, score_folder
 from vae_edge.lakes.listing import list_tables
 from vae_edge_runtime import VAE, Scores
 from vae_edge_runtime.errors import DataError, OptionError
-from vae_edge_runtime.text import printable
+from vae_edge_runtime.text import counted, printable
 
 from . import _console, _rows, _tables
 
@@ -113,8 +113,9 @@ def _report(vae: VAE, source: Path, target: Path, results: Sequence[FileResult],
     total = Counts(*(sum(getattr(c, name) for c in counts) for name in ("rows", "anomalies", "not_scored")))
     scored, done, failed = (len(by_state[state]) for state in ("scored", "done", "failed"))
     _console.note(
-        f"{len(results)} files: {scored} scored, {done} were done before, {failed} failed; "
-        f"in {target} are {total.rows} rows, {total.anomalies} anomalies, {total.not_scored} not scored"
+        f"{counted(len(results), 'file')}: {scored} scored, {done} were done before, {failed} failed; "
+        f"in {target} are {counted(total.rows, 'row')}, "
+        f"{counted(total.anomalies, 'anomaly', 'anomalies')}, {total.not_scored} not scored"
     )
     if json:
         document = {"info": vae.info.to_dict(), "input": source, "output": target, "scored": scored, "done": done}
@@ -122,4 +123,6 @@ def _report(vae: VAE, source: Path, target: Path, results: Sequence[FileResult],
         _console.print_json("score", {**document, "failed": failed, **vars(total), "files": files})
     if failed:
         first = by_state["failed"][0]
-        raise DataError(f"{failed} of {len(results)} files could not be scored, first {first.name}: {first.why}")
+        raise DataError(
+            f"{failed} of {counted(len(results), 'file')} could not be scored, first {first.name}: {first.why}"
+        )

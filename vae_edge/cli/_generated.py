@@ -17,6 +17,7 @@ from vae_edge_runtime.format.manifest import Manifest
 from vae_edge_runtime.format.specs import ConditionSpec, element_count
 from vae_edge_runtime.storage.array_files import array_of, is_npy, mapped_array, open_npz
 from vae_edge_runtime.storage.files import refuse_existing
+from vae_edge_runtime.text import counted
 
 from . import _console, _tables
 from ._arrays import SUFFIXES, write_rows
@@ -91,7 +92,7 @@ def one_condition(text: str | None, spec: ConditionSpec | None) -> NDArray[Any] 
         ) from None
     if len(numbers) != element_count(spec.shape):
         raise OptionError(
-            f"condition {text!r} holds {len(numbers)} numbers, this model takes {element_count(spec.shape)}"
+            f"condition {text!r} holds {counted(len(numbers), 'number')}, this model takes {element_count(spec.shape)}"
         )
     return np.array(numbers, dtype=spec.dtype).reshape(spec.shape)
 

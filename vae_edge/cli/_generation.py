@@ -94,7 +94,7 @@ def _show(report: GenerationReport) -> None:
         f"{sum(report.seconds.values()):.1f} s"
     )
     use = "decode" if report.samples is None else "sample"
-    _console.note(f"next: vae-edge verify {report.path}\n      vae-edge {use} {report.path} ...")
+    _console.next_steps(("verify", report.path), (use, report.path), after=" ...")
 
 
 def _shape(option: str, text: str | None) -> tuple[int, ...] | None:

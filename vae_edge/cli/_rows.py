@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import shlex
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
@@ -18,14 +17,17 @@ from vae_edge.data.fitting import size_for
 from vae_edge.data.folders import SUFFIXES as PICTURES
 from vae_edge.data.folders import is_pattern
 from vae_edge.data.limits import check_limit
+from vae_edge.data.misfit import refuse_pictures, refuse_table
 from vae_edge.data.options import in_model_order, joined
+from vae_edge.data.report import some
 from vae_edge.data.tables import SUFFIXES as TABLES
 from vae_edge_runtime import VAE
-from vae_edge_runtime.errors import DataError, OptionError
+from vae_edge_runtime.errors import DataError, InputError, OptionError
 from vae_edge_runtime.format.manifest import Manifest
 from vae_edge_runtime.format.specs import InputSpec, element_count
 from vae_edge_runtime.scoring.inputs import check_rows
 from vae_edge_runtime.scoring.resolution import round_to_float32
+from vae_edge_runtime.text import counted
 
 from . import _console
 from ._options import is_whole
@@ -72,8 +74,8 @@ def table_options() -> TableOptions:
     return _table.get()
 
 
-def options_to_read_alike(path: Path, *, image_size: str | None, fit: str | None = None) -> str:
-    """The options with which another file like ``path`` is read as this command read it, ready for a shell.
+def options_to_read_alike(path: Path, *, image_size: str | None, fit: str | None = None) -> list[str]:
+    """The options with which another file like ``path`` is read as this command read it, a word each.
 
     Columns, what is subtracted from them, and the length of windows are known to whoever has the model.
     """
@@ -90,7 +92,7 @@ def options_to_read_alike(path: Path, *, image_size: str | None, fit: str | None
     words += ["--drop-missing"] if table.drop_missing else []
     words += [] if image_size is None else ["--image-size", image_size]
     words += [] if fit is None else ["--fit", fit]
-    return "".join(f" {shlex.quote(word)}" for word in words)
+    return words
 
 
 def _assignment(text: str) -> tuple[str, float]:
@@ -146,7 +148,8 @@ def check_made(manifest: Manifest, count: int, size: tuple[int, int] | None = No
     of_row = max(of_row, 8 * element_count(manifest.latent.shape))
     if count * of_row > MAX_BYTES_MADE:
         raise OptionError(
-            f"{count:,} rows of {of_row:,} bytes are more than the {MAX_BYTES_MADE:,} bytes that a command makes: ask "
+            f"{counted(count, 'row')} of {of_row:,} bytes are more than the {MAX_BYTES_MADE:,} "
+            "bytes that a command makes: ask "
             "for fewer at once"
         )
 
@@ -201,6 +204,8 @@ def read_for(
         DataError: the file cannot be read, or its rows do not fit the model.
     """
     is_table = path.suffix.lower() in TABLES
+    if is_table and path.is_file():
+        refuse_table(path, spec)
     if is_table and spec.layout == "time_features" and window is None:
         window = spec.shape[0]
     free = any_size is not None and any_size.free_size is not None
@@ -233,19 +238,32 @@ def read_for(
 
         return replace(dataset, x=check_pictures(x, spec, str(path)), layout=spec.layout)
     if x.shape[1:] != spec.shape or str(x.dtype) != spec.dtype:
+        _refuse_shape(spec, x, path)
+    return replace(dataset, x=x, layout=spec.layout)
+
+
+def _refuse_shape(spec: InputSpec, x: NDArray[Any], path: Path) -> None:
+    """Rows of another shape or dtype than the model's, by a session's own check and with what the bundle knows."""
+    try:
         # No row is passed on, so that the check costs nothing; its message is about shape and dtype.
         check_rows(np.broadcast_to(np.zeros((), x.dtype), x.shape), shape=spec.shape, dtype=spec.dtype, what=str(path))
-    return replace(dataset, x=x, layout=spec.layout)
+    except InputError as error:
+        more = f". Normal rows held values from {spec.low:g} to {spec.high:g}"
+        if x.shape[1:] != spec.shape:
+            more = f". Its columns are {some(spec.names)}" if spec.names and len(spec.shape) == 1 else ""
+        raise InputError(f"{error}{more}") from None
 
 
 def _pictures_for(spec: InputSpec, x: NDArray[Any], path: Path, *, any_size: bool = False) -> NDArray[Any]:
     """Pictures (n, height, width, channels) uint8 in the layout of a model, or an error that says what it takes."""
     n, height, width, channels = x.shape
     colours = "grey" if channels == 1 else "colour"
-    have = f"{path}: {n:,} pictures of {width}x{height} pixels (width x height), {colours}"
+    have = f"{path}: {counted(n, 'picture')} of {width}x{height} pixels (width x height), {colours}"
     if spec.layout not in ("nchw", "nhwc"):
         if x.shape[1:] == spec.shape and spec.dtype == "uint8":
             return x
+        if spec.layout != "any":
+            refuse_pictures(path, spec)
         raise DataError(
             f"{have}. The model takes rows of shape {list(spec.shape)}, and the bundle does not say which axis holds "
             "the channels: export it again with --layout nchw (in Python layout='nchw'), or nhwc"
@@ -307,5 +325,8 @@ def targets_of(path: Path, count: int) -> NDArray[np.float32]:
     """
     targets = read(path).x
     if len(targets) != count:
-        raise DataError(f"{path} holds {len(targets)} targets, and there are {count} rows: give one per row, in order")
+        raise DataError(
+            f"{path} holds {counted(len(targets), 'target')}, and there are "
+            f"{counted(count, 'row')}: give one per row, in order"
+        )
     return np.ascontiguousarray(targets, np.float32)

@@ -8,14 +8,18 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import AdaptError, OptionError, VaeEdgeError
+from vae_edge_runtime.format.specs import InputSpec
 
 from . import _console
+
+if TYPE_CHECKING:
+    from vae_edge.training import TrainConfig
 
 _SAVED = "diffusers:FOLDER, pythae:FOLDER, pyod:FILE or pt2:FOLDER"
 """``vae_edge_export.sources.KINDS`` in words; to read them here would import torch, and a test compares the two."""
@@ -76,11 +80,13 @@ class ModelSource:
 
     Attributes:
         window: rows of a table in one row of the model, where a run folder says so.
+        row: that the model takes, where a run folder says so.
     """
 
     model: Any
     export_options: dict[str, Any]
     window: int | None = None
+    row: InputSpec | None = None
 
 
 def open_source(
@@ -102,7 +108,7 @@ def open_source(
         _no_weights(weights, "a run folder")
         run = load_run(source)
         window = run.config.model.input_shape[0] if run.config.layout == "time_features" else None
-        return ModelSource(run.model, run.export_options, window)
+        return ModelSource(run.model, run.export_options, window, _row_of(run.config))
     from vae_edge_export.sources import KINDS, load_weights, open_saved
 
     if colon and kind in KINDS:
@@ -120,6 +126,14 @@ def open_source(
     else:
         _console.note(f"no weights given: the weights are those that {source}() sets (--weights loads others)")
     return ModelSource(model, {})
+
+
+def _row_of(config: TrainConfig) -> InputSpec:
+    """What a trained model takes; the lowest and highest value of its rows are not kept in a run."""
+    channels, *sides = config.model.input_shape
+    shape = (*sides, channels) if config.layout == "nhwc" else config.model.input_shape
+    dtype: Literal["uint8", "float32"] = "uint8" if config.scale == (255.0,) else "float32"
+    return InputSpec(shape, dtype, config.layout, 0.0, 0.0, config.names)
 
 
 def _built(source: str, factory: Callable[..., Any]) -> Any:

@@ -21,6 +21,7 @@ from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.device.devices import devices as all_devices
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.storage.files import refuse_existing, write_atomic
+from vae_edge_runtime.text import counted
 
 from . import _console, _labelled, _options, _session, _tables
 
@@ -122,7 +123,8 @@ def run(
 
 def _show(report: BenchReport) -> None:
     _console.say(
-        f"{report.bundle}: {report.size_bytes:,} bytes, {report.task} of {report.rows} rows ({report.rows_source})"
+        f"{report.bundle}: {report.size_bytes:,} bytes, {report.task} of "
+        f"{counted(report.rows, 'row')} ({report.rows_source})"
     )
     _console.say(str(report.environment))
     _console.say(f"{report.rounds} interleaved rounds of {report.calls_per_turn} calls\n")

@@ -14,6 +14,7 @@ from vae_edge.compare.run import compare
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.storage.files import refuse_existing, write_atomic
+from vae_edge_runtime.text import counted
 
 from . import _console, _labelled, _options, _tables
 from ._session import load
@@ -109,7 +110,9 @@ def _show(report: Comparison) -> None:
         ],
     )
     same = sum(not fact.differs for fact in report.facts)
-    _console.say(f"the same in both: {same} more facts\n\n{report.rows} rows ({report.rows_source}), b against a\n")
+    _console.say(
+        f"the same in both: {same} more facts\n\n{counted(report.rows, 'row')} ({report.rows_source}), b against a\n"
+    )
     listed = dict(report.heads)
     if len(set(report.default_heads)) > 1:
         listed[" and ".join(report.default_heads)] = report.decisions
@@ -122,7 +125,7 @@ def _show(report: Comparison) -> None:
                 f"{s.rank_correlation:.6f}",
                 f"{s.error_max:.2g}",
                 f"{s.error_p99:.2g}",
-                "-" if s.decisions_differ is None else s.decisions_differ,
+                "-" if s.decisions_differ is None else f"{s.decisions_differ:,} of {report.rows:,}",
                 "-" if s.agreement is None else f"{s.agreement:.2%}",
             )
             for name, s in listed.items()

@@ -10,6 +10,7 @@ import typer
 from vae_edge_runtime.codec.container import described
 from vae_edge_runtime.codec.writer import compress_rows
 from vae_edge_runtime.storage.files import refuse_existing, staged
+from vae_edge_runtime.text import counted
 
 from . import _console, _options, _rows
 from ._session import load
@@ -80,4 +81,4 @@ def run(
     if count:
         times = f"{raw_bytes / size_bytes:.1f} times smaller than the {raw_bytes:,} bytes of the rows"
         saved = f", {size_bytes / count:.1f} a row, {times}"
-    _console.line(f"{output}: {count:,} rows in {size_bytes:,} bytes{saved}")
+    _console.line(f"{output}: {counted(count, 'row')} in {size_bytes:,} bytes{saved}")

@@ -15,6 +15,7 @@ from vae_edge_runtime import Decompressed, Status
 from vae_edge_runtime.codec.unpacked import Counted, write_array_file
 from vae_edge_runtime.format.specs import InputSpec, element_count
 from vae_edge_runtime.storage.files import refuse_existing, write_atomic
+from vae_edge_runtime.text import counted
 
 from . import _console, _options, _tables
 from ._session import load
@@ -53,11 +54,11 @@ def run(
         vae.decompress_file(path, allow_torn=allow_torn) as blocks,
     ):
         _console.header(vae.info)
-        counted = Counted(blocks)
+        taken = Counted(blocks)
         if output.suffix.lower() in (".npy", ".npz"):
-            write_array_file(output, counted, replace=force)
+            write_array_file(output, taken, replace=force)
         else:
-            parts = table_parts(counted, vae.manifest.input)
+            parts = table_parts(taken, vae.manifest.input)
             write_atomic(output, file_chunks(output, parts, nan_is_missing=False), replace=force)
         complete, torn_bytes = blocks.frames.complete, blocks.frames.torn_bytes
     if not complete:
@@ -66,11 +67,11 @@ def run(
             f"a torn block were dropped"
         )
     if json:
-        summary = {"rows": counted.rows, "kinds": counted.kinds, "complete": complete, "torn_bytes": torn_bytes}
+        summary = {"rows": taken.rows, "kinds": taken.kinds, "complete": complete, "torn_bytes": torn_bytes}
         _console.print_json(NAME, {"output": output, **summary})
     else:
-        listed = ", ".join(f"{count:,} {kind}" for kind, count in sorted(counted.kinds.items()))
-        _console.line(f"{output}: {counted.rows:,} rows ({listed or 'none'})")
+        listed = ", ".join(f"{count:,} {kind}" for kind, count in sorted(taken.kinds.items()))
+        _console.line(f"{output}: {counted(taken.rows, 'row')} ({listed or 'none'})")
 
 
 _LINES_AT_ONCE = 4096

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from vae_edge.data import Dataset, read
+from vae_edge.data import read
 from vae_edge.data.fitting import check_fit
-from vae_edge.data.options import in_model_order, split_lessened
+from vae_edge.data.options import in_model_order
 from vae_edge.data.tables import SUFFIXES as TABLES
-from vae_edge_runtime.errors import CalibrationError, DataError, OptionError, ParityFailed, VerdictFailed
+from vae_edge_runtime.errors import CalibrationError, OptionError, ParityFailed, VerdictFailed
 from vae_edge_runtime.format.figures import Verdict
 from vae_edge_runtime.format.heads import HEADS
 from vae_edge_runtime.format.likelihoods import LIKELIHOODS
 from vae_edge_runtime.format.stream_rules import AlarmSpec
 from vae_edge_runtime.storage.files import refuse_existing
-from vae_edge_runtime.storage.scratch import contiguous
-from vae_edge_runtime.text import printable
+from vae_edge_runtime.text import counted, printable
 
 from . import _console, _generation, _help, _options, _rows, _source, _tables
+from ._calibration import labelled_rows, rows_and_layout
 
 if TYPE_CHECKING:
-    from vae_edge_export import ExportConfig, ExportReport
+    from vae_edge_export import ExportReport
 
 NAME = "export"
 EXAMPLE = "vae-edge export run --calibration good_parts/ --name pump --licence MIT -o pump.vaeb"
@@ -217,13 +215,14 @@ def run(
     model: dict[str, Any] = {
         "scale_form": scale_form, "codebook": codebook, "prior": _prior(prior), **_source.halves(encode, decode),
     }  # fmt: skip
+    row = None if tile is not None or dynamic_size else opened.row
     if calibration is None or purpose == "generation":
         given_rows = None
         if calibration is not None:
-            given_rows = rows_and_layout(calibration, reader, options, own_offset=offset is not None)
+            given_rows = rows_and_layout(calibration, reader, options, row, own_offset=offset is not None)
         _generation.run(opened.model, output, given_rows, shape, latent_shape, options | card, model, force, json)
         return
-    rows, condition, options = rows_and_layout(calibration, reader, options, own_offset=offset is not None)
+    rows, condition, options = rows_and_layout(calibration, reader, options, row, own_offset=offset is not None)
     if fit is None and size is not None and tile is None and not dynamic_size and options["layout"] in _PICTURES:
         card["fit"] = "stretch"  # what was done to the calibration pictures
     every_anomaly = AlarmSpec(1, 1, 1, false_positive_rate, 0) if 0 < false_positive_rate < 1 else None
@@ -246,10 +245,12 @@ def run(
         **card,
         **options,
     )
-    further = None if compress_rows is None else rows_and_layout(compress_rows, reader, options, own_offset=False)[0]
+    further = (
+        None if compress_rows is None else rows_and_layout(compress_rows, reader, options, row, own_offset=False)[0]
+    )
     labelled = None
     if evaluation is not None:
-        labelled = _labelled(evaluation, reader, label_column, config)
+        labelled = labelled_rows(evaluation, reader, label_column, config, row)
     try:
         with _console.progress("exporting", _STAGES) as step:
             report = export(
@@ -308,12 +309,12 @@ def _show(report: ExportReport, compress: str | None) -> None:
         f"{report.path}: {report.size_bytes:,} bytes, {report.stored_weight_bytes:,} of them weights; exported in "
         f"{sum(report.seconds.values()):.1f} s"
     )
-    _console.note(f"next: vae-edge verify {report.path}\n      vae-edge score {report.path} ROWS")
+    _console.next_steps(("verify", report.path), ("score", report.path, "ROWS"))
 
 
 def _verdict_line(v: Verdict, *, err: bool = False) -> None:
     text = (
-        f"compared with PyTorch on {v.rows} held-out rows: {v.flipped} decisions differ, "
+        f"compared with PyTorch on held-out rows: {v.flipped:,} of {counted(v.rows, 'decision')} differ, "
         f"rank correlation {v.rank_correlation:.6f}, "
         f"score error max {v.score_error_max:.2g}, p99 {v.score_error_p99:.2g}"
     )
@@ -334,42 +335,6 @@ def _map_channels(wish: str, rows: NDArray[Any], options: dict[str, Any]) -> str
         return "plain"
     sides = rows.shape[1:3] if channels == 3 else rows.shape[2:]
     return "whitened" if min(sides) >= _SMALLEST_SIDE else "plain"
-
-
-def rows_and_layout(
-    path: Path, reader: dict[str, Any], options: dict[str, Any], *, own_offset: bool
-) -> tuple[NDArray[Any], NDArray[Any] | None, dict[str, Any]]:
-    """Calibration rows, their conditions, and the options completed with what the file says of its axes and columns.
-
-    Args:
-        path: of the rows.
-        reader: how they are read.
-        options: of ``ExportConfig``.
-        own_offset: the offset is the user's, in the units of the file: what ``--subtract`` takes off is taken off it.
-    """
-    dataset = _read(path, reader, options.get("names", ()))
-    layout = options.get("layout") or dataset.layout
-    x = contiguous(_rows.to_layout(dataset.x, dataset.layout, layout))
-    names = tuple(options.get("names") or dataset.names)
-    minus = np.array([(split_lessened(name) or ("", 0.0))[1] for name in names])
-    if own_offset and minus.any():
-        scale = np.broadcast_to(options.get("scale", 1.0), minus.shape)
-        options = options | {"offset": tuple((options["offset"] - minus).tolist()), "scale": tuple(scale.tolist())}
-    return x, dataset.condition, options | {"layout": layout, "names": names}
-
-
-def _labelled(
-    path: Path, reader: dict[str, Any], label_column: str | None, config: ExportConfig
-) -> tuple[NDArray[Any], ...]:
-    dataset = _read(path, reader, config.names, label_column)
-    if dataset.labels is None:
-        raise DataError(f"{path} holds no labels: an .npz with x and y, or a table with --label-column")
-    rows = contiguous(_rows.to_layout(dataset.x, dataset.layout, config.layout))
-    return (rows, dataset.labels) if dataset.condition is None else (rows, dataset.labels, dataset.condition)
-
-
-def _read(path: Path, reader: dict[str, Any], names: Sequence[str], label_column: str | None = None) -> Dataset:
-    return _rows.read_said(path, label_column=label_column, features=tuple(names), **reader)
 
 
 def _prior(text: str | None) -> Any:

@@ -10,6 +10,7 @@ from vae_edge_runtime.codec.container import described
 from vae_edge_runtime.dependencies import telemetry
 from vae_edge_runtime.format.manifest import Manifest
 from vae_edge_runtime.storage.files import is_compressed
+from vae_edge_runtime.text import counted
 
 from . import _console, _options, _tables
 
@@ -55,9 +56,9 @@ def _show_compressed(path: Path, json: bool) -> None:
         _console.print_json(NAME, {"path": str(path), **document})
         return
     ended = "complete" if document["complete"] else f"no end mark; {document['torn_bytes']:,} bytes of a torn block"
-    by_mode = ", ".join(f"{count:,} of mode {mode}" for mode, count in document["rows_by_mode"].items())
+    by_mode = ", ".join(f"{counted(count, 'row')} {_way(mode)}" for mode, count in document["rows_by_mode"].items())
     facts = {
-        "rows": f"{document['rows']:,} in {document['blocks']:,} blocks, {ended}",
+        "rows": f"{document['rows']:,} in {counted(document['blocks'], 'block')}, {ended}",
         "modes": by_mode or "-",
         "size": f"{document['size_bytes']:,} bytes",
         "weights": f"pair id {document['pair_id']}",
@@ -67,6 +68,13 @@ def _show_compressed(path: Path, json: bool) -> None:
     }
     for key, value in facts.items():
         _console.line(f"{key:<12} {value}")
+
+
+def _way(mode: str) -> str:
+    """How rows of a mode were compressed, as far as the file alone says: the bundle has the names of the others."""
+    words = {"0": "as latents", "raw": "stored as they are"}
+    return words.get(mode, f"within a bound or exactly (line {int(mode) + 1 if mode.isdigit() else mode} of "
+                     "'compression' in vae-edge info of the bundle)")  # fmt: skip
 
 
 def _show(manifest: Manifest, size_bytes: int, bundle_id: str) -> None:

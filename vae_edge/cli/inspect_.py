@@ -10,9 +10,11 @@ import typer
 
 from vae_edge.data.options import in_model_order
 from vae_edge_runtime.errors import OptionError
+from vae_edge_runtime.text import counted
 
 from . import _console, _options, _rows, _source
-from .export import given, numbers, rows_and_layout
+from ._calibration import rows_and_layout
+from .export import given, numbers
 
 if TYPE_CHECKING:
     from vae_edge_export import Inspection
@@ -66,7 +68,9 @@ def run(
     if calibration is not None:
         reader: dict[str, Any] = {"window": window, "stride": stride, "image_shape": _rows.image_size(image_size)}
         reader["columns"] = in_model_order(_rows.split_columns(columns), options.get("names", ()))
-        rows, condition, options = rows_and_layout(calibration, reader, options, own_offset=offset is not None)
+        rows, condition, options = rows_and_layout(
+            calibration, reader, options, opened.row, own_offset=offset is not None
+        )
         rows, condition = rows[:_ROWS], None if condition is None else condition[:_ROWS]
     else:
         rows = np.random.default_rng(0).random((_ROWS, *_shape(shape or ""))).astype(np.float32)
@@ -122,8 +126,10 @@ def _show(inspection: Inspection) -> None:
         ]
         _console.table(("graph", "in", "out", "MFLOP/row", "weights", "nodes", "exporter"), rows)
     for problem in inspection.problems:
-        _console.say(f"PROBLEM {problem}")
-    _console.say("nothing stands in the way of an export" if inspection.ok else f"{len(inspection.problems)} problems")
+        _console.say(f"PROBLEM {_console.refusal(problem)}")
+    _console.say(
+        "nothing stands in the way of an export" if inspection.ok else counted(len(inspection.problems), "problem")
+    )
 
 
 def _shapes(shapes: dict[str, tuple[int, ...]]) -> str:

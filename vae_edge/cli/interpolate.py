@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.scoring.inputs import check_latents
+from vae_edge_runtime.text import counted
 
 from . import _generated, _options, _rows
 
@@ -66,4 +67,4 @@ def run(
 
 def _check(path: Path, rows: NDArray[Any], first: int, last: int) -> None:
     if max(first, last) >= len(rows):
-        raise DataError(f"{path} holds {len(rows)} rows, counted from 0: there is no row {max(first, last)}")
+        raise DataError(f"{path} holds {counted(len(rows), 'row')}, counted from 0: there is no row {max(first, last)}")

@@ -16,6 +16,7 @@ from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.format.specs import unit_of
 from vae_edge_runtime.scoring.score_table import score_columns, to_csv, to_rows
 from vae_edge_runtime.storage.files import refuse_existing
+from vae_edge_runtime.text import counted
 
 from . import _console, _folder, _maps, _options, _rows, _tables
 from ._session import load
@@ -149,9 +150,13 @@ def run(
         if regions is not None and files is not None:
             _tables.write_table(regions, files.regions, replace=force)
     anomalies, unscored = sum(v is True for v in table["is_anomaly"]), sum(s != "ok" for s in table["status"])
-    decided = "no threshold" if threshold is None else f"{anomalies} anomalies above {threshold:.6g} {unit}"
+    decided = (
+        "no threshold"
+        if threshold is None
+        else f"{counted(anomalies, 'anomaly', 'anomalies')} above {threshold:.6g} {unit}"
+    )
     decided += f", by {decides}" if head is not None else ""
-    _console.note(f"{len(table['score'])} rows, {decided}, {unscored} not scored")
+    _console.note(f"{counted(len(table['score']), 'row')}, {decided}, {unscored} not scored")
     if warning is not None:
         _console.note(f"note: {warning}")
     if json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +15,7 @@ from vae_edge.data.fitting import check_fit
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.format.specs import InputSpec, Layout
+from vae_edge_runtime.text import counted
 
 from . import _console, _options, _rows
 
@@ -180,7 +180,8 @@ def run(
         seed=seed,
     )
     _console.note(
-        f"{len(x)} rows of {list(x.shape[1:])} {x.dtype}, {axes}; {kind} VAE with {model.latent_dim} latents, "
+        f"{counted(len(x), 'row')} of {list(x.shape[1:])} {x.dtype}, {axes}; {kind} VAE with "
+        f"{counted(model.latent_dim, 'latent')}, "
         f"loss {loss}"
     )
     with _console.progress("training", epochs) as step:
@@ -196,10 +197,10 @@ def run(
     _console.note(f"kept epoch {result.best_epoch} ({result.best_validation_loss:.3f} nats) in {output}")
     reading = _rows.options_to_read_alike(data, image_size=image_size, fit=fit)
     if tile is not None:
-        reading += f" --tile {tile} --overlap {overlap}"
-    _console.note(
-        f"next: vae-edge export {shlex.quote(str(output))} --calibration NORMAL_ROWS{reading} -o model.vaeb\n"
-        "      NORMAL_ROWS are rows like these that the model was not trained on"
+        reading += ["--tile", str(tile), "--overlap", str(overlap)]
+    _console.next_steps(
+        ("export", output, "--calibration", "NORMAL_ROWS", *reading, "-o", "model.vaeb"),
+        after="\n      NORMAL_ROWS are rows like these that the model was not trained on",
     )
     if json:
         document = {

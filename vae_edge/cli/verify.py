@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from vae_edge_runtime import verify
+from vae_edge_runtime.text import counted
 
 from . import _console, _options, _session
 
@@ -28,7 +29,9 @@ def run(
         _console.print_json(NAME, outcome.to_dict())
     else:
         _console.header(outcome.info)
-        _console.say(f"{outcome.members} members, {outcome.size_bytes:,} bytes: structure and every SHA-256 are right")
+        _console.say(
+            f"{counted(outcome.members, 'member')}, {outcome.size_bytes:,} bytes: structure and every SHA-256 are right"
+        )
         rows = [
             (
                 f"{c.variant} {c.graph}.{c.output}" + (f" at {c.size}" if c.size else ""),

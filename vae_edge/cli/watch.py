@@ -30,6 +30,7 @@ from vae_edge_runtime.errors import OptionError, StorageError
 from vae_edge_runtime.scoring.purpose import refuse_unscored
 from vae_edge_runtime.storage.files import write_atomic
 from vae_edge_runtime.stream import Event, Stream
+from vae_edge_runtime.text import counted
 
 from . import _console, _options, _pictures, _rows
 from ._session import load
@@ -228,7 +229,11 @@ def run(
                     journal.take(event)
                     if (now := time.perf_counter()) - shown > _SHOW_S:
                         shown = now
-                        show(0, label=f"{event.index + 1:,} rows, {stream.counters['anomalies']} anomalies")
+                        show(
+                            0,
+                            label=f"{counted(event.index + 1, 'row')}, "
+                            f"{counted(stream.counters['anomalies'], 'anomaly', 'anomalies')}",
+                        )
                     if limit is not None and event.index >= limit - 1:
                         break
         finally:
@@ -250,7 +255,7 @@ def _compressed(
             _console.note(f"{path} ended with a torn block: {file.dropped_bytes} bytes of it were dropped")
         yield file
     if file.left_over:
-        _console.note(f"{path}: the last {file.left_over} rows fill no window yet and are not in it")
+        _console.note(f"{path}: the last {counted(file.left_over, 'row')} fill no window yet and are not in it")
 
 
 @contextlib.contextmanager
@@ -345,7 +350,10 @@ def _summary(counters: dict[str, int], faults: Counter[str], rows_before: int, s
     kinds = ", ".join(f"{name} {count}" for name, count in sorted(faults.items()))
     lost = "".join(f", {counters[name]} {name}" for name in ("dropped", "late", "imputed") if counters[name])
     return (
-        f"{counters['rows']} rows, {counters['decisions']} decisions: {counters['anomalies']} anomalies, "
-        f"{counters['alarms']} alarms, {counters['faults']} without a score{f' ({kinds})' if kinds else ''}, "
-        f"{counters['drifts']} drifts{lost}; {(counters['rows'] - rows_before) / max(seconds, 1e-9):,.0f} rows/s"
+        f"{counted(counters['rows'], 'row')}, {counted(counters['decisions'], 'decision')}: "
+        f"{counted(counters['anomalies'], 'anomaly', 'anomalies')}, "
+        f"{counted(counters['alarms'], 'alarm')}, {counters['faults']} without a "
+        f"score{f' ({kinds})' if kinds else ''}, "
+        f"{counted(counters['drifts'], 'drift')}{lost}; "
+        f"{(counters['rows'] - rows_before) / max(seconds, 1e-9):,.0f} rows/s"
     )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vae_edge.bench.rows import Rows
 from vae_edge.evaluation.scored import HeadRows, score_rows
 from vae_edge_runtime import VAE
+from vae_edge_runtime.text import counted
 
 from .facts import check_same_rows, facts
 from .rebuilt import Rebuilt
@@ -105,7 +106,7 @@ def _ranked(a: HeadRows, b: HeadRows, labels: NDArray[np.bool_] | None, both: ND
 def _warnings(a: VAE, b: VAE, rows: Rows, decisions: ScoreAgreement) -> tuple[str, ...]:
     notes = []
     if len(rows) < _FEW_ROWS:
-        what = f"the {rows.source}" if rows.kind == "golden" else f"{len(rows)} rows"
+        what = f"the {rows.source}" if rows.kind == "golden" else counted(len(rows), "row")
         notes.append(f"all figures are of {what}: one decision that differs is {1 / len(rows):.1%}; pass --rows DATA")
     if a.heads[0] != b.heads[0]:
         notes.append(f"default heads differ ({a.heads[0]}, {b.heads[0]}): errors of scores mean nothing, ranks do")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vae_edge_runtime.errors import DataError
+from vae_edge_runtime.text import counted
 
 from . import folders
 from .dataset import Dataset, windows
@@ -101,7 +102,11 @@ def _cut(rows: Dataset, path: Path, window: int, stride: int) -> Dataset:
         raise DataError(f"{path} has a condition per row: windows of them are not defined, put one per window beside x")
     x, ids = windows(rows.x, rows.row_ids, window, stride)
     report = rows.report and replace(
-        rows.report, notes=(*rows.report.notes, f"cut into {len(x):,} windows of {window} rows, one every {stride}")
+        rows.report,
+        notes=(
+            *rows.report.notes,
+            f"cut into {counted(len(x), 'window')} of {counted(window, 'row')}, one every {stride}",
+        ),
     )
     return Dataset(x, "time_features", rows.names, ids, report=report)
 
@@ -119,7 +124,7 @@ def _without_missing(rows: Dataset) -> Dataset:
     report = rows.report and replace(
         rows.report,
         rows=int(kept.sum()),
-        rows_left_out=(*rows.report.rows_left_out, (f"{count:,} rows", "a cell is missing (--drop-missing)")),
+        rows_left_out=(*rows.report.rows_left_out, (counted(count, "row"), "a cell is missing (--drop-missing)")),
     )
     ids = tuple(row_id for row_id, good in zip(rows.row_ids, kept.tolist(), strict=True) if good)
     labels = None if rows.labels is None else rows.labels[kept]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vae_edge_runtime.errors import DataError
+from vae_edge_runtime.text import counted
 
 from .limits import check_limit
 
@@ -45,12 +46,12 @@ class Listing:
         """For a report: what is not read, and why."""
         rows = []
         if self.hidden:
-            rows.append((f"{self.hidden} files", "they are hidden, or an operating system made them"))
+            rows.append((counted(self.hidden, "file"), "they are hidden, or an operating system made them"))
         if self.others:
             count = sum(self.others.values())
             total = count + len(self.pictures)
             endings = ", ".join(f"{ending or 'no ending'} {n}" for ending, n in sorted(self.others.items()))
-            rows.append((f"{count} of {total} files", f"they are no pictures: {endings}"))
+            rows.append((f"{count} of {counted(total, 'file')}", f"they are no pictures: {endings}"))
         rows += [(folder, "a link leads upwards, or to a folder that was read already") for folder in self.loops]
         return tuple(rows)
 

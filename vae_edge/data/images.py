@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.storage.scratch import scratch_array
+from vae_edge_runtime.text import counted
 
 from .dataset import Dataset
 from .files import advice, check_regular, first_bytes, refuse_other_kind
@@ -90,15 +91,15 @@ def read_images(path: Path, shape: tuple[int, int] | None, fit: str = "stretch")
         notes.append(f"brought to this size by the rule {fit}, bilinear")
     if stretched:
         notes.append(
-            f"warning: {stretched} pictures have another aspect ratio and were stretched; --fit pad or "
-            "--fit crop keeps it"
+            f"warning: {counted(stretched, 'picture has', 'pictures have')} another aspect ratio and "
+            f"{'was' if stretched == 1 else 'were'} stretched; --fit pad or --fit crop keeps it"
         )
     if grey and channels == 3:
-        notes.append(f"{grey} grey pictures among them became colour")
+        notes.append(f"{counted(grey, 'grey picture')} among them became colour")
     if folders := of_folders(ids if path.is_dir() else ()):
         notes.append(folders)
     if turned:
-        notes.append(f"{turned} pictures were turned upright as their EXIF orientation says")
+        notes.append(f"{counted(turned, 'picture was', 'pictures were')} turned upright as their EXIF orientation says")
     report = ReadReport(printable(path), "pictures", len(x), rows_left_out=left_out, notes=tuple(notes))
     return Dataset(x, "nhwc", (), ids, report=report)
 
@@ -250,7 +251,7 @@ def _check_mode(file: Path, image: Any) -> None:
         raise DataError(f"{file} has the colours {image.mode}, for which there is no rule here: save it as RGB or grey")
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format not in _MOST_FRAMES_FORMATS:
-        raise DataError(f"{file} holds {frames} pictures: save each as a file of its own{_tiff_hint(file)}")
+        raise DataError(f"{file} holds {counted(frames, 'picture')}: save each as a file of its own{_tiff_hint(file)}")
 
 
 def _bits(image: Any) -> int:
@@ -293,7 +294,8 @@ def _check_sizes(files: Sequence[Path]) -> None:
     other = next(i for i, size in enumerate(sizes) if size != (width, height))
     same = files[sizes.index((width, height))]
     raise DataError(
-        f"{len(files)} pictures have {len(counts)} sizes. {most} of them, such as {same}, are {width}x{height} "
+        f"{len(files)} pictures have {counted(len(counts), 'size')}. {most} of them, such as "
+        f"{same}, are {width}x{height} "
         f"(width x height); {files[other]} is {sizes[other][0]}x{sizes[other][1]}. Resize all with --image-size "
         f"{height}x{width} (height x width), or cut them to one size"
     )

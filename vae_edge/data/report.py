@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vae_edge_runtime.text import counted
+
 _MOST_NAMES = 12
 
 
@@ -48,9 +50,9 @@ class ReadReport:
 
     def lines(self) -> list[str]:
         """Lines for a person: one about what was taken, one for each thing left out or to know."""
-        taken = f"{self.path}: {self.rows:,} rows"
+        taken = f"{self.path}: {counted(self.rows, 'row')}"
         if self.columns:
-            taken += f", {len(self.columns)} columns {some(self.columns)}; {self.header}"
+            taken += f", {counted(len(self.columns), 'column')} {some(self.columns)}; {self.header}"
         lines = [taken]
         by_reason: dict[str, list[str]] = {}
         for name, reason in self.left_out:

@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_edge_runtime.errors import DataError
+from vae_edge_runtime.text import counted
 
 from .cells import Cells
 from .files import NoRows
 from .header import count_unit_lines, find_delimiter, is_header, reader
 from .limits import check_limit
+from .misfit import first_line
 from .options import TableOptions
 from .report import some
 from .table import Loaded, Trouble
@@ -84,7 +86,7 @@ class CsvTable:
         elif self.has_header:
             self.names, self.header, self._first_row = [cell.strip() for cell in first], "names from the first line", 1
             if not rest:
-                raise NoRows(f"{self.path} holds a header and no rows")
+                raise NoRows(f"{self.path} holds a header and no rows{first_line(self.names)}")
             self._fit_names(rest[0])
             units = count_unit_lines(rest, self._cells)
             self._first_row += units
@@ -178,15 +180,15 @@ class CsvTable:
             notes.append(f"the delimiter is {self.delimiter!r}")
         if self._spare:
             notes.append("empty cells after the last column were left out")
-        left = [(f"{empty} lines at the end", "every cell is empty")] if empty else []
+        left = [(f"{counted(empty, 'line')} at the end", "every cell is empty")] if empty else []
         if self._source.comments:
-            left.append((f"{self._source.comments} lines", "they begin with #"))
+            left.append((counted(self._source.comments, "line"), "they begin with #"))
         if self._empty_lines:
-            left.append((f"{self._empty_lines} lines", "they are empty"))
+            left.append((counted(self._empty_lines, "line"), "they are empty"))
         if self._repeated:
-            left.append((f"{self._repeated} lines", "they repeat the header"))
+            left.append((counted(self._repeated, "line"), "they repeat the header"))
         if self._footer:
-            left.append((f"{self._footer} lines at the end", "as --skip-footer says"))
+            left.append((f"{counted(self._footer, 'line')} at the end", "as --skip-footer says"))
         return Loaded(x[: len(x) - empty], troubles, tuple(notes), tuple(left))
 
     def words(self, index: int) -> list[str]:
@@ -243,7 +245,10 @@ class CsvTable:
 
     def _ragged(self, line: int, row: Sequence[str], footer: str) -> str:
         width = len(self.names)
-        text = f"{self.path} has lines of different lengths: line {line} has {len(row)} cells, the first has {width}"
+        text = (
+            f"{self.path} has lines of different lengths: line {line} has "
+            f"{counted(len(row), 'cell')}, the first has {width}"
+        )
         if self.delimiter == "," and len(row) == 2 * width and width > 1:
             return f"{text}: twice as many, as with decimal commas between commas; save it with ; or tab as delimiter"
         if footer:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vae_edge_runtime.errors import DataError
-from vae_edge_runtime.text import json_value
+from vae_edge_runtime.text import counted, json_value
 
 from .cells import as_float
 from .limits import check_limit
@@ -92,7 +92,9 @@ class JsonTable:
 
     def _cells(self, number: int, item: Any) -> list[Any]:
         if isinstance(item, dict) != self.has_header or len(item) != len(self.names):
-            raise DataError(f"{self.path} line {number} holds {len(item)} values, the first holds {len(self.names)}")
+            raise DataError(
+                f"{self.path} line {number} holds {counted(len(item), 'value')}, the first holds {len(self.names)}"
+            )
         if not isinstance(item, dict):
             return list(item)
         if absent := [key for key in self._keys if key not in item]:

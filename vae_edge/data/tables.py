@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.scoring.resolution import lost_columns, round_to_float32
+from vae_edge_runtime.text import counted
 
 from .dataset import Dataset, as_labels
+from .misfit import first_line, lacking, other_count
 from .options import TableOptions, joined, lessened, split_lessened
 from .report import ReadReport, printable, some
 from .row_names import RowNumbers
@@ -87,9 +89,11 @@ def read_table(
         if label[0] in loaded.troubles:
             raise DataError(f"{path} {loaded.troubles[label[0]].said(label_column)}: labels are 0 and 1")
         labels = as_labels(loaded.values[:, -1], len(values), f"{path} [{label_column}]")
+    if said := _taken_as_names(table):
+        notes.append(said.removeprefix(". "))
     if missing := {name: int(n) for name, n in zip(names, np.isnan(values).sum(0).tolist(), strict=True) if n}:
-        counted = some([f"{name} {n:,}" for name, n in missing.items()])
-        notes.append(f"{sum(missing.values()):,} cells are missing: {counted}")
+        each = some([f"{name} {n:,}" for name, n in missing.items()])
+        notes.append(f"{counted(sum(missing.values()), 'cell is', 'cells are')} missing: {each}")
     report = ReadReport(
         printable(path),
         table.kind,
@@ -144,7 +148,9 @@ class _Choice:
                 remedy = f"Leave it out with --drop-columns {joined(twice)!r}, or rename one"
                 if second := getattr(table, "second_header", None):
                     remedy = f"The next line has names too ({some(second[1])}): take them with --skip-lines {second[0]}"
-                raise DataError(f"{table.path} names a column twice: {some(twice)}. {remedy}")
+                raise DataError(
+                    f"{table.path} names a column twice: {some(twice)}. {remedy}{_taken_as_names(self._table)}"
+                )
         self.columns = self._found(list(wanted), options, features)
         if reason:
             taken = {column.place for column in self.columns}
@@ -164,30 +170,34 @@ class _Choice:
         if name not in self._places:
             have = some(self._table.names, 40)
             more = "" if self._table.has_header else ": its first line is no header; --header says that it is"
+            more = more or _taken_as_names(self._table)
             raise DataError(f"{self._table.path} has no column {name!r}; it has {have}{more}")
 
     def _in_order(self, features: Sequence[str]) -> list[str]:
         """Without a header the columns are the features in their order, if they are as many."""
         names = [name for name in self._table.names if name not in self.left_out]
         if len(names) != len(features):
-            raise DataError(
-                f"{self._table.path} has no header and {len(names)} columns; the model takes {len(features)}: "
-                f"{some(features)}. Write a header, or name the columns in this order with --columns"
-            )
+            problem = other_count(self._table.path, len(names), len(features), features)
+            raise DataError(f"{problem}. Write a header, or name the columns in this order with --columns")
         if names != list(features):
             self.notes.append("without a header the columns are taken in the order of the model's features")
         return names
 
     def _found(self, wanted: list[str], options: TableOptions, features: Sequence[str]) -> list[_Column]:
         absent = [name for name in wanted if name not in self._places and split_lessened(name) is None]
+        if absent and features and options.columns is None:
+            raise DataError(
+                f"{self._table.path} {lacking(wanted, self._table.names, len(features))}{_taken_as_names(self._table)}"
+            )
         if len(absent) > 1:
-            have = some(self._table.names, 40)
+            have = f"{some(self._table.names, 40)}{_taken_as_names(self._table)}"
             raise DataError(f"{self._table.path} lacks the columns {some(absent)}; it has {have}")
         columns = [self._column(name, options) for name in wanted]
         if features and (options.columns is not None or not self._table.has_header):
             if len(columns) != len(features):
                 raise DataError(
-                    f"--columns names {len(columns)} columns; the model takes {len(features)}: {some(features)}"
+                    f"--columns names {counted(len(columns), 'column')}; the model takes "
+                    f"{len(features)}: {some(features)}"
                 )
             columns = [_as_feature(column, name) for column, name in zip(columns, features, strict=True)]
         unused = set(options.subtract) - {self._table.names[column.place] for column in columns}
@@ -296,8 +306,13 @@ def _refuse_troubles(table: Table, loaded: Loaded, places: Sequence[int], doubtf
 def _remedy(table: Table, doubtful: Sequence[str]) -> str:
     return (
         f"Leave out what is no measurement with --drop-columns {joined(doubtful[:40])!r}, or name the numeric "
-        f"columns with --columns, of {some(table.names, 40)}"
+        f"columns with --columns, of {some(table.names, 40)}{_taken_as_names(table)}"
     )
+
+
+def _taken_as_names(table: Table) -> str:
+    """What to say where the names of a CSV file look like a row; empty where they do not."""
+    return first_line(table.names) if table.kind == "csv" and table.has_header else ""
 
 
 def _counts(x: NDArray[Any]) -> bool:

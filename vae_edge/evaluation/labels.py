@@ -16,6 +16,7 @@ from vae_edge.data.table_parquet import ParquetTable
 from vae_edge.data.tables import open_table
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.storage.array_files import array_of, mapped_array, open_npz
+from vae_edge_runtime.text import counted
 
 SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".jsonl", ".parquet")
 
@@ -70,7 +71,8 @@ def of_windows(values: NDArray[Any], windows: int, window: int, stride: int, whe
     last = window - 1 + stride * np.arange(windows)
     if not last[-1] < len(values) <= last[-1] + stride:
         raise DataError(
-            f"{where} holds {len(values)} values for {windows} windows of {window} rows, cut every {stride}: "
+            f"{where} holds {counted(len(values), 'value')} for {counted(windows, 'window')} of "
+            f"{counted(window, 'row')}, cut every {stride}: "
             "give one per row of the table, or one per window"
         )
     return values[last]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime import VAE, arguments
 from vae_edge_runtime.errors import InputError
+from vae_edge_runtime.text import counted
 
 from . import metrics
 from .metrics import Decisions, Flags, Interval, Ranking, RankingIntervals
@@ -176,7 +177,7 @@ def _groups(truth: Flags, classes: Any) -> dict[str | None, Flags]:
         return groups
     names = np.asarray(classes).astype(np.str_)
     if names.shape != truth.shape:
-        raise InputError(f"classes have shape {names.shape} for {len(truth)} rows: pass one per row")
+        raise InputError(f"classes have shape {names.shape} for {counted(len(truth), 'row')}: pass one per row")
     if (names[truth] == "").any():
         raise InputError("an anomalous row has no class: name the class of every anomaly, or leave out the classes")
     return groups | {str(name): truth & (names == name) for name in np.unique(names[truth])}

@@ -11,6 +11,7 @@ from pathlib import Path
 from vae_edge.data.folders import SUFFIXES as PICTURES
 from vae_edge.data.limits import check_limit
 from vae_edge_runtime.errors import DataError
+from vae_edge_runtime.text import counted
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 """Of tables that can be read and written."""
@@ -37,10 +38,15 @@ class Tables:
     def left_out(self) -> Iterator[str]:
         """Lines for a person about what is not scored."""
         if self.hidden:
-            yield f"  left out {self.hidden:,} files: their name, or that of a folder, begins with a point or _"
+            yield (
+                f"  left out {counted(self.hidden, 'file')}: their name, or that of a folder, begins with a point or _"
+            )
         if self.others:
             endings = ", ".join(f"{ending or 'no ending'} {count}" for ending, count in sorted(self.others.items()))
-            yield f"  left out {sum(self.others.values()):,} files, which are none of {', '.join(SUFFIXES)}: {endings}"
+            yield (
+                f"  left out {counted(sum(self.others.values()), 'file')}, which are none of "
+                f"{', '.join(SUFFIXES)}: {endings}"
+            )
         if self.links:
             yield f"  left out {len(self.links):,} links to folders, such as {self.links[0]}: name their target instead"
 

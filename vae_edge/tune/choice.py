@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from vae_edge.bench.measure import F64, Latency, Ratio, latency, ratio
 from vae_edge_runtime.errors import OptionError
+from vae_edge_runtime.text import counted
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,13 @@ class Timed:
 
     Attributes:
         seconds: (rounds, calls). batch: rows of a call. flips: None where it is the reference itself.
+        decided: rows that flips are of.
     """
 
     seconds: F64
     batch: int
     flips: int | None
+    decided: int
 
 
 def halves(timed: Timed) -> tuple[F64, F64]:
@@ -52,7 +55,7 @@ def refusal(timed: Timed, limits: Limits) -> str | None:
         OptionError: there are too few calls for a p99.
     """
     if limits.max_flips is not None and timed.flips is not None and timed.flips > limits.max_flips:
-        return f"{timed.flips} decisions differ, at most {limits.max_flips}"
+        return f"{timed.flips} of {counted(timed.decided, 'decision')} differ, at most {limits.max_flips}"
     if limits.p99_ms is not None:
         chosen_by = latency(halves(timed)[0])
         if chosen_by.p99_ms is None:

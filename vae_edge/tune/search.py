@@ -21,6 +21,7 @@ from vae_edge_runtime.device.devices import devices as all_devices
 from vae_edge_runtime.device.devices import find_device
 from vae_edge_runtime.device.tuned import FORMAT, Choice, store_choice, this_machine
 from vae_edge_runtime.errors import BackendError, GateFailed, MissingDependency, OptionError, ProviderUnavailable
+from vae_edge_runtime.text import counted
 
 from .choice import Limits, Timed, advantage, choose, halves, refusal, reported
 
@@ -139,15 +140,16 @@ def tune(
         times = interleaved(
             calls, Pace(rounds=rounds), clock=time.perf_counter, sleep=time.sleep, progress=lambda: progress("timing")
         )
-    timed = [Timed(s, batch, flips[key]) for s, (key, batch) in zip(times[1:], keys, strict=True)]
-    plain = Timed(times[0], batches[0], None)
+    timed = [Timed(s, batch, flips[key], len(used)) for s, (key, batch) in zip(times[1:], keys, strict=True)]
+    plain = Timed(times[0], batches[0], None, len(used))
     candidates = tuple(_candidate(key, t, plain, limits) for (key, _), t in zip(keys, timed, strict=True))
     winner = choose(timed, limits)
     if winner is None:
         worst = "; ".join(f"{c}: {c.refused}" for c in candidates)
         raise GateFailed(f"no candidate keeps the limits, and nothing was kept: {worst}"[:900])
     best = candidates[winner]
-    choice = Choice(FORMAT, bundle_id, best.variant, best.device, best.threads, best.spin, *this_machine(), _why(best))
+    why = _why(best, len(used))
+    choice = Choice(FORMAT, bundle_id, best.variant, best.device, best.threads, best.spin, *this_machine(), why)
     stored = store_choice(choice, folder) if keep else None
     return TuneReport(
         bundle=str(path),
@@ -229,11 +231,11 @@ def _candidate(key: Key, timed: Timed, default: Timed, limits: Limits) -> Candid
     )
 
 
-def _why(best: Candidate) -> str:
+def _why(best: Candidate, decided: int) -> str:
     versus = best.against_default
     span = "" if versus.low is None or versus.high is None else f" ({1 / versus.high:.2f} to {1 / versus.low:.2f})"
     times = f"{1 / versus.median:.2f}{span} times as fast as fp32 on the CPU with the engine's own threads"
-    return f"{best}: p50 {best.latency.p50_ms:.3g} ms, {times}, {best.flips} decisions differ"
+    return f"{best}: p50 {best.latency.p50_ms:.3g} ms, {times}, {best.flips} of {counted(decided, 'decision')} differ"
 
 
 def _notes(rows: Rows, have: Sequence[str], competed: Sequence[str], best: Candidate) -> tuple[str, ...]:

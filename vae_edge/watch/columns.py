@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_edge.data.cells import Cells
+from vae_edge.data.misfit import first_line, lacking
 from vae_edge.data.report import some
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.stream import Rows
+from vae_edge_runtime.text import counted
 
 from .times import Times
 
@@ -62,14 +64,14 @@ class Columns:
         if time_column is not None and time_column not in places:
             raise DataError(f"{where} has no column {time_column!r} for the time; it has {some(header, 40)}")
         wanted = list(names) or [name for name in header if name != time_column and name not in drop]
-        if absent := [name for name in wanted if name not in places]:
-            raise DataError(f"{where} lacks the columns {some(absent, 40)}; it has {some(header, 40)}")
+        if any(name not in places for name in wanted):
+            raise DataError(f"{where} {lacking(wanted, header, count)}{first_line(header)}")
         if twice := [name for name in wanted if counts[name] > 1]:
             raise DataError(f"{where} names the column {twice[0]!r} twice")
         if len(wanted) != count:
             raise DataError(
-                f"{where} has {len(wanted)} columns of features, the model takes {count}: name them in the order of "
-                "the model with --columns"
+                f"{where}: the model takes {counted(count, 'column')}; the rows have {len(wanted)}: name them "
+                "in the order of the model with --columns"
             )
         time = None if time_column is None else places[time_column]
         taken = {*wanted, time_column}
@@ -122,7 +124,9 @@ class Columns:
         """
         for number, cells in lines:
             if len(cells) != self.width:
-                raise DataError(f"{self.where} line {number} has {len(cells)} cells, the first has {self.width}")
+                raise DataError(
+                    f"{self.where} line {number} has {counted(len(cells), 'cell')}, the first has {self.width}"
+                )
         picked = [[cells[i] for i in self.features] for _, cells in lines]
         self.cells.learn([cell for row in picked for cell in row])
         missing = np.array(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vae_edge.data.fitting import placed, size_for
 from vae_edge.data.folders import SUFFIXES, list_pictures
 from vae_edge.data.images import read_image
+from vae_edge.data.misfit import refuse_pictures
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.format.specs import InputSpec
@@ -168,8 +169,7 @@ class Video:
 
 def check_pictures(spec: InputSpec, where: str) -> None:
     """Raise DataError unless the model takes 8-bit images."""
-    if spec.layout not in ("nchw", "nhwc") or spec.dtype != "uint8":
-        raise DataError(f"{where} holds 8-bit images; the model takes {spec.dtype} rows of layout {spec.layout}")
+    refuse_pictures(where, spec)
 
 
 def as_frame(picture: NDArray[np.uint8], spec: InputSpec, name: str) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vae_edge.data.files import VIDEO_SUFFIXES, check_regular
 from vae_edge.data.folders import SUFFIXES as PICTURES
 from vae_edge.data.folders import is_pattern
+from vae_edge.data.misfit import lacking, refuse_table, taken
 from vae_edge.data.options import TableOptions, in_model_order, split_lessened
 from vae_edge.data.report import some
 from vae_edge_runtime import arguments
@@ -22,6 +23,7 @@ from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError, OptionError
 from vae_edge_runtime.format.specs import InputSpec
 from vae_edge_runtime.stream import Rows
+from vae_edge_runtime.text import counted
 
 from .followed import Followed
 from .pictures import PictureFolder, Video
@@ -125,7 +127,8 @@ def open_source(
     if name != "-" and (path.exists() or not awaited):
         check_regular(path)
     if spec.layout not in ("features", "time_features"):
-        raise DataError(f"{name} holds rows of numbers; the model takes rows of layout {spec.layout}")
+        refuse_table("stdin" if name == "-" else name, spec)
+        raise DataError(f"{name} holds rows of numbers; the model takes {taken(spec)}")
     table = table or TableOptions()
     if table.subtract or table.drop_missing:
         raise OptionError("a stream decides about every row, and the bundle says what is subtracted: leave out "
@@ -201,12 +204,16 @@ def _parquet(
             have = file.schema_arrow.names
             wanted = list(names) or [name for name in have if name != time_column]
             needed = [*wanted, *([time_column] if time_column else [])]
-            if absent := [name for name in needed if name not in have]:
-                raise DataError(f"{path} lacks the columns {', '.join(absent)}; it has {', '.join(have)}")
+            if any(name not in have for name in wanted):
+                raise DataError(f"{path} {lacking(wanted, have, count)}")
+            if time_column is not None and time_column not in have:
+                raise DataError(f"{path} has no column {time_column!r} for the time; it has {some(have, 40)}")
             if twice := [name for name in needed if have.count(name) > 1]:
                 raise DataError(f"{path} names a column twice: {some(twice)}; rename one")
             if len(wanted) != count:
-                raise DataError(f"{path} has {len(wanted)} columns of features, the model takes {count}: use --columns")
+                raise DataError(
+                    f"{path}: the model takes {counted(count, 'column')}; the rows have {len(wanted)}: use --columns"
+                )
             if note is not None and (others := [name for name in have if name not in needed]):
                 note(left_out(str(path), others))
             times = Times(str(path))

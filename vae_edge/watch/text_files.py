@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vae_edge.data.cells import Cells, as_float
 from vae_edge.data.header import find_delimiter, reader
+from vae_edge.data.misfit import other_count
 from vae_edge.data.options import TableOptions
 from vae_edge.data.report import some
 from vae_edge.data.text import is_comment
@@ -146,7 +147,7 @@ class CsvLines:
         if self._time_column is not None:
             raise DataError(f"{self._where} has no header, so none of its columns is called {self._time_column!r}")
         if len(cells) != self._count:
-            raise DataError(f"{self._where} has {len(cells)} columns and no header; the model takes {self._count}")
+            raise DataError(other_count(self._where, len(cells), self._count, self._names))
         return list(self._names) or [f"column{i}" for i in range(len(cells))]
 
 

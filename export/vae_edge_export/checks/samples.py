@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime.errors import FitFailed
 from vae_edge_runtime.format.figures import SampleFigures
+from vae_edge_runtime.text import counted
 
 Array = NDArray[Any]
 
@@ -45,14 +46,16 @@ def refuse_useless(samples: Array, *, allowed: bool) -> None:
     bad = np.flatnonzero(~np.isfinite(samples).reshape(len(samples), -1).all(axis=1))
     if len(bad):
         raise FitFailed(
-            f"{len(bad)} of {len(samples)} rows sampled from the prior hold NaN or infinity: look at divisions and "
+            f"{len(bad)} of {counted(len(samples), 'row')} sampled from the prior hold NaN or "
+            "infinity: look at divisions and "
             "exponentials in the decoder, check that the trained weights are loaded, or pass another prior. Nothing "
             "was written"
         )
     size = float(np.abs(samples.astype(np.float64)).max())
     if _are_one_row(_spread(samples), size) and not allowed:
         raise FitFailed(
-            f"{len(samples)} rows sampled from the prior are all the same row: the decoder ignores its latent. Check "
+            f"{counted(len(samples), 'row')} sampled from the prior are all the same row: the "
+            "decoder ignores its latent. Check "
             "that the trained weights are loaded (--weights). To export it all the same, allow a poor fit "
             "(--allow-poor-fit). Nothing was written"
         )

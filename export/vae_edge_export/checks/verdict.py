@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime.errors import VerdictFailed
 from vae_edge_runtime.format.figures import Verdict
+from vae_edge_runtime.text import counted
 
 from ..agreement import auroc, rank_correlation
 from ..config import ExportConfig
@@ -98,7 +99,8 @@ def _missed(verdict: Verdict, config: ExportConfig) -> list[str]:
         problems.append(f"rank correlation {verdict.rank_correlation:.6f}, at least {config.min_rank_correlation:g}")
     if not verdict.flipped <= config.max_flipped_fraction * verdict.rows:
         problems.append(
-            f"{verdict.flipped} of {verdict.rows} decisions flipped, at most {config.max_flipped_fraction:.2%}"
+            f"{verdict.flipped} of {counted(verdict.rows, 'decision')} flipped, at most "
+            f"{config.max_flipped_fraction:.2%}"
         )
     if verdict.auroc is not None and verdict.auroc_torch is not None:
         change = abs(verdict.auroc - verdict.auroc_torch)

@@ -72,9 +72,11 @@ def adapt_or_cut(
             first = str(refused).split(": ")[0][:160]
             cut = dataclasses.replace(cut, notes=(f"its halves found by name do not hold ({first})", *cut.notes))
         return cut, adapt(cut, example, **known)
-    except NotCut as reason:
-        raise AdaptError(f"{refused}; nor can its forward be split at the latent: {reason}") from refused.__cause__
     except AdaptError as reason:
-        if str(reason) in str(refused):  # the same fault of the model, met again
+        if refused.explained:
             raise refused from refused.__cause__
-        raise AdaptError(f"{refused}; with its forward split at the latent: {reason}") from reason.__cause__
+        if not isinstance(reason, NotCut):
+            if str(reason) in str(refused):  # the same fault of the model, met again
+                raise refused from refused.__cause__
+            raise AdaptError(f"{refused}; with its forward split at the latent: {reason}") from reason.__cause__
+        raise AdaptError(f"{refused}; nor can its forward be split at the latent: {reason}") from refused.__cause__

@@ -22,6 +22,7 @@ from vae_edge_runtime.errors import AdaptError, VaeEdgeError
 
 from ..adapters import Decode, Encode, Recipe, recipe_or_reason
 from ..tracing.user_lines import is_users
+from .refusing_layer import RefusingLayer, refusing_layer
 
 _ROWS: ContextVar[str] = ContextVar("rows", default="rows")
 
@@ -92,7 +93,14 @@ def failed(what: str, module: nn.Module, feeds: tuple[Any, ...], error: BaseExce
     """A function of the model that raised: which one, on which rows, at which line, and what to do."""
     flat = [value for feed in feeds for value in (feed if isinstance(feed, (list, tuple)) else [feed])]
     shapes = " and ".join(str(tuple(feed.shape)) for feed in flat if isinstance(feed, Tensor))
-    remedy = _remedy(what, module, error, beside=len(feeds) > 1)
+    layer = refusing_layer(module, error) if what in ("encode", "forward") else None
+    if layer is not None and (taken := layer.refused_rows(tuple(flat[0].shape))):
+        return AdaptError(
+            f"{what} failed on {_ROWS.get()} of shape {shapes}: {taken}. Its layer {layer.said} refused them"
+            f"{place_of(error)}",
+            explained=True,
+        )
+    remedy = _remedy(what, error, layer, beside=len(feeds) > 1)
     return AdaptError(f"{what} failed on {_ROWS.get()} of shape {shapes}{place_of(error)}: {in_words(error)}{remedy}")
 
 
@@ -128,7 +136,7 @@ def _memory(error: BaseException) -> str:
     return ""
 
 
-def _remedy(what: str, module: nn.Module, error: BaseException, *, beside: bool) -> str:
+def _remedy(what: str, error: BaseException, layer: RefusingLayer | None, *, beside: bool) -> str:
     text = in_words(error)
     if memory := _memory(error):
         return memory
@@ -152,18 +160,13 @@ def _remedy(what: str, module: nn.Module, error: BaseException, *, beside: bool)
             "(--offset, --scale)"
         )
     if what == "encode" and any(word in text for word in ("shape", "size", "dimension", "channels")):
-        return _first_layer(module)
+        if layer is None:
+            return ""
+        return (
+            f". Its layer {layer.said} takes {layer.takes}, not {list(layer.given)}: check shape and layout of the rows"
+        )
     if what == "decode":
         if beside:
             return ". If forward joins latent and condition before it, write that, decode=lambda m, z, c: …"
         return ". If something comes before it in forward, write that, decode=lambda m, z: …"
     return ": run the model by hand on rows of this shape, or write the half with encode= and decode="
-
-
-def _first_layer(module: nn.Module) -> str:
-    for name, part in module.named_modules():
-        for attribute in ("in_features", "in_channels", "input_size"):
-            if isinstance(takes := getattr(part, attribute, None), int):
-                kind = type(part).__name__
-                return f". Its first layer, {name} ({kind}), takes {takes}: check shape and layout of the rows"
-    return ""

@@ -144,5 +144,6 @@ def check_probabilities(x_hat: Tensor) -> None:
     if not 0.0 <= low <= high <= 1.0:
         raise AdaptError(
             f"decode gives values from {low:.3g} to {high:.3g}, which are no probabilities: if they are logits, say "
-            "logits=True (--logits); else take another likelihood"
+            "--logits (in Python logits=True); else take another likelihood",
+            explained=True,
         )

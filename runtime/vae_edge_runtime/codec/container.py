@@ -15,6 +15,7 @@ import numpy as np
 from ..arguments import path_text
 from ..errors import CompressedCorrupt, CompressedCut, CompressedTooNew, DataError
 from ..format.specs import element_count
+from ..text import counted
 from .identity import VERSION, Identity
 from .parts import RAW, Decompressed, concatenated, read_runs, split
 from .rows import RowCodec
@@ -92,7 +93,7 @@ class Frames:
         try:
             return self._next()
         except OSError as error:  # a disk that fails, a share that is gone
-            raise DataError(f"after {self.rows} rows the file cannot be read: {error.strerror}") from error
+            raise DataError(f"after {counted(self.rows, 'row')} the file cannot be read: {error.strerror}") from error
 
     def _next(self) -> Frame | None:
         head = self._file.read(_HEAD_BYTES)
@@ -127,12 +128,14 @@ class Frames:
         """The error of a file without its end mark."""
         return CompressedCut(
             f"the data has no end mark: it is still being written, or its end was lost ({self.torn_bytes} bytes of a "
-            f"torn block); {self.rows} rows before can be read with allow_torn=True (--allow-torn)",
+            f"torn block); {counted(self.rows, 'row')} before can be read with allow_torn=True",
             rows=self.rows,
         )
 
     def _corrupt(self, problem: str) -> CompressedCorrupt:
-        return CompressedCorrupt(f"block {self.blocks + 1} (after {self.rows} rows): {problem}; copy the file again")
+        return CompressedCorrupt(
+            f"block {self.blocks + 1} (after {counted(self.rows, 'row')}): {problem}; copy the file again"
+        )
 
 
 class Reader:
@@ -155,7 +158,9 @@ class Reader:
         elements = element_count(self.codec.manifest.input.shape)
         for rows, body in self.frames:
             if body is None or rows * elements > max(MAX_BLOCK_ELEMENTS, elements):
-                raise CompressedCorrupt(f"a block of {rows} rows of {elements} elements is larger than any is made")
+                raise CompressedCorrupt(
+                    f"a block of {counted(rows, 'row')} of {elements} elements is larger than any is made"
+                )
             yield self.codec.read_block(body, rows)
         if not self.frames.complete and not self._allow_torn:
             raise self.frames.cut()

@@ -104,10 +104,28 @@ def identity(vae: Running, variant: str) -> Identity:
     return Identity(bytes.fromhex(manifest.pair_id), decode, tables.digest()[:8], member, middle, step, variant)
 
 
+def of_this_model(sent: Identity, manifest: Manifest) -> None:
+    """Refuse what another bundle compressed, before anything is asked of this one that would not help.
+
+    Raises:
+        PairMismatch: the model is another, or this bundle has no tables at all.
+    """
+    own = bytes.fromhex(manifest.pair_id)
+    if sent.pair != own:
+        raise PairMismatch(
+            f"another bundle compressed these rows: its model is {sent.pair.hex()} (pair id), that of this bundle is "
+            f"{own.hex()}. Decompress them with the bundle that compressed them"
+        )
+    if manifest.compression is None:
+        raise PairMismatch(
+            f"another bundle of the same model compressed these rows, with the tables {sent.tables.hex()}; this bundle "
+            "has no tables. Decompress them with the bundle that compressed them: new tables would be others"
+        )
+
+
 def matching(sent: Identity, own: Identity) -> Identity:
-    """``sent``, if this bundle reads it."""
+    """``sent``, if this bundle, which is of the same model, reads it."""
     for what, theirs, ours in (
-        ("model", sent.pair, own.pair),
         ("decode graph", sent.decode, own.decode),
         ("tables", sent.tables, own.tables),
     ):

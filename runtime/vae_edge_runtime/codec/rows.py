@@ -15,7 +15,7 @@ from ..errors import CompressedCorrupt, DecoderMismatch, OptionError
 from ..scoring.inputs import Status, check_condition, check_rows, finite_rows
 from ..scoring.results import Scores
 from . import floats
-from .identity import VERSION, Identity, Running, identity, matching, section, sketch_of
+from .identity import VERSION, Identity, Running, identity, matching, of_this_model, section, sketch_of
 from .modes import ModeCodec
 from .parts import RAW, Decompressed, array, inflated, joined, little, read_runs, row_bytes, runs, split
 from .rans import PRECISION, TOTAL, RowDecoder, encode_row, number_symbols, read_varints, varints, zigzag
@@ -54,6 +54,8 @@ class RowCodec:
 
     def __init__(self, vae: Running, decoder: Running, sent: Identity | None = None) -> None:
         self.manifest, self._vae, self._decoder = vae.manifest, vae, decoder
+        if sent is not None:
+            of_this_model(sent, vae.manifest)
         self.section = section(vae.manifest)
         own = identity(vae, vae.info.variant if sent is None else sent.variant)
         self.identity = own if sent is None else matching(sent, own)

@@ -161,6 +161,10 @@ class Archive:
             # Without O_NONBLOCK a FIFO would block here until somebody writes.
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            if isinstance(error, FileNotFoundError):
+                from .other_files import no_file  # not at the top: for files that are not there
+
+                raise BundleError(no_file(named), path=named) from None
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise BundleError(f"cannot be opened: {reason}", path=named) from None
         archive = cls(named, fd)
@@ -214,10 +218,14 @@ class Archive:
     def _check(self) -> None:
         status = os.fstat(self._fd)
         if not stat.S_ISREG(status.st_mode):
+            if stat.S_ISDIR(status.st_mode):
+                from .other_files import folder  # not at the top: for a path that is refused
+
+                raise BundleInvalid(folder(self.path), path=self.path)
             raise BundleInvalid("is not a regular file", path=self.path)
         self.size_bytes = status.st_size
         if self.size_bytes == 0:
-            raise BundleCorrupt("is empty: copy the file again", path=self.path)
+            raise BundleCorrupt("is empty, it holds no byte: copy the file again, or export it again", path=self.path)
         if self.size_bytes > MAX_BYTES:
             raise BundleInvalid(f"holds {self.size_bytes} bytes; a bundle stays below 2 GiB", path=self.path)
         self.entries = {entry.name: entry for entry in self._checked_entries()}
@@ -252,6 +260,10 @@ class Archive:
         try:
             entries = layout(self._parse_directory(tail))
         except BundleInvalid as error:
+            from .other_files import HEAD_BYTES, other_file  # not at the top: for files that are refused
+
+            if other := other_file(self.path, self._pread(min(HEAD_BYTES, self.size_bytes), 0)):
+                raise BundleInvalid(other, path=self.path) from None
             raise BundleInvalid(error.problem, path=self.path, member=error.member) from None
         # The end record says where the directory starts and was held against the file's size, so
         # from here on every member is known to lie inside the file.
@@ -264,21 +276,25 @@ class Archive:
 
     def _read_directory(self) -> bytes:
         """Central directory and end record, if the end record can be believed."""
-        problem = "does not end like a bundle: cut short, added to, or no bundle at all; copy it again"
-        if self.path.endswith(".onnx"):
-            problem = "is no bundle. Load the .vaeb file; 'vae-edge unpack' makes standalone .onnx files of it"
-        cut = BundleCorrupt(problem, path=self.path)
         if self.size_bytes < _END.size:
-            raise cut
+            raise self._not_whole()
         end = self._pread(_END.size, self.size_bytes - _END.size)
         magic, _, _, _, count, size, start, _ = _END.unpack(end)
         if magic != b"PK\x05\x06" or start + size + _END.size != self.size_bytes:
-            raise cut
+            raise self._not_whole()
         if count > MAX_ENTRIES or size > MAX_ENTRIES * (_CENTRAL.size + 260):
             raise BundleInvalid(
                 f"{count} members in {size} bytes of directory; the limit is {MAX_ENTRIES}", path=self.path
             )
         return self._pread(size, start) + end if size else end
+
+    def _not_whole(self) -> BundleCorrupt:
+        from .other_files import HEAD_BYTES, other_file  # not at the top: for files that are refused
+
+        other = other_file(self.path, self._pread(min(HEAD_BYTES, self.size_bytes), 0))
+        return BundleCorrupt(
+            other or "does not end like a bundle: cut short, or added to; copy it again", path=self.path
+        )
 
     def _parse_directory(self, tail: bytes) -> dict[str, tuple[int, int]]:
         """Name -> (size, CRC-32), in file order; whether the rest is canonical is seen by encoding again."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..text import printable
+from ..text import counted, printable
 from .inputs import Status
 from .plain import plain
 from .results import Scores
@@ -117,7 +117,7 @@ def scores_page(scores: Scores) -> str:
         p_value = values["p_value"] and values["p_value"][i]
         cells = [str(i), values["score"][i], p_value, decided, values["status"][i], *heads]
         rows.append(Row(cells, _ANOMALY if decided else "" if scores.ok[i] else _UNSCORED))
-    note = f"the first {shown} of {len(scores):,} rows" if shown < len(scores) else ""
+    note = f"the first {shown} of {counted(len(scores), 'row')}" if shown < len(scores) else ""
     return table(columns, rows, title=repr(scores)[1:-1], note=note)
 
 
@@ -150,11 +150,11 @@ def anatomy_page(anatomy: Anatomy) -> str:
         rows.append(Row(cells, _ANOMALY if decided else "" if value["status"] == Status.OK.name.lower() else _UNSCORED))
     columns = ["row", "score", "reconstruction", "KL", "status", "strongest elements"]
     columns += [] if maps is None else ["map"]
-    notes = [f"the first {shown} of {len(scores):,} rows"] if shown < len(scores) else []
+    notes = [f"the first {shown} of {counted(len(scores), 'row')}"] if shown < len(scores) else []
     if maps is not None:
         axes = "; time runs to the right, features downwards" if anatomy.times is not None else ""
         notes.append(f"maps reach from white, 0, to red, {plain(np.float32(top))}{axes}")
-    return table(columns, rows, title=f"Anatomy of {len(scores):,} rows", note=". ".join(notes))
+    return table(columns, rows, title=f"Anatomy of {counted(len(scores), 'row')}", note=". ".join(notes))
 
 
 def _bar(name: str, share: float) -> str:

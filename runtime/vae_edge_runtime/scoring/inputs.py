@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import BackendError, InputError
 from ..format.specs import CodeRange, ConditionSpec, InputSpec
+from ..text import counted
 
 
 class Status(enum.IntEnum):
@@ -38,13 +39,16 @@ def check_rows(x: Any, *, shape: tuple[int, ...], dtype: str, what: str = "x") -
     if not x.dtype.isnative:
         # onnxruntime takes such arrays and computes garbage from them.
         raise InputError(f"{what} has byte order {x.dtype.byteorder!r}: pass {what}.astype(np.{dtype})")
-    if x.dtype != np.dtype(dtype):
-        raise InputError(
-            f"{what} is {x.dtype}, the model takes {dtype}: pass {what}.astype(np.{dtype}) if that is meant"
-        )
     if x.shape[1:] != shape or x.ndim != len(shape) + 1:
-        hint = f"; pass {what}[None] for one row" if x.shape == shape else ""
-        raise InputError(f"{what} has shape {x.shape}, the model takes (n, {', '.join(map(str, shape))}){hint}")
+        from .misfit import misfit  # rows that fit do not pay for it
+
+        raise InputError(misfit(what, x.shape, shape))
+    if x.dtype != np.dtype(dtype):
+        name = what if what.isidentifier() else "x"  # a file, or several words, is nothing to call
+        raise InputError(
+            f"{what} is {x.dtype}, the model takes {dtype}: in NumPy, {name}.astype(np.{dtype}) converts it, if that "
+            "is meant"
+        )
     return np.ascontiguousarray(x).view(np.ndarray)
 
 
@@ -89,7 +93,10 @@ def check_condition(condition: Any, spec: ConditionSpec | None, n: int) -> dict[
         condition = np.repeat(condition[None], n, axis=0)
     condition = check_rows(condition, shape=spec.shape, dtype=spec.dtype, what="condition")
     if len(condition) != n:
-        raise InputError(f"condition has {len(condition)} rows for {n} rows of x: pass one each, or one for all")
+        raise InputError(
+            f"condition has {counted(len(condition), 'row')} for {counted(n, 'row')} of x: pass one "
+            "each, or one for all"
+        )
     if not np.isfinite(condition).all():
         raise InputError("condition holds NaN or infinity")
     if spec.dtype == "int64" and n and not spec.low <= condition.min() <= condition.max() <= spec.high:

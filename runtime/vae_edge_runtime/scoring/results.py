@@ -15,6 +15,7 @@ from ..format.specs import element_count
 from ..record import record
 from ..sampling.noise import standard_normal
 from ..statistics.conformal import ScoreSketch
+from ..text import counted
 from .inputs import Status
 
 F32 = NDArray[np.float32]
@@ -72,13 +73,15 @@ class HeadScores:
     warning: str | None = field(default=None, kw_only=True)
 
     def __repr__(self) -> str:
-        return f"<HeadScores of {len(self.score)} rows: {self._decisions()}>"
+        return f"<HeadScores of {counted(len(self.score), 'row')}: {self._decisions()}>"
 
     def _decisions(self) -> str:
         """Threshold and number of anomalies, for one line of text."""
         if self.threshold is None:
             return "no threshold"
-        return f"threshold {self.threshold:.6g}, {int(np.count_nonzero(self.is_anomaly))} anomalies"
+        return (
+            f"threshold {self.threshold:.6g}, {counted(int(np.count_nonzero(self.is_anomaly)), 'anomaly', 'anomalies')}"
+        )
 
     @property
     def calibrated(self) -> bool:
@@ -93,7 +96,7 @@ class HeadScores:
             CalibrationError: the bundle has no calibration and no threshold was passed.
         """
         if self.threshold is None:
-            raise CalibrationError("this bundle carries no calibration: pass score(x, threshold=...)")
+            raise CalibrationError("this bundle carries no calibration: pass threshold=...")
         above: NDArray[np.bool_] = self.score > np.float64(self.threshold)  # a comparison with NaN is False
         return above
 
@@ -153,7 +156,7 @@ class Scores(HeadScores):
     def __repr__(self) -> str:
         counts = {status.name.lower(): int(np.count_nonzero(self.status == status)) for status in Status}
         statuses = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-        text = f"<Scores of {len(self)} rows by {', '.join(self.heads)}: {self._decisions()}"
+        text = f"<Scores of {counted(len(self), 'row')} by {', '.join(self.heads)}: {self._decisions()}"
         return f"{text}; {statuses}>" if statuses else f"{text}>"
 
     def decided_by(self, head: str, threshold: float | None = None) -> Scores:

@@ -146,7 +146,7 @@ class Scorer:
         head = self.heads[0] if head is None else head
         with_parts(self.manifest.score, (head,))
         if head not in self.calibrations:
-            raise CalibrationError("this bundle carries no calibration: pass score(x, threshold=...)")
+            raise CalibrationError("this bundle carries no calibration: pass threshold=...")
         if method == "conformal":
             return self.fitted.sketches[head].threshold(rate)
         if method != "tail":

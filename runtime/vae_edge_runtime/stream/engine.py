@@ -18,6 +18,7 @@ from ..record import one_line
 from ..scoring.anatomy import element_shares, top_shares
 from ..scoring.inputs import Status
 from ..scoring.results import Scores
+from ..text import counted
 from . import state as plain_state
 from .alarm import Alarm
 from .drift import Drift
@@ -128,8 +129,9 @@ class Stream:
         raise TypeError("a stream cannot be pickled or copied: pickle the session, and call its stream() there")
 
     def __repr__(self) -> str:
-        counted = ", ".join(f"{count} {name}" for name, count in self.counters.items() if count)
-        return one_line(f"<Stream {', '.join(self._heads) or self._vae.heads[0]}: {counted or 'no rows yet'}>")
+        one = {name: "anomaly" if name == "anomalies" else name.removesuffix("s") for name in self.counters}
+        said = ", ".join(counted(count, one[name], name) for name, count in self.counters.items() if count)
+        return one_line(f"<Stream {', '.join(self._heads) or self._vae.heads[0]}: {said or 'no rows yet'}>")
 
     def close(self) -> None:
         """Stop reading the source, and close it where it can be closed; twice is no error."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..format.specs import InputSpec
 from ..scoring.resolution import round_to_float32
+from ..text import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +57,11 @@ def as_rows(item: Any, spec: InputSpec, index: int) -> Rows:
 
         check_pictures(values, spec, f"row {index} of the stream")
     elif values.shape[1:] != shape:
-        have = f"{values.shape[1:]}" if values.ndim > 1 else "no shape"
-        raise InputError(f"row {index} of the stream has shape {have}; the model takes {shape} per row{_named(spec)}")
+        have = list(values.shape[1:]) if values.ndim > 1 else "no shape"
+        problem = f"has shape {have}; the model takes {list(shape)} per row"
+        if values.ndim == 2 and len(shape) == 1:
+            problem = f"has {counted(values.shape[1], 'column')}; the model takes {shape[0]}"
+        raise InputError(f"row {index} of the stream {problem}{_named(spec)}")
     if values.dtype != spec.dtype:
         if not (spec.dtype == "float32" and values.dtype.kind in "fiu"):
             raise InputError(f"row {index} of the stream is {values.dtype}; the model takes {spec.dtype}")
@@ -65,7 +69,7 @@ def as_rows(item: Any, spec: InputSpec, index: int) -> Rows:
     where, labels = f"at row {index} of the stream", tuple(item.labels)
     missing = None if item.missing is None else np.asarray(item.missing)
     if labels and len(labels) != len(values):
-        raise InputError(f"{len(labels)} labels for {len(values)} rows {where}")
+        raise InputError(f"{counted(len(labels), 'label')} for {counted(len(values), 'row')} {where}")
     if missing is not None and (missing.dtype != np.bool_ or missing.shape != values.shape):
         raise InputError(f"missing is {missing.dtype} {missing.shape} {where}; pass bool of the rows' {values.shape}")
     return Rows(values, None if item.time is None else _seconds(item.time, len(values), where), labels, missing)
@@ -91,7 +95,7 @@ def _seconds(time: Any, n: int, where: str) -> NDArray[np.float64]:
     if seconds.dtype.kind not in "fiu":  # a datetime64 would become a number of whatever unit it has
         raise InputError(f"a time is {seconds.dtype} {where}; pass seconds as numbers")
     if seconds.shape != (n,):
-        raise InputError(f"times of shape {seconds.shape} for {n} rows {where}; pass one per row")
+        raise InputError(f"times of shape {seconds.shape} for {counted(n, 'row')} {where}; pass one per row")
     return seconds.astype(np.float64, copy=False)
 
 

@@ -78,8 +78,9 @@ def test_weights_that_are_not_finite_are_named() -> None:
         adapt(model, X)
 
 
-def test_rows_of_another_shape_are_told_what_the_first_layer_takes() -> None:
-    with pytest.raises(AdaptError, match=r"rows of shape \(3, 7\).*first layer, inner\.0 \(Linear\), takes 6"):
+def test_rows_of_another_width_are_told_both_numbers_and_the_layer() -> None:
+    said = r"shape \(3, 7\): the model takes 6 columns; the rows have 7\. Its layer inner\.0 \(Linear\) refused them"
+    with pytest.raises(AdaptError, match=said):
         adapt(Plain(), torch.zeros(3, 7))
 
 

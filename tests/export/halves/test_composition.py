@@ -176,7 +176,7 @@ def test_logits_are_not_taken_for_probabilities_and_the_reverse_is_said() -> Non
         def after(self, x_hat: Tensor) -> Tensor:
             return torch.sigmoid(x_hat)
 
-    with pytest.raises(AdaptError, match="no probabilities: if they are logits, say logits=True"):
+    with pytest.raises(AdaptError, match="no probabilities: if they are logits, say --logits"):
         adapt(Parts(), X, likelihood="bernoulli")
     found = adapt(
         Probable(), X, encode=lambda m, x: (m.fc_mu(m.encoder(x)), m.fc_logvar(m.encoder(x))),
@@ -244,3 +244,16 @@ def test_bernoulli_logits_go_all_the_way(tmp_path: Path) -> None:
     config = ExportConfig(likelihood="bernoulli", logits=True)
     report = export(Logits(), tmp_path / "l.vaeb", calibration=rows, config=config)
     assert "sigmoid(decode(encode(x))) is what its forward gives" in report.evidence
+
+
+def test_logits_are_said_where_cutting_the_model_fails_too(tmp_path: Path) -> None:
+    class Uncut(Parts):
+        def forward(self, x: Tensor) -> Any:
+            if torch.compiler.is_compiling():
+                raise RuntimeError("view size is not compatible")
+            return super().forward(x)
+
+    torch.manual_seed(0)
+    rows, config = np.random.default_rng(0).random((150, 6), np.float32), ExportConfig(likelihood="bernoulli")
+    with pytest.raises(AdaptError, match=r"no probabilities: if they are logits, say --logits .* likelihood$"):
+        export(Uncut(), tmp_path / "u.vaeb", calibration=rows, config=config)

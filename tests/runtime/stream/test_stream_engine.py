@@ -278,8 +278,8 @@ def test_a_live_generator_is_closed_behind_the_row_it_was_waiting_for() -> None:
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ([1.0, 2.0], r"row 3 of the stream has shape \(2,\); the model takes \(3,\) per row \(a, b, c\)"),
-        (np.zeros(4, np.float32), "row 3 of the stream has shape"),
+        ([1.0, 2.0], r"row 3 of the stream has 2 columns; the model takes 3 \(a, b, c\)"),
+        (np.zeros((4, 1), np.float32), r"row 3 of the stream has shape \[4, 1\]; the model takes \[3\]"),
         (np.array(["a", "b", "c"]), "row 3 of the stream is <U1"),
         (["a", "b", "c"], r"row 3 of the stream is no row of numbers: .*'a' \(a, b, c\)"),
         ([10**400, 0, 0], "row 3 of the stream is no row of numbers"),
@@ -291,7 +291,7 @@ def test_a_live_generator_is_closed_behind_the_row_it_was_waiting_for() -> None:
         ((datetime.datetime(2026, 1, 31), quiet(1)[0]), "a time is object at row 3"),
         (Rows(quiet(2), np.zeros((2, 1))), r"times of shape \(2, 1\) for 2 rows at row 3"),
         (Rows(quiet(2), np.zeros(3)), r"times of shape \(3,\) for 2 rows at row 3"),
-        (Rows(quiet(2), None, ("noon",)), "1 labels for 2 rows at row 3"),
+        (Rows(quiet(2), None, ("noon",)), "1 label for 2 rows at row 3"),
         (Rows(quiet(2), None, (), np.zeros(2, bool)), r"missing is bool \(2,\) at row 3 .* rows' \(2, 3\)"),
         (Rows(quiet(2), None, (), np.zeros((2, 3), int)), "missing is int64"),  # type: ignore[arg-type]
     ],

@@ -78,6 +78,6 @@ def test_a_row_that_does_not_fit_is_said_after_the_decisions_before_it() -> None
     rows = [*quiet(6), np.zeros(FEATURES + 1)]
     events = iter(open_stream(vae, ending(rows, read), live=True, together_s=1e9))
     assert [next(events).index for _ in range(6)] == list(range(6))
-    with pytest.raises(InputError, match="row 6 of the stream has shape"):
+    with pytest.raises(InputError, match="row 6 of the stream has 4 columns"):
         next(events)
     assert len(vae.at_once) == 2
