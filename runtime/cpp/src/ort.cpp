@@ -29,7 +29,7 @@ struct ApiBase {
 
 int element_type(const std::string& dtype) { return dtype == "uint8" ? 2 : dtype == "int64" ? 7 : 1; }
 
-// x86 CPUs without VNNI, which Linux tells, add products of unsigned and signed bytes in 16 bits; see ort_integers.py.
+// x86 CPUs without VNNI, which Linux tells, add products of unsigned and signed bytes in 16 bits; see integers.py.
 bool adds_exactly() {
 #if defined(__x86_64__) || defined(__i386__)
     static const bool exactly = [] {

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from ..errors import BackendError, ProviderUnavailable
 from .base import Description, DeviceOptions, GraphBytes
 from .forking import ForkGate
+from .integers import may_saturate
 from .openvino_unroll import unroll_transposed
 
 _GATE = ForkGate("OpenVINO")
+_IN_FLOAT = "OpenVINO's sums of 8-bit weights may saturate on this CPU, so it computes in float"
 
 
 class OpenVinoBackend:
@@ -37,6 +39,7 @@ class OpenVinoBackend:
             self._core = self._ov.Core()
         if self._bf16 and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise ProviderUnavailable("this CPU has no bfloat16 arithmetic", remedy='pass device="openvino"')
+        self._in_float = False
         self._lock = threading.Lock()
         self._compiled: dict[str, Any] = {}
         self._idle: dict[str, list[Any]] = {}
@@ -55,7 +58,11 @@ class OpenVinoBackend:
         if self._options.threads is not None:
             settings["INFERENCE_NUM_THREADS"] = self._options.threads
         try:
-            model = self._core.read_model(self._load(graph))
+            raw = self._load(graph)
+            if may_saturate(raw, makes_signed=True):
+                settings["LP_TRANSFORMS_MODE"] = "NO"  # no integer kernels
+                self._in_float = True
+            model = self._core.read_model(raw)
             if self._bf16:
                 unroll_transposed(model)
             return self._core.compile_model(model, "CPU", settings)
@@ -89,7 +96,7 @@ class OpenVinoBackend:
             provider="CPU, bfloat16" if self._bf16 else "CPU",
             device=self._options.device.name,
             threads=self._options.threads,
-            degraded_reason=None,
+            degraded_reason=_IN_FLOAT if self._in_float else None,
         )
 
     @property

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..device.devices import devices
 from ..errors import BackendError, ProviderUnavailable
 from .base import Description, DeviceOptions, GraphBytes
-from .ort_integers import IN_FLOAT, may_saturate
+from .integers import may_saturate
 
 if TYPE_CHECKING:
     from .ort_gpu import GpuProviders
@@ -21,6 +21,10 @@ _CPU, _CUDA, _TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "Tenso
 _BESIDE = {_CPU: (), _CUDA: (_CPU,), _TENSORRT: (_CUDA, _CPU)}
 """What runs the nodes that a provider leaves: TensorRT leaves some to CUDA, CUDA leaves shape arithmetic to the CPU."""
 _FATAL_ONLY = 4
+_IN_FLOAT = (
+    "sums of its signed 8-bit weights may saturate on this CPU, so it computes in float; int8-cpu of a new export has "
+    "unsigned ones"
+)
 _PLACE = re.compile(r"^/\S+\.(?:cc|h):\d+ \S.*?\) ")
 """Such as ``/onnxruntime_src/.../pybind_state.cc:729 void onnxruntime::f(PySessionOptions&) ``."""
 
@@ -168,7 +172,7 @@ class OrtBackend:
             provider=provider,
             device=self._options.device.name,
             threads=self._options.threads,
-            degraded_reason=IN_FLOAT if self._in_float else None,
+            degraded_reason=_IN_FLOAT if self._in_float else None,
             spin=self._options.spin,
         )
 
