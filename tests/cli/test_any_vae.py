@@ -114,7 +114,8 @@ def test_a_conditional_model_from_export_to_scores_and_samples(cli: Cli, here: P
     for command in (("score", "c.vaeb", "bare.npy"), ("sample", "c.vaeb", "-o", "t.npy")):
         refused = cli(*command)
         assert refused.code == 2
-        assert "pass --condition, a label" in refused.err
+        option = "--condition" if command[0] == "sample" else "condition="
+        assert f"pass {option}, a label (int64), for every row; an .npz holds it as 'condition'" in refused.err
     for text, said in (("9", "labels 0 to 4"), ("x", "is not a whole number"), ("1,2", "holds 2 numbers")):
         refused = cli("sample", "c.vaeb", "--condition", text, "-o", "t.npy")
         assert refused.code == 2

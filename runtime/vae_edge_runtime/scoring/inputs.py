@@ -86,7 +86,9 @@ def check_condition(condition: Any, spec: ConditionSpec | None, n: int) -> dict[
         return {}
     if condition is None:
         kind = "a label (int64)" if not spec.shape else f"{spec.dtype} (n, {', '.join(map(str, spec.shape))})"
-        raise InputError(f"this model is conditional: pass condition=, {kind}, for every row")
+        raise InputError(
+            f"this model is conditional: pass condition=, {kind}, for every row; an .npz holds it as 'condition'"
+        )
     if isinstance(condition, (int, np.integer)) and not isinstance(condition, bool):
         condition = np.asarray(condition, dtype=np.int64)
     if isinstance(condition, np.ndarray) and condition.shape == spec.shape:
