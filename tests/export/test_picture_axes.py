@@ -68,7 +68,7 @@ def test_pictures_without_a_layout_are_exported_with_a_word(tmp_path: Path) -> N
     [
         ((16, 16, 3), "any", "channels before height and width: pass --layout nhwc"),
         ((16, 16, 3), "nchw", "channels before height and width: pass --layout nhwc"),
-        ((16, 16), "any", r"pass rows\[:, None\] and --layout nchw"),
+        ((16, 16), "any", r"in NumPy rows\[:, None\], with --layout nchw"),
     ],
 )
 def test_pictures_of_other_axes_are_refused_with_the_layout(

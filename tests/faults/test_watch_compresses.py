@@ -60,7 +60,7 @@ def test_watch_triages_and_says_what_it_needs(cli: Cli, tmp_path: Path) -> None:
         assert np.isfinite(back["score"]).all()
     for options, said in (
         (("--bound", "0.05"), "name its file"),
-        (("--compress", tmp_path / "new.vaez"), "say one of bound="),
+        (("--compress", tmp_path / "new.vaez"), "say one of --bound, --exact and --latents"),
         (("--compress", tmp_path / "new.vaez", "--bound", "7"), "no tables for '7'"),
     ):
         done = cli("watch", window_bundle(), source, *options)

@@ -25,12 +25,20 @@ CORPUS = Path(__file__).parents[1] / "corpus"
 NAMES = sorted(path.stem for path in CORPUS.glob("*.vaeb"))
 
 
+def session_of(folder: Path, graph: str) -> Any:
+    """Bare onnxruntime, as the README of the folder says."""
+    options = onnxruntime.SessionOptions()
+    if "session.disable_quant_qdq" in (folder / "README.md").read_text("utf-8"):
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return onnxruntime.InferenceSession(folder / f"{graph}.onnx", options, providers=["CPUExecutionProvider"])
+
+
 def outputs(folder: Path, graph: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, float]]:
     """What bare onnxruntime gives for the golden inputs of a graph, what is expected, and the tolerances."""
     said = json.loads((folder / "bundle.json").read_text("utf-8"))
     own = [g for g in said["golden"] if g["graph"] == graph]
     arrays = {(g["role"], g["name"]): np.fromfile(folder / g["file"], g["dtype"]).reshape(g["shape"]) for g in own}
-    session = onnxruntime.InferenceSession(folder / f"{graph}.onnx", providers=["CPUExecutionProvider"])
+    session = session_of(folder, graph)
     names = [g["name"] for g in own if g["role"] == "output"]
     got = session.run(names, {name: array for (role, name), array in arrays.items() if role == "input"})
     expected = {name: array for (role, name), array in arrays.items() if role == "output"}
@@ -66,7 +74,7 @@ def test_pictures_as_float32_nchw_score_as_in_the_bundle(name: str, tmp_path: Pa
     channels_first = x.transpose(0, 3, 1, 2) if spec.layout == "nhwc" else x
     assert taken.elem_type == onnx.TensorProto.FLOAT
     assert [d.dim_value for d in taken.shape.dim][1:] == list(channels_first.shape[1:])
-    session = onnxruntime.InferenceSession(tmp_path / "out" / "score.onnx", providers=["CPUExecutionProvider"])
+    session = session_of(tmp_path / "out", "score")
     score, map_ = session.run(["score", "map"], {"x": channels_first.astype(np.float32)})
     np.testing.assert_allclose(score, wanted.score, rtol=1e-6)
     turned = wanted.map.transpose(0, 3, 1, 2) if spec.layout == "nhwc" else wanted.map
@@ -89,6 +97,8 @@ def test_a_reduced_variant_is_unpacked_by_name(name: str, variant: str, tmp_path
     unpacked = vae_edge.unpack(CORPUS / f"{name}.vaeb", tmp_path / "out", variant=variant)
     said = json.loads((tmp_path / "out" / "bundle.json").read_text("utf-8"))
     assert (unpacked.variant, said["variant"], said["precision"]) == (variant,) * 3
+    page = (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert ("The 8-bit weights of these graphs are signed" in page) == (variant == "int8")
     with pytest.raises(OptionError, match="int4"):
         vae_edge.unpack(CORPUS / f"{name}.vaeb", tmp_path / "other", variant="int4")
 

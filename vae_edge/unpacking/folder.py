@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime import VAE, Bundle, load
 from vae_edge_runtime.arguments import path_text
+from vae_edge_runtime.backends.integers import may_saturate
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError, ParityFailed
+from vae_edge_runtime.format.onnx_scan import scan
 from vae_edge_runtime.format.specs import GRAPHS
 from vae_edge_runtime.record import record
 from vae_edge_runtime.storage.folders import not_empty, staged_folder
@@ -96,7 +98,8 @@ def unpack(
             contents["latent_statistics.bin"] = bundle.read(member)
         contents["bundle.json"] = (json.dumps(said, indent=1, allow_nan=False) + "\n").encode()
         contents["bundle.h"] = c_header(said).encode()
-        contents["README.md"] = readme(said).encode()
+        signed = any(scan(raw).signed_weights for raw in files.values())
+        contents["README.md"] = readme(said, signed_weights=signed).encode()
     _write(target, contents)
     sizes = {name: len(contents[name]) for name in sorted(contents)}
     return Unpacked(str(folder), said["bundle_id"], name, form, sizes, worst)
@@ -136,7 +139,10 @@ def _compared(vae: VAE, variant: str, form: InputForm, files: Mapping[str, bytes
         names = [t.name for t in spec.outputs]
         wanted = vae.run_graph(graph, inputs, names)
         turned = {name: _in_form(name, array, form, vae) for name, array in inputs.items()}
-        session = onnxruntime.InferenceSession(raw, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        if may_saturate(raw):
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        session = onnxruntime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
         got = session.run(names, turned)
         golden += [(graph, name, "input", array, None) for name, array in turned.items()]
         for name, array, reference in zip(names, got, wanted, strict=True):

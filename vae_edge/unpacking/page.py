@@ -10,8 +10,20 @@ _CPP = {"float32": "float", "uint8": "uint8_t", "int64": "int64_t"}
 _JS = {"float32": "Float32Array", "uint8": "Uint8Array", "int64": "BigInt64Array"}
 
 
-def readme(said: Mapping[str, Any]) -> str:
-    """The text of ``README.md``, from the content of ``bundle.json``."""
+_SIGNED = (
+    "The 8-bit weights of these graphs are signed. On x86 CPUs without VNNI engines add their products in 16 bits, "
+    "which may saturate: give ONNX Runtime's session the entry `session.disable_quant_qdq` with `1` there, or export "
+    "the model again and take `int8-cpu`."
+)
+
+
+def readme(said: Mapping[str, Any], *, signed_weights: bool = False) -> str:
+    """The text of ``README.md``, from the content of ``bundle.json``.
+
+    Args:
+        said: that content.
+        signed_weights: 8-bit weights of a graph have a sign.
+    """
     name = said["model"]["name"]
     rows = [
         f"| `{graph['file']}` | {side} | `{t['name']}` | {_cell(t['meaning'])} |"
@@ -39,6 +51,7 @@ def readme(said: Mapping[str, Any]) -> str:
         "of golden arrays.\n- `bundle.h` holds the figures as C constants.\n"
         "- `golden/` holds inputs and expected outputs, raw and little-endian. A program is right where it gives these "
         "outputs within the tolerances of `bundle.json`.",
+        *([_SIGNED] if signed_weights else []),
         "The programs below score the golden rows. Each prints one line a row. Start them in this folder."
         if head
         else "The program below decodes the golden latents, and prints one line a row. Start it in this folder.",

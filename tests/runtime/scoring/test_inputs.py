@@ -27,7 +27,7 @@ class Subclass(np.ndarray):
         (GOOD > 0, "bool"),
         (GOOD.astype(complex), "complex128"),
         (GOOD.astype(object), "object"),
-        (GOOD[0], r"pass x\[None\]"),
+        (GOOD[0], r"in NumPy, x\[None\] is that one row"),
         (GOOD[:, :3], r"\(3, 3\)"),
         (GOOD[None], r"\(1, 3, 4\)"),
         (np.array(1, np.float32), r"\(\)"),

@@ -20,13 +20,13 @@ def test_the_text_of_scores_is_one_line_of_any_number_of_rows(tiny_path: Path) -
         scores = vae.score(rows)
         anomalies, threshold = int(scores.is_anomaly.sum()), scores.threshold
         assert repr(scores) == (
-            f"<Scores of 3000 rows by elbo: threshold {threshold:.6g}, {anomalies} anomalies; "
+            f"<Scores of 3,000 rows by elbo: threshold {threshold:.6g}, {anomalies} anomalies; "
             "2998 ok, 2 non_finite_input>"
         )
         assert str(scores) == repr(scores)
         assert repr(vae.score(rows[:0])) == f"<Scores of 0 rows by elbo: threshold {threshold:.6g}, 0 anomalies>"
         head = scores.heads["elbo"]
-        assert repr(head) == f"<HeadScores of 3000 rows: threshold {threshold:.6g}, {anomalies} anomalies>"
+        assert repr(head) == f"<HeadScores of 3,000 rows: threshold {threshold:.6g}, {anomalies} anomalies>"
 
 
 def test_the_text_of_scores_without_a_calibration_says_so(tiny: TinyBundle) -> None:
