@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime import VAE, Bundle, load
 from vae_edge_runtime.arguments import path_text
-from vae_edge_runtime.backends.integers import may_saturate
+from vae_edge_runtime.backends.integers import add_exactly
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError, ParityFailed
 from vae_edge_runtime.format.onnx_scan import scan
@@ -140,8 +140,7 @@ def _compared(vae: VAE, variant: str, form: InputForm, files: Mapping[str, bytes
         wanted = vae.run_graph(graph, inputs, names)
         turned = {name: _in_form(name, array, form, vae) for name, array in inputs.items()}
         options = onnxruntime.SessionOptions()
-        if may_saturate(raw):
-            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        add_exactly(options, raw)
         session = onnxruntime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
         got = session.run(names, turned)
         golden += [(graph, name, "input", array, None) for name, array in turned.items()]

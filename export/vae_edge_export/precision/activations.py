@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from vae_edge_export.rows import Feeds, rows_of
-from vae_edge_runtime.backends.integers import may_saturate
+from vae_edge_runtime.backends.integers import add_exactly
 from vae_edge_runtime.dependencies import require
 
 onnxruntime = require("onnxruntime", extra="export", why="exporting")
@@ -127,8 +127,7 @@ def session_of(model: onnx.ModelProto, level: Any = None) -> Any:
         options.graph_optimization_level = level
     options.log_severity_level = 4
     raw = model.SerializeToString()
-    if may_saturate(raw):  # a variant is judged by what it computes, and not by this CPU
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    add_exactly(options, raw)  # a variant is judged by what it computes, and not by this CPU
     return onnxruntime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
 
 

@@ -11,11 +11,25 @@ from __future__ import annotations
 import functools
 import mmap
 import os
+from typing import Any
 
 from ..format.onnx_scan import scan
 
 _OPERATOR = b"DequantizeLinear"
 _CPUINFO = "/proc/cpuinfo"
+
+
+def add_exactly(session_options: Any, source: str | bytes) -> bool:
+    """Let a CPU session of ONNX Runtime compute in float where its sums may saturate; whether it does.
+
+    Args:
+        session_options: of the engine, changed in place.
+        source: as for ``may_saturate``.
+    """
+    in_float = may_saturate(source)
+    if in_float:
+        session_options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return in_float
 
 
 def may_saturate(source: str | bytes, *, makes_signed: bool = False) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..device.devices import devices
 from ..errors import BackendError, ProviderUnavailable
 from .base import Description, DeviceOptions, GraphBytes
-from .integers import may_saturate
+from .integers import add_exactly
 
 if TYPE_CHECKING:
     from .ort_gpu import GpuProviders
@@ -127,8 +127,7 @@ class OrtBackend:
         if self._options.spin is not None:
             entry = str(int(self._options.spin))
             session_options.add_session_config_entry("session.intra_op.allow_spinning", entry)
-        if self._provider == _CPU and may_saturate(source):
-            session_options.add_session_config_entry("session.disable_quant_qdq", "1")
+        if self._provider == _CPU and add_exactly(session_options, source):
             self._in_float = True
         others = [name for name in _BESIDE.get(self._provider, (_CPU,)) if name in self._available]
         try:
