@@ -288,7 +288,7 @@ def test_json_lines_are_a_table(tmp_path: Path) -> None:
             read(write(tmp_path / "v.jsonl", content))
     left = read(write(tmp_path / "w.jsonl", '# by hand\n{"a": 1}\n\n#{"a": 2}\n')).report
     assert left is not None
-    assert left.rows_left_out == (("2 lines", "they begin with #"), ("1 lines", "they are empty"))
+    assert left.rows_left_out == (("2 lines", "they begin with #"), ("1 line", "they are empty"))
 
 
 def test_parquet_of_pandas_and_arrow(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ class JsonTable:
 
     def _left_out(self) -> tuple[tuple[str, str], ...]:
         counts = (self._source.comments, "they begin with #"), (self._empty_lines, "they are empty")
-        return tuple((f"{count} lines", reason) for count, reason in counts if count)
+        return tuple((counted(count, "line"), reason) for count, reason in counts if count)
 
     def words(self, index: int) -> list[str]:
         """One column as text."""
