@@ -20,9 +20,9 @@ from vae_edge.maps.regions import COLUMNS, picture_regions, region_columns
 from vae_edge.maps.scale import MapScale, scale_of
 from vae_edge_runtime import VAE, Scores
 from vae_edge_runtime.dependencies import require
-from vae_edge_runtime.errors import OptionError, StorageError
+from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.statistics.regions import Region
-from vae_edge_runtime.storage.folders import StagedFolder, staged_folder
+from vae_edge_runtime.storage.folders import StagedFolder, make_folder, staged_folder
 
 from . import _pictures
 
@@ -139,10 +139,7 @@ def staged(folder: Path | None) -> Iterator[StagedFolder | None]:
     if folder is None:
         yield None
         return
-    try:
-        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"the folder {folder} could not be made: {error.strerror}") from error
+    make_folder(folder.absolute().parent)
     with staged_folder(folder, merge=True) as made:
         yield made
 

@@ -26,9 +26,10 @@ from vae_edge.watch.resuming import Watched
 from vae_edge.watch.state_file import StateFile, locked
 from vae_edge_runtime import VAE
 from vae_edge_runtime.dependencies import require
-from vae_edge_runtime.errors import OptionError, StorageError
+from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.scoring.purpose import refuse_unscored
 from vae_edge_runtime.storage.files import write_atomic
+from vae_edge_runtime.storage.folders import make_folder
 from vae_edge_runtime.stream import Event, Stream
 from vae_edge_runtime.text import counted
 
@@ -131,7 +132,8 @@ def run(
     if compress is None and any(how.values()):
         raise OptionError("--bound, --exact, --latents and --triage say how --compress writes: name its file")
     if maps is not None:
-        _make_folder(maps)
+        require("PIL", extra="images", why="writing maps")
+        make_folder(maps)
     with (
         _state(state) as (state_file, saved),
         load(bundle, device=device, variant=variant, allow_fallback=allow_fallback, threads=threads) as vae,
@@ -326,14 +328,6 @@ def _stopped_by_sigterm(stream: Stream) -> Iterator[None]:
     finally:
         signal.signal(signal.SIGTERM, before)
         stream.close()
-
-
-def _make_folder(folder: Path) -> None:
-    require("PIL", extra="images", why="writing maps")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"the folder {folder} could not be made: {error.strerror}") from error
 
 
 def _write_map(folder: Path, event: Event, vae: VAE, top: float) -> None:

@@ -12,10 +12,11 @@ import numpy as np
 
 from vae_edge.data import Dataset
 from vae_edge.data.files import NoRows
-from vae_edge_runtime.errors import DataError, InputError, OptionError, StorageError
+from vae_edge_runtime.errors import DataError, InputError, OptionError
 from vae_edge_runtime.scoring.results import Scores
 from vae_edge_runtime.scoring.score_table import Columns, score_columns
 from vae_edge_runtime.storage.files import write_atomic
+from vae_edge_runtime.storage.folders import make_folder
 
 from .done import Content, Counts, Done, content_of, read_record, record_path, write_record
 from .listing import Tables
@@ -160,9 +161,6 @@ def _score_file(
             raise DataError(f"{path} changed while it was scored: run again when nobody writes to it")
         write_record(output, Done(content, Content(size, digest.hexdigest()), settings, Counts(**total)))
 
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"the folder {output.parent} could not be made: {error.strerror or error}") from error
+    make_folder(output.parent)
     write_atomic(output, hashed(), check=publish)
     return Counts(**total)

@@ -14,6 +14,21 @@ from ..errors import OptionError, StorageError
 from .files import sync, umask
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are not there.
+
+    Args:
+        folder: to make.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"the folder {folder} could not be made: {error.strerror or error}") from error
+
+
 class StagedFolder:
     """A folder that has its name not yet."""
 
