@@ -93,9 +93,9 @@ class EventsFile:
         """As ``Sink``."""
         try:
             if self._reopen:
+                self._reopen = False  # first: a signal may ask again while the file is opened
                 self._sync()
                 self._go_on_with(self._opened())
-                self._reopen = False
             raw = line.encode()
             if self._rotate_bytes is not None and self._file.seekable():
                 size = self._file.seek(0, os.SEEK_END)
