@@ -43,7 +43,7 @@ class RefusingLayer(NamedTuple):
             return f"the model takes flat rows, (n, {self.takes})" if flat else ""
         sides = rows[1:] if len(rows) == self.axes + 1 else _AXES[self.axes]
         wanted = f"the model takes rows of the shape ({', '.join(map(str, ('n', self.takes, *sides)))})"
-        one = f"; of one row, NumPy's x[{', '.join(['None'] * 2)}] makes that shape" if len(rows) == self.axes else ""
+        one = "; of one row, NumPy's x[None, None] makes that shape" if len(rows) == self.axes else ""
         return f"{wanted}{one}"
 
 

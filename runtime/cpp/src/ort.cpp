@@ -45,7 +45,7 @@ bool adds_exactly() {
 
 bool may_saturate(const Bytes& graph) {
     std::string_view raw(reinterpret_cast<const char*>(graph.data()), graph.size());
-    return !adds_exactly() && raw.find("DequantizeLinear") != raw.npos && onnx::scan(raw, nullptr).signed_weights;
+    return raw.find("DequantizeLinear") != raw.npos && !adds_exactly() && onnx::scan(raw, nullptr).signed_weights;
 }
 
 std::string first_line(const char* text) {

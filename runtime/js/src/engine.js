@@ -32,7 +32,7 @@ export class Engine {
    * @param {object} options of the engine's sessions, such as executionProviders.
    * @param {(graph: string) => boolean} isSigned whether 8-bit weights of a graph that was loaded have a sign.
    */
-  constructor(ort, load, options, isSigned = () => false) {
+  constructor(ort, load, options, isSigned) {
     if (typeof ort?.InferenceSession?.create !== "function" || typeof ort.Tensor !== "function") {
       throw new OptionError(
         `ort is ${shown(ort)}; import onnxruntime-node or onnxruntime-web/wasm and pass it: open(bytes, {ort})`,
