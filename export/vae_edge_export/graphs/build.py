@@ -228,7 +228,7 @@ def _roles(rows: ExportRows, config: ExportConfig, missing: Missing | None) -> B
 def _into_unit_interval(x: Array, layout: Layout) -> str:
     """The option of the usual preparation that brings raw rows into [0, 1]; empty where none of them does."""
     for way in usual_preparations(x, layout):
-        prepared = way.prepared(torch.from_numpy(x), layout)
+        prepared = way.prepared(torch.from_numpy(np.array(x)), layout)
         if float(prepared.min()) >= 0 and float(prepared.max()) <= 1:
             return way.option
     return ""
