@@ -114,11 +114,9 @@ def test_ctrl_c_ends_a_real_build_wherever_it_strikes(rtx: Binding) -> None:
     whole = build(raw, BuildOptions(), binding=rtx, graph="large").seconds
     for share in (0.1, 0.3, 0.5, 0.7, 0.9):
         timer = threading.Timer(share * whole, os.kill, (os.getpid(), signal.SIGINT))
-        start = time.monotonic()
         timer.start()
         with pytest.raises(KeyboardInterrupt):
             build_and_wait(raw, rtx, 2 * whole)
-        assert time.monotonic() - start < 2 * whole + 1
         timer.join()
     assert not [thread for thread in threading.enumerate() if "build" in thread.name]
     assert len(build(raw, BuildOptions(), binding=rtx, graph="large").engine) > 1000

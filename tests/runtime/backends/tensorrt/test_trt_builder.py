@@ -164,18 +164,17 @@ def test_a_failed_build_frees_its_builder_in_the_context_it_was_made_in() -> Non
 
 
 def test_ctrl_c_during_a_build_is_heard_within_a_step() -> None:
-    fake, threads = FakeTensorRt(), set()
+    fake, threads = FakeTensorRt(), []
 
     def step() -> None:
-        threads.add(threading.current_thread())
+        threads.append(threading.current_thread())
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.3)  # the main thread has to hear it while TensorRT is at work
 
     fake.while_building = step
-    start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         built(fake)
-    assert time.monotonic() - start < 3
+    assert len(threads) == 1  # of two steps
     assert threading.main_thread() not in threads
     assert not any(thread.is_alive() for thread in threads)
     assert fake.cuda.alive == []
