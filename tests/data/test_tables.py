@@ -335,3 +335,14 @@ def test_quoted_numbers_and_names_with_commas(tmp_path: Path) -> None:
         writer.writerows([["flow, in", "b"], [1.5, 2], [2.5, 4]])
     assert read(tmp_path / "t.csv").names == ("flow, in", "b")
     assert read(tmp_path / "t.csv", columns=["flow, in"]).x.tolist() == [[1.5], [2.5]]
+
+
+@pytest.mark.parametrize("header", ["400.5,412,431.25", "431.25,400.5,412", "id,400.5,412,431.25"])
+def test_names_of_a_model_that_are_numbers_are_found(tmp_path: Path, header: str) -> None:
+    features = ("400.5", "412", "431.25")
+    names = header.split(",")
+    table = {"id": [7.0, 9.0], "400.5": [1.0, 4.0], "412": [2.0, 5.0], "431.25": [3.0, 6.5]}
+    lines = [",".join(str(table[name][i]) for name in names) for i in range(2)]
+    (tmp_path / "t.csv").write_text("\n".join([header, *lines, ""]))
+    found = read(tmp_path / "t.csv", features=features)
+    assert found.x.tolist() == [[1, 2, 3], [4, 5, 6.5]]

@@ -62,7 +62,7 @@ def test_an_empty_cell_is_missing_and_nan_is_a_nan_of_the_sensor(tmp_path: Path)
         ("a,b\n1,2\n1,2,3\n", "line 3 has 3 cells, the first has 2"),
         ("a,b\n1,2\n1,x\n", "line 3 holds 'x' in column 2, which is no number"),
         ("a,b\n1,1_000\n", "line 2 holds '1_000'"),
-        ("1,2,3\n", r"has no header: the model takes 2 columns \(a, b\); the rows have 3"),
+        ("1,2,4\n", r"has no header: the model takes 2 columns \(a, b\); the rows have 3"),
         ("1,2,x\n", "the rows have 3: 1, 2, x. Its first line was taken as names: if it is a row, say --no-header"),
         ('a,b\n1,"2\n3,4"\n', "quoted cell"),
         (b"a,b\n1,\xff\n", "is no UTF-8 text"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from blocks import read
 from cpu_time import least_cpu_s
 
 from vae_edge.data import TableOptions
+from vae_edge.data import read as read_file
 from vae_edge.watch import open_source
+from vae_edge.watch.text_files import CsvLines
 from vae_edge_runtime.errors import DataError, OptionError
 from vae_edge_runtime.format.specs import InputSpec
 from vae_edge_runtime.stream import Rows
@@ -40,8 +43,6 @@ def test_every_spelling_of_one_table_gives_the_same_rows(tmp_path: Path, text: s
 
 
 def test_the_same_rules_hold_line_by_line(tmp_path: Path) -> None:
-    from vae_edge.watch.text_files import CsvLines
-
     parse = CsvLines("t", names=("a", "b"), count=2, time_column=None)
     assert parse(1, ["a;b"]) is None
     blocks = [parse(i, [line]) for i, line in enumerate(("1;2", "1,5;2", "NA;3", "12.345;1"), start=2)]
@@ -60,6 +61,11 @@ def test_columns_that_are_left_out_are_said_once(tmp_path: Path) -> None:
     said.clear()
     assert len(rows(tmp_path, "a,b\n1,2\n#2,3\n#4,3\n3,4\n", note=said.append)) == 2
     assert said == [f"{tmp_path / 't.csv'}: left out line 3 and every other that begins with #"]
+    said.clear()
+    assert len(rows(tmp_path, "id,b, a\n1,2,3\nid,b,a\n2,3,3\nid, b ,a\n3,4,1\n", note=said.append)) == 3
+    assert said[1:] == [f"{tmp_path / 't.csv'}: left out line 3 and every other that repeats the header"]
+    with pytest.raises(DataError, match="line 3 holds 'b' in column 1"):
+        rows(tmp_path, "a,b\n1,2\nb,a\n")
 
 
 @pytest.mark.parametrize(
@@ -83,6 +89,77 @@ def test_options_of_tables_hold_and_those_that_cannot_are_refused(tmp_path: Path
     for wrong in (TableOptions(subtract={"a": 1.0}), TableOptions(drop_missing=True)):
         with pytest.raises(OptionError, match="leave out --subtract and --drop-missing"):
             rows(tmp_path, "a,b\n1,2\n", table=wrong)
+
+
+@pytest.mark.parametrize("names", [(), ("a", "b", "c"), ("2", "1", "0")])
+@pytest.mark.parametrize(
+    "first",
+    [
+        "0,1,2",
+        "1,2,3",
+        "10,20,30",
+        "0,2,1",
+        "2,1,0",
+        "0.5,0.25,7",
+        "a,b,c",
+        "c,b,a",
+        "a,2,3",
+        "Bad,2,1",
+        "NA,2,1",
+        ",,",
+    ],
+)
+def test_a_stream_takes_the_first_line_for_what_a_file_takes_it(
+    tmp_path: Path, first: str, names: tuple[str, ...]
+) -> None:
+    spec, table = InputSpec((3,), "float32", "features", -1.0, 1.0, names), TableOptions(missing=("Bad",))
+    text = f"{first}\n4,5,6\n8,8,9\n"
+
+    def outcome(call: Callable[[], object]) -> str:
+        try:
+            return str(call())
+        except DataError as error:
+            return "asks" if "--no-header" in str(error) else f"refuses: {error}"
+
+    def whole() -> list[list[float]]:
+        path = tmp_path / "t.csv"
+        path.write_text(text)
+        found = read_file(path, features=names, table=table).x.tolist()
+        assert all(len(row) == 3 for row in found)
+        return [[float(value) for value in row] for row in found]
+
+    def stream() -> list[list[float]]:
+        return [[float(value) for value in row] for row in rows(tmp_path, text, spec, table=table).values.tolist()]
+
+    file, streamed = outcome(whole), outcome(stream)
+    assert file == streamed or (file.startswith("refuses") and streamed.startswith("refuses"))
+
+
+def test_a_file_whose_first_line_is_numbers_has_the_header_of_the_file_before_it() -> None:
+    parse = CsvLines("t", names=(), count=3, time_column=None)
+
+    def read_one(parse: CsvLines, *lines: str) -> list[list[float]]:
+        block = parse(1, list(lines))
+        return [] if block is None else [[float(value) for value in row] for row in block.values]
+
+    assert read_one(parse, "0.5,1,7") == [[0.5, 1, 7]]
+    parse.restart()
+    assert read_one(parse, "0,1,2") == [[0, 1, 2]]
+    later = CsvLines("t", names=(), count=3, time_column=None)
+    later.restore(parse.state())  # another process
+    later.restart()
+    assert read_one(later, "1,2,3") == [[1, 2, 3]]
+
+    named = CsvLines("t", names=(), count=3, time_column=None)
+    assert read_one(named, "0,1,2", "1,2,3") == [[1, 2, 3]]
+    named.restart()
+    assert read_one(named, "0,1,2", "1,2,3") == [[1, 2, 3]]
+    named.restart()
+    assert read_one(named, "1,2,3") == [[1, 2, 3]]  # a file that begins without the header
+
+    fresh = CsvLines("t", names=(), count=3, time_column=None)
+    with pytest.raises(DataError, match="may be names of columns or a row"):
+        fresh(1, ["1,2,3"])
 
 
 @pytest.mark.parametrize(

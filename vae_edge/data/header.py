@@ -47,20 +47,25 @@ def reader(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
     return csv.reader(lines, delimiter=delimiter, skipinitialspace=spaces, strict=True)
 
 
-def is_header(first: Sequence[str], rest: Sequence[Sequence[str]], path: object, cells: Cells) -> bool:
-    """Whether the first cells are names: words, or 0, 1, 2, ..., which pandas writes for columns without names.
+def is_header(
+    first: Sequence[str], rest: Sequence[Sequence[str]], path: object, cells: Cells, features: Sequence[str] = ()
+) -> bool:
+    """Whether the first cells are names: words, those of a model, or 0, 1, 2, ..., which pandas writes for none.
 
     Args:
         first: cells of the first line.
         rest: of the lines after it.
         path: for the message.
         cells: reads a cell as a number.
+        features: names of the model's features; those of spectra are numbers.
 
     Raises:
         DataError: the cells are numbers that may be names or a row.
     """
+    if features and {cell.strip() for cell in first}.issuperset(features):
+        return True
     values = [cells.number(cell) for cell in first]
-    if any(value is None and not is_missing(cell) for value, cell in zip(values, first, strict=True)):
+    if any(value is None and not cells.is_missing(cell) for value, cell in zip(values, first, strict=True)):
         return True
     if first and first[0].strip() == "" and rest and rest[0][0].strip() != "":
         values = values[1:]  # the nameless column of an index

@@ -40,8 +40,8 @@ class CsvTable:
     kind = "csv"
     second_header: tuple[int, tuple[str, ...]] | None = None
 
-    def __init__(self, path: Path, options: TableOptions) -> None:
-        """Read the first lines, and find out what the table looks like.
+    def __init__(self, path: Path, options: TableOptions, features: Sequence[str] = ()) -> None:
+        """Read the first lines, and find out what the table looks like; ``features`` are names of a model's.
 
         Raises:
             DataError: it is no table, or may be read in two ways; the message names the option that decides.
@@ -63,22 +63,23 @@ class CsvTable:
         rows = [row for _, row in numbered]
         if not head or not rows:  # a quote that is closed at once is a line and no row
             raise DataError(f"{path} is empty")
-        self._find_names(rows, options.header)
+        self._find_names(rows, options.header, features)
         if self._first_row > 1 and all(map(str.strip, rows[1])) and len(set(rows[1])) == len(rows[1]):
             self.second_header = (numbered[0][0], tuple(cell.strip() for cell in rows[1]))
         self.index_columns: dict[str, str] = {}
         self._repeated = 0
         check_limit("columns", len(self.names), path)
 
-    def _find_names(self, rows: list[list[str]], header: bool | None) -> None:
+    def _find_names(self, rows: list[list[str]], header: bool | None, features: Sequence[str]) -> None:
         first, *rest = rows
         self._cells.learn([cell for row in rest or rows for cell in row])
         comment = self._comment_before(len(first))
         numeric = all(self._cells.number(cell) is not None or self._cells.is_missing(cell) for cell in first)
-        if comment and numeric and header is None:
-            self.has_header = False
+        if header is not None:
+            self.has_header = header
         else:
-            self.has_header = header if header is not None else is_header(first, rest, self.path, self._cells)
+            named = not (comment and numeric)
+            self.has_header = named and is_header(first, rest, self.path, self._cells, features)
         self._first_row = 0
         if not self.has_header and comment and header is None:
             self.names, self.header = comment, "names from the comment before the first row"

@@ -28,8 +28,8 @@ _FEWEST_TO_COUNT = 10
 """Rows from which on a column with a name that grows by 1 in each row counts them; fewer may do so by chance."""
 
 
-def open_table(path: Path, options: TableOptions) -> Table:
-    """A table by the ending of its name.
+def open_table(path: Path, options: TableOptions, features: Sequence[str] = ()) -> Table:
+    """A table by the ending of its name; a first line that has the names ``features`` is no row.
 
     Raises:
         DataError: it is none, or damaged. MissingDependency: pyarrow is needed for Parquet.
@@ -47,7 +47,7 @@ def open_table(path: Path, options: TableOptions) -> Table:
     else:
         from .table_csv import CsvTable
 
-        table = CsvTable(path, options)
+        table = CsvTable(path, options, features)
     # The name that pandas gives to a column without one, so that options can name it.
     taken = set(table.names)
     for i, name in enumerate(table.names):
@@ -72,7 +72,7 @@ def read_table(
         DataError: a column is absent, is no number, or only the user can tell what it is.
         MissingDependency: pyarrow is needed for Parquet.
     """
-    table = open_table(path, options)
+    table = open_table(path, options, features)
     chosen = _Choice(table, options, label_column, features)
     label = [] if label_column is None else [chosen.place(label_column)]
     loaded = table.load([column.place for column in chosen.columns] + label)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_edge.data.cells import Cells, as_float
-from vae_edge.data.header import find_delimiter, reader
+from vae_edge.data.header import find_delimiter, is_header, reader
 from vae_edge.data.misfit import other_count
 from vae_edge.data.options import TableOptions
 from vae_edge.data.report import some
@@ -68,20 +68,24 @@ class CsvLines:
         self._where, self._names, self._count, self._time_column = where, names, count, time_column
         self._table, self._note = table or TableOptions(), note
         self._columns: Columns | None = None
+        self._header: list[str] | None = None
         self._times = Times(where)
-        self._commented = False
+        self._said: set[str] = set()
 
     def restart(self) -> None:
-        """A rotated file brings its own header."""
+        """A rotated file brings its own header. One of numbers is that of the file before, or a row."""
         self._columns = None
 
     def state(self) -> dict[str, Any]:
-        """The columns, how cells are written, and whether times have begun."""
-        return {"columns": self._columns and self._columns.state(), "timed": self._times.begun}
+        """The columns, how cells are written, the header (empty: none), and whether times have begun."""
+        columns = self._columns and self._columns.state()
+        return {"columns": columns, "header": self._header, "timed": self._times.begun}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on with what ``state`` says."""
         self._times.begun = bool(state["timed"])
+        if (header := state.get("header")) is not None:  # older states have none
+            self._header = [str(name) for name in header]
         if (columns := state["columns"]) is not None:
             cells = Cells(self._where, columns["decimal"], self._table.missing)
             self._columns = Columns.of_state(columns, self._where, cells)
@@ -105,10 +109,10 @@ class CsvLines:
         cells = [(number, row) for number, row in cells if row]
         if self._columns is None and cells:
             header = cells[0][1]
-            if self._is_header(header):
-                cells = cells[1:]
+            if self._is_header(header, [row for _, row in cells[1:]]):
+                self._header, cells = header, cells[1:]
             else:
-                header = self._unnamed(header)
+                self._header, header = [], self._unnamed(header)
             self._columns = Columns.of_header(
                 header,
                 self._where,
@@ -121,27 +125,41 @@ class CsvLines:
             )
             if self._columns.others and self._note is not None:
                 self._note(left_out(self._where, self._columns.others))
+        cells = self._without_headers(cells)
         return self._columns.rows(cells, self._times) if self._columns is not None and cells else None
 
     def _without_comments(self, first: int, lines: list[str]) -> list[str]:
         comments = [is_comment(line) for line in lines]
-        if any(comments) and not self._commented and self._note is not None:
-            self._commented = True
-            line = first + comments.index(True)
-            self._note(f"{self._where}: left out line {line} and every other that begins with #")
+        if any(comments):
+            self._say_once(first + comments.index(True), "begins with #")
         return ["" if comment else line for line, comment in zip(lines, comments, strict=True)]
+
+    def _without_headers(self, cells: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+        """A logger that starts again in the same file writes its header again."""
+        if not self._header:
+            return cells
+        names = [name.strip() for name in self._header]
+        again = [number for number, row in cells if [cell.strip() for cell in row] == names]
+        if again:
+            self._say_once(again[0], "repeats the header")
+        return [(number, row) for number, row in cells if number not in again]
+
+    def _say_once(self, line: int, what: str) -> None:
+        if self._note is not None and what not in self._said:
+            self._said.add(what)
+            self._note(f"{self._where}: left out line {line} and every other that {what}")
 
     def _delimiter(self, lines: list[str]) -> str:
         return self._table.delimiter or find_delimiter([line for line in lines if line.strip()][:50], None)
 
-    def _is_header(self, cells: list[str]) -> bool:
+    def _is_header(self, cells: list[str], rest: list[list[str]]) -> bool:
         if self._table.header is not None:
             return self._table.header
-        plain = {cell.strip() for cell in cells}
-        if self._names and plain.issuperset(self._names):
-            return True
         known = Cells(self._where, self._table.decimal, self._table.missing)
-        return any(known.number(cell.strip()) is None and not known.is_missing(cell) for cell in cells)
+        numbers = all(known.number(cell.strip()) is not None or known.is_missing(cell) for cell in cells)
+        if numbers and self._header is not None:
+            return sorted(cells) == sorted(self._header)
+        return is_header(cells, rest, self._where, known, self._names)
 
     def _unnamed(self, cells: list[str]) -> list[str]:
         if self._time_column is not None:
