@@ -1,13 +1,11 @@
 """vae-edge: a trained VAE goes in, one verified bundle comes out, and a light runtime runs it.
 
-Importing this module imports neither torch nor an inference engine.
+Importing this module imports nothing else: what is asked of it is imported then.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-
-from vae_edge_runtime import __version__, load
 
 if TYPE_CHECKING:
     from vae_edge_export import (
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
         export_for_generation,
         inspect_model,
     )
-    from vae_edge_runtime import Scorer, recalibrate, verify
+    from vae_edge_runtime import Scorer, __version__, load, recalibrate, verify
 
     from .unpacking import unpack
 
@@ -41,7 +39,7 @@ __all__ = [
     "verify",
 ]
 
-_FROM_RUNTIME = {"Scorer", "recalibrate", "verify"}
+_FROM_RUNTIME = {"Scorer", "__version__", "load", "recalibrate", "verify"}
 _FROM_EXPORT = {
     "ExportConfig", "ExportReport", "GenerationReport", "Inspection", "Prior", "export", "export_for_generation",
     "inspect_model",

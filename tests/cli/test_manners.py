@@ -90,6 +90,27 @@ def test_without_typer_the_command_says_what_to_install() -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("module", ["numpy", "vae_edge.cli", "typer", "vae_edge.cli._app", "vae_edge.watch"])
+def test_ctrl_c_while_the_program_is_imported_shows_no_traceback(module: str) -> None:
+    program = f"""if True:
+        import os, signal, sys
+
+        class Interrupting:
+            def find_spec(self, name, path=None, target=None):
+                if name == {module!r}:
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the parent had
+        sys.meta_path.insert(0, Interrupting())
+        sys.argv = ["vae-edge", "info", "absent.vaeb"]
+        from vae_edge.__main__ import main
+        main()"""
+    done = _python("-c", program)
+    in_command = module not in ("numpy", "vae_edge.cli")
+    assert done.returncode == (130 if in_command else -signal.SIGINT)
+    assert done.stderr == ("interrupted; nothing half-written is left\n" if in_command else "")
+
+
 @pytest.mark.parametrize(
     ("package", "arguments"),
     [

@@ -31,7 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     code = 0
     try:
         with command_streams():
-            code = _run(arguments)
+            try:
+                code = _run(arguments)
+            except KeyboardInterrupt:  # while typer is imported
+                code = INTERRUPTED
             if code == INTERRUPTED:
                 interrupted()  # to typer every signal is Ctrl-C
                 _console.complain("interrupted; nothing half-written is left")
@@ -49,12 +52,12 @@ def _run(arguments: Sequence[str] | None) -> int:
         if error.name != "typer":
             raise
         return _say(MissingDependency("typer", extra="cli", why="the command line"))
-    from ._app import app
-
     # click's base class, or that of the copy of click inside newer typers.
     click_exception = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
     try:
+        from ._app import app
+
         code = app(args=None if arguments is None else list(arguments), standalone_mode=False, prog_name="vae-edge")
         return code if isinstance(code, int) else 0
     except (typer.Abort, KeyboardInterrupt):
