@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,33 @@ def test_columns_that_are_left_out_are_said_once(tmp_path: Path) -> None:
     assert said[1:] == [f"{tmp_path / 't.csv'}: left out line 3 and every other that repeats the header"]
     with pytest.raises(DataError, match="line 3 holds 'b' in column 1"):
         rows(tmp_path, "a,b\n1,2\nb,a\n")
+
+
+def test_columns_of_parquet_are_numbers_in_a_stream_where_they_are_in_a_file(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = {
+        "decimal": arrow.array([Decimal("1.50"), None, Decimal("2.25")]),
+        "integer": arrow.array([2**53 + 1, None, -1]),
+        "boolean": arrow.array([True, None, False]),
+        "half": arrow.array(np.array([1, np.nan, 2], np.float16)),
+        "categories": arrow.array([1.5, None, 2.5]).dictionary_encode(),
+        "text": arrow.array(["1", None, "2"]),
+        "moment": arrow.array([1, None, 2], arrow.timestamp("s")),
+        "list": arrow.array([[1.0], None, [2.0]]),
+        "nothing": arrow.nulls(3),
+    }
+    path, numeric = tmp_path / "t.parquet", set()
+    for kind, column in columns.items():
+        parquet.write_table(arrow.table({"b": arrow.array([1.0, 2.0, 3.0]), "a": column}), path)
+        try:
+            whole = read_file(path, features=("a", "b")).x
+        except DataError:
+            with pytest.raises(DataError, match=r"column 'a' is .*, no numbers"):
+                read(open_source(str(path), SPEC).rows)
+            continue
+        numeric.add(kind)
+        np.testing.assert_array_equal(read(open_source(str(path), SPEC).rows).values.astype(np.float32), whole)
+    assert numeric == {"decimal", "integer", "boolean", "half", "categories"}
 
 
 @pytest.mark.parametrize(

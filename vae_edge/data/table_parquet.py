@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.text import json_value
 
+from .arrow_numbers import as_float64, is_numeric
 from .files import NoRows, check_regular, first_bytes, refuse_other_kind
 from .limits import check_limit
 from .options import TableOptions
@@ -67,13 +67,13 @@ class ParquetTable:
         readable = []
         for place, i in enumerate(indices):
             kind = self._schema.field(i).type
-            if self._is_numeric(kind):
+            if is_numeric(self._arrow, kind):
                 readable.append((place, i))
             else:
                 time = any(word in str(kind) for word in ("timestamp", "date", "time"))
                 troubles[i] = Trouble(f"{kind}{', a time' if time else ''}", "")
         for (place, _), column in zip(readable, self._columns([i for _, i in readable]), strict=True):
-            x[:, place] = self._numbers(column)
+            x[:, place] = as_float64(self._arrow, column)
         if exact := [self.names[i] for _, i in readable if self._is_decimal(self._schema.field(i).type)]:
             notes.append(f"decimal numbers became float64 in {', '.join(exact[:6])}")
         return Loaded(x, troubles, tuple(notes))
@@ -109,23 +109,6 @@ class ParquetTable:
 
     def _is_decimal(self, kind: Any) -> bool:
         return bool(self._arrow.types.is_decimal(kind))
-
-    def _is_numeric(self, kind: Any) -> bool:
-        types = self._arrow.types
-        if types.is_dictionary(kind):
-            kind = kind.value_type
-        return bool(
-            types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind)
-        )
-
-    def _numbers(self, column: Any) -> NDArray[Any]:
-        types = self._arrow.types
-        if types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        if types.is_boolean(column.type):
-            column = column.cast(self._arrow.int8())
-        # safe=False: an integer above 2^53 is rounded, as every float64 reader does.
-        return np.asarray(column.cast(self._arrow.float64(), safe=False).to_numpy(), dtype=np.float64)
 
 
 def _index_of_pandas(metadata: Any, names: Sequence[str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from vae_edge.data.arrow_numbers import as_float64, is_numeric
 from vae_edge.data.files import VIDEO_SUFFIXES, check_regular
 from vae_edge.data.folders import SUFFIXES as PICTURES
 from vae_edge.data.folders import is_pattern
@@ -230,10 +231,10 @@ def _block(arrow: Any, batch: Any, wanted: list[str], time_column: str | None, t
     types, values, missing = arrow.types, [], []
     for name in wanted:
         column = batch.column(name)
-        if not (types.is_integer(column.type) or types.is_floating(column.type) or types.is_boolean(column.type)):
+        if not is_numeric(arrow, column.type):
             raise DataError(f"{where} column {name!r} is {column.type}, no numbers")
         missing.append(np.asarray(column.is_null().to_numpy(zero_copy_only=False)))
-        values.append(column.cast(arrow.float64(), safe=False).to_numpy(zero_copy_only=False))
+        values.append(as_float64(arrow, column))
     time: NDArray[np.float64] | None = None
     labels: tuple[str, ...] = ()
     if time_column is not None:
