@@ -139,10 +139,11 @@ class CsvLines:
         if not self._header:
             return cells
         names = [name.strip() for name in self._header]
-        again = [number for number, row in cells if [cell.strip() for cell in row] == names]
-        if again:
-            self._say_once(again[0], "repeats the header")
-        return [(number, row) for number, row in cells if number not in again]
+        rows = [(number, row) for number, row in cells if [cell.strip() for cell in row] != names]
+        if len(rows) < len(cells):
+            kept = {number for number, _ in rows}
+            self._say_once(next(number for number, _ in cells if number not in kept), "repeats the header")
+        return rows
 
     def _say_once(self, line: int, what: str) -> None:
         if self._note is not None and what not in self._said:
