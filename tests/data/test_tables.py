@@ -346,3 +346,25 @@ def test_names_of_a_model_that_are_numbers_are_found(tmp_path: Path, header: str
     (tmp_path / "t.csv").write_text("\n".join([header, *lines, ""]))
     found = read(tmp_path / "t.csv", features=features)
     assert found.x.tolist() == [[1, 2, 3], [4, 5, 6.5]]
+
+
+@pytest.mark.parametrize("step", [1.9, -1.9])
+def test_wavelengths_are_asked_about_and_rows_in_order_are_not(tmp_path: Path, step: float) -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(20, 12)).round(3)
+    lengths = (400 + step * np.arange(12) + rng.uniform(0, 0.9, 12)).round(2)
+
+    def write(*lines: np.ndarray) -> Path:
+        np.savetxt(tmp_path / "t.csv", np.vstack(lines), "%s", delimiter=",")
+        return tmp_path / "t.csv"
+
+    said = "rises" if step > 0 else "falls"
+    with pytest.raises(DataError, match=rf"{said} from cell to cell, as no other line does.*--header or --no-header"):
+        read(write(lengths, rows))
+    assert read(tmp_path / "t.csv", table=TableOptions(header=True)).x.shape == (20, 12)
+    assert read(tmp_path / "t.csv", table=TableOptions(header=False)).x.shape == (21, 12)
+    assert read(tmp_path / "t.csv", features=[str(length) for length in lengths]).x.shape == (20, 12)
+    assert read(write(rows)).x.shape == (20, 12)
+    sums = np.cumsum(np.abs(rows) + 0.001, axis=1)[:, :: int(np.sign(step))]
+    assert read(write(sums)).x.shape == (20, 12)  # every row is in order
+    assert read(write(lengths[:5], rows[:, :5])).x.shape == (21, 5)  # five may be so by chance

@@ -15,6 +15,8 @@ _SPECIAL = ("\t", ";", "|")
 """Delimiters that win over a comma: a comma inside such lines is a decimal mark."""
 _MOST_UNIT_LINES = 2
 _FEWEST_FOR_HEADER = 3
+_FEWEST_IN_ORDER = 8
+"""Cells from which on a first line in order, above lines that are not, is hardly a row: 2 of 40,320 rows by chance."""
 _UNIT = re.compile(r"[^\W\d_]|[°%‰$€£]")
 
 
@@ -77,12 +79,30 @@ def is_header(
         return True
     steps = [b - a for a, b in itertools.pairwise(numbers)]
     even = max(steps) - min(steps) <= 1e-9 * max(map(abs, numbers)) and steps[0] > 0
+    what = ""
     if even and (len(numbers) >= _FEWEST_FOR_HEADER or plain == ["0", "1"]):
+        what = "rises in even steps"
+    elif _only_first_in_order(numbers, rest, cells):
+        what = f"{'rises' if steps[0] > 0 else 'falls'} from cell to cell, as no other line does"
+    if what:
         raise DataError(
-            f"{path}: the first line ({', '.join(first[:6])}) rises in even steps, so it may be names of columns or a "
-            "row: say which with --header or --no-header"
+            f"{path}: the first line ({', '.join(first[:6])}) {what}, so it may be names of columns or a row: say "
+            "which with --header or --no-header"
         )
     return False
+
+
+def _only_first_in_order(first: Sequence[float], rest: Sequence[Sequence[str]], cells: Cells) -> bool:
+    """Whether the cells of the first line rise or fall, as wavelengths do, and those of no other line."""
+    if len(first) < _FEWEST_IN_ORDER or not rest or not _in_order(first):
+        return False
+    return not any(_in_order([cells.number(cell) for cell in row[-len(first) :]]) for row in rest)
+
+
+def _in_order(values: Sequence[float | None]) -> bool:
+    numbers = [value for value in values if value is not None]
+    pairs = list(itertools.pairwise(numbers))
+    return len(numbers) == len(values) and (all(a < b for a, b in pairs) or all(a > b for a, b in pairs))
 
 
 def count_unit_lines(rows: Sequence[Sequence[str]], cells: Cells) -> int:
