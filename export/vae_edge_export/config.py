@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from vae_edge_runtime import arguments
+from vae_edge_runtime.by_annotation import check_fields
 from vae_edge_runtime.compression_tables import parse_modes
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.format.figures import Compression, ModelFit, Parity, Verdict
@@ -26,15 +27,6 @@ Precision = Literal["fp32", "fp16", "int8", "int8-cpu"]
 
 _FREE_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
 """Variants of free height and width."""
-_CHOICES = {
-    "likelihood": tuple(LIKELIHOODS),
-    "layout": get_args(Layout),
-    "fit": get_args(Fit),
-    "output_dtype": ("float32", "uint8"),
-    "map_channels": ("plain", "whitened"),
-    "transform": ("identity", "sqrt"),
-    "threshold_method": get_args(Method),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,12 +132,10 @@ class ExportConfig:
     compress: str | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         self._check_texts()
         self._check_tiles()
         self._check_size()
-        for name, valid in _CHOICES.items():
-            if getattr(self, name) not in valid:
-                raise OptionError(f"{name} is {getattr(self, name)!r}; valid are {', '.join(valid)}")
         likelihood = LIKELIHOODS[self.likelihood]
         if self.variance is not None and (not likelihood.takes_variance or self.variance <= 0):
             raise OptionError(f"variance is for likelihood={_those('takes_variance')}, and positive")
@@ -153,7 +143,7 @@ class ExportConfig:
             raise OptionError(f"logits is for likelihood={_those('takes_logits')}")
         if self.compress is not None:
             parse_modes(self.compress)
-        if min(self.scale) <= 0 or len(self.offset) != len(self.scale):
+        if min(self.scale, default=0) <= 0 or len(self.offset) != len(self.scale):
             raise OptionError(f"offset {self.offset} and scale {self.scale} need one length, and scale is positive")
         kl_weight = self.kl_weight or 0.0
         if min(self.reconstruction_weight, kl_weight) < 0 or self.reconstruction_weight + kl_weight == 0:
@@ -164,20 +154,19 @@ class ExportConfig:
         self._check_heads()
         if self.transform == "sqrt" and not likelihood.is_square:
             raise OptionError(f"transform 'sqrt' is for likelihood {_those('is_square')}: the others can be negative")
-        if self.threshold is not None and not math.isfinite(self.threshold):
-            raise OptionError(f"threshold is {self.threshold}; it must be a finite number")
         if self.guard_margin < 0 or (self.stuck_rows or 0) < 0 or (self.period_s is not None and self.period_s <= 0):
             raise OptionError("guard_margin and stuck_rows are not negative, and period_s is positive")
         known = get_args(Precision)
         if not self.precisions or len(set(self.precisions)) != len(self.precisions):
             raise OptionError("precisions names no variant, or one twice")
-        if wrong := [name for name in (*self.precisions, *self.gates) if name not in known]:
-            raise OptionError(f"precision is {wrong[0]!r}; valid are {', '.join(known)}")
+        if wrong := [name for name in self.gates if name not in known]:
+            raise OptionError(f"gates are of {wrong[0]!r}; valid are {', '.join(known)}")
         if self.release < 1 or self.golden_rows < 1:
             raise OptionError("release and golden_rows start at 1")
 
     def gate(self, variant: str) -> Gate:
-        """What a reduced variant is held to."""
+        """What a reduced variant is held to; OptionError for fp32, which is held to PyTorch."""
+        arguments.choice("variant", variant, tuple(DEFAULT_GATES))
         return self.gates.get(variant, DEFAULT_GATES[variant])
 
     def _check_tiles(self) -> None:
@@ -191,7 +180,7 @@ class ExportConfig:
             raise OptionError(f"overlap is {self.overlap}; it is from 0 to half of a tile, {self.tile // 2}")
         if self.precisions != ("fp32",):
             raise OptionError("a bundle of tiles has the variant fp32 alone")
-        if wrong := [head for head in self.heads if head in HEADS and HEADS[head].over_tiles is None]:
+        if wrong := [head for head in self.heads if HEADS[head].over_tiles is None]:
             known = ", ".join(head for head, row in HEADS.items() if row.over_tiles)
             raise OptionError(f"head '{wrong[0]}' has no rule for tiles; those that have: {known}")
 
@@ -200,9 +189,9 @@ class ExportConfig:
         texts = {name: getattr(self, name) for name in ("name", "version", "licence", "source", "description")}
         texts |= {f"feature {i}": name for i, name in enumerate(self.names)}
         for what, text in texts.items():
-            if isinstance(text, str) and (bad := not_text(text)):
+            if bad := not_text(text):
                 raise OptionError(f"{what} holds the character {bad!a}, which is not text: write it in other letters")
-        if isinstance(self.name, str) and not self.name.strip():
+        if not self.name.strip():
             raise OptionError("name is empty: say what the model is called")
 
     def _check_size(self) -> None:
@@ -220,8 +209,6 @@ class ExportConfig:
             )
 
     def _check_heads(self) -> None:
-        if wrong := [head for head in self.heads if head not in HEADS]:
-            raise OptionError(f"head is {wrong[0]!r}; valid are {', '.join(HEADS)}")
         if len(set(self.heads)) != len(self.heads):
             raise OptionError(f"heads {', '.join(self.heads)}: one is named twice")
         if self.heads and not HEADS[self.heads[0]].may_be_default:
@@ -234,7 +221,7 @@ class ExportConfig:
             raise OptionError("an ensemble combines at least two other heads (kl does not count): name them in heads")
         if self.transform == "sqrt" and self.heads and not HEADS[self.heads[0]].is_sum:
             raise OptionError(f"transform 'sqrt' is for a sum of squares, not for the head '{self.heads[0]}'")
-        if not 0 < self.top_share <= 1 or self.draws < 1 or not 0 <= self.map_sigma < math.inf:
+        if not 0 < self.top_share <= 1 or self.draws < 1 or self.map_sigma < 0:
             raise OptionError("top_share is in (0, 1], draws is at least 1, and map_sigma is not negative")
 
     @property

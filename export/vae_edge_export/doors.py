@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vae_edge_runtime.errors import InputError, OptionError
 from vae_edge_runtime.format.specs import Role
 from vae_edge_runtime.scoring.resolution import columns_of, constant_columns, refuse_lost, round_to_float32
+from vae_edge_runtime.text import counted
 
 from .config import ExportConfig
 
@@ -83,8 +84,15 @@ def taken_in(rows: Any, config: ExportConfig, what: str) -> tuple[NDArray[Any], 
 def others_taken_in(
     evaluation: tuple[Any, ...] | None, example: Any, compress_rows: Any, config: ExportConfig
 ) -> tuple[tuple[Any, ...] | None, NDArray[Any] | None, NDArray[Any] | None]:
-    """Rows beside those of the calibration as arrays, where there are any; ``config`` has the names of the columns."""
+    """Rows beside those of the calibration as arrays, where there are any; ``config`` has the names of the columns.
+
+    Raises:
+        InputError: no rows. OptionError: ``evaluation`` has other parts than rows, labels and conditions.
+    """
     if evaluation is not None:
+        if len(evaluation) not in (2, 3):
+            raise OptionError(f"evaluation has {counted(len(evaluation), 'part')}; pass (rows, labels), or the "
+                              "conditions third")  # fmt: skip
         evaluation = (taken_in(evaluation[0], config, "evaluation rows")[0], *evaluation[1:])
     example = None if example is None else taken_in(example, config, "example")[0]
     return evaluation, example, None if compress_rows is None else taken_in(compress_rows, config, "compress_rows")[0]

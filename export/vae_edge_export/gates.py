@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from vae_edge_runtime.by_annotation import check_fields
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.format.figures import Fidelity
 
@@ -22,8 +23,9 @@ class Gate:
     max_latent_error: float
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for field in dataclasses.fields(self):
-            if not 0 <= getattr(self, field.name) < float("inf"):
+            if getattr(self, field.name) < 0:
                 raise OptionError(f"gate {field.name} is {getattr(self, field.name)}; it is a number from 0")
 
     def tightened(self) -> Gate:

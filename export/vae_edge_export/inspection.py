@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.utils.flop_counter import FlopCounterMode
 
+from vae_edge_runtime.by_annotation import checked
 from vae_edge_runtime.errors import VaeEdgeError
 
 from .adapters import Decode, Encode
@@ -81,6 +82,7 @@ class Inspection:
         return asdict(self) | {"ok": self.ok}
 
 
+@checked
 def inspect_model(
     model: Any,
     rows: Any,
@@ -91,7 +93,7 @@ def inspect_model(
     scale_form: ScaleForm | None = None,
     codebook: int | None = None,
     config: ExportConfig | None = None,
-    scale: ScaleForm | None = None,
+    scale: Any = None,
 ) -> Inspection:
     """Recognise, adapt and trace a model; problems of the model are findings, not exceptions.
 

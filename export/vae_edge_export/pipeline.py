@@ -13,6 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from vae_edge_runtime.backends.base import Backend
+from vae_edge_runtime.by_annotation import checked
 from vae_edge_runtime.format.figures import ModelFit
 from vae_edge_runtime.storage.files import refuse_existing, write_atomic
 
@@ -48,6 +49,7 @@ from .variants.reduced import build_reduced
 Array = NDArray[Any]
 
 
+@checked
 @leaves_model_alone
 def export(
     model: Any,
@@ -68,7 +70,7 @@ def export(
     config: ExportConfig | None = None,
     force: bool = False,
     progress: Callable[[str], None] | None = None,
-    scale: ScaleForm | None = None,
+    scale: Any = None,
 ) -> ExportReport:
     """Export a trained VAE into one bundle file.
 

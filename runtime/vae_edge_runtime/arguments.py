@@ -30,24 +30,26 @@ def number(name: str, value: Any, *, low: float = -math.inf, note: str = "") -> 
         if math.isfinite(as_float) and as_float >= low:
             return as_float
     bound = "" if low == -math.inf else f" from {low:g}"
-    raise OptionError(f"{name} is {_shown(value)}; pass a finite number{bound}{note}")
+    raise OptionError(f"{name} is {shown(value)}; pass a finite number{bound}{note}")
 
 
-def whole_number(name: str, value: Any, *, low: int, high: int | None = None) -> int:
-    """An int of ``low`` to ``high``; True and 3.0 are no whole numbers."""
+def whole_number(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
+    """An int of ``low`` to ``high``; True and 3.0 are no whole numbers. Without bounds it fits 64 bits."""
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         whole = int(value)
-        if whole >= low and (high is None or whole <= high):
+        least, most = (-(1 << 63), (1 << 63) - 1) if low is None else (low, high)
+        if whole >= least and (most is None or whole <= most):
             return whole
     bound = "" if high is None else f" and at most {high}"
-    raise OptionError(f"{name} is {_shown(value)}; pass a whole number of at least {low}{bound}")
+    wanted = "" if low is None else f" of at least {low}{bound}"
+    raise OptionError(f"{name} is {shown(value)}; pass a whole number{wanted}")
 
 
 def row_count(name: str, value: Any, *, low: int, bytes_per_row: int) -> int:
     """A number of rows to make, which together stay below what a process can address."""
     count = whole_number(name, value, low=low)
     if count * max(bytes_per_row, 1) > sys.maxsize:
-        raise OptionError(f"{name} is {_shown(value)}; that many rows of {bytes_per_row} bytes fit in no memory")
+        raise OptionError(f"{name} is {shown(value)}; that many rows of {bytes_per_row} bytes fit in no memory")
     return count
 
 
@@ -55,14 +57,21 @@ def flag(name: str, value: Any) -> bool:
     """True or False; text such as "no" would count as True."""
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
-    raise OptionError(f"{name} is {_shown(value)}; pass True or False")
+    raise OptionError(f"{name} is {shown(value)}; pass True or False")
+
+
+def text(name: str, value: Any) -> str:
+    """A str."""
+    if isinstance(value, str):
+        return value
+    raise OptionError(f"{name} is {shown(value)}; pass text")
 
 
 def choice(name: str, value: Any, valid: Sequence[str]) -> str:
     """One of the ``valid`` words."""
     if isinstance(value, str) and value in valid:
         return value
-    raise OptionError(f"{name} is {_shown(value)}; valid are {', '.join(valid)}")
+    raise OptionError(f"{name} is {shown(value)}; valid are {', '.join(valid)}")
 
 
 def words(name: str, value: Any) -> tuple[str, ...]:
@@ -70,13 +79,13 @@ def words(name: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
     if isinstance(value, Iterable):
-        listed = _listed(value)
-        if listed is not None and all(isinstance(word, str) for word in listed):
-            return listed
-    raise OptionError(f"{name} is {_shown(value)}; pass a name or a sequence of names")
+        parts = listed(value)
+        if parts is not None and all(isinstance(part, str) for part in parts):
+            return parts
+    raise OptionError(f"{name} is {shown(value)}; pass a name or a sequence of names")
 
 
-def _listed(value: Iterable[Any]) -> tuple[Any, ...] | None:
+def listed(value: Any) -> tuple[Any, ...] | None:
     """What ``value`` holds; None for one that is iterable by its type alone, as an array without axes is."""
     try:
         return tuple(value)
@@ -87,8 +96,16 @@ def _listed(value: Iterable[Any]) -> tuple[Any, ...] | None:
 def numbers(name: str, value: Any) -> tuple[float, ...]:
     """A sequence of finite numbers, as a tuple."""
     if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
-        raise OptionError(f"{name} is {_shown(value)}; pass a sequence of numbers")
+        raise OptionError(f"{name} is {shown(value)}; pass a sequence of numbers")
     return tuple(number(f"{name}[{index}]", each) for index, each in enumerate(value))
+
+
+def pair(name: str, value: Any) -> tuple[int, int]:
+    """A height and a width."""
+    parts = listed(value) or ()
+    if isinstance(value, (tuple, list)) and len(parts) == 2:
+        return whole_number(f"{name}[0]", parts[0], low=1), whole_number(f"{name}[1]", parts[1], low=1)
+    raise OptionError(f"{name} is {shown(value)}; pass (height, width)")
 
 
 def heads(value: Any, known: tuple[str, ...]) -> tuple[str, ...]:
@@ -98,16 +115,16 @@ def heads(value: Any, known: tuple[str, ...]) -> tuple[str, ...]:
     return known if isinstance(value, str) and value == "all" else words("heads", value)
 
 
-def instance(name: str, value: Any, kind: type, remedy: str) -> None:
+def instance(name: str, value: Any, kind: type | tuple[type, ...], remedy: str) -> None:
     """Refuse what is no ``kind``; ``remedy`` says what to pass."""
     if not isinstance(value, kind):
-        raise OptionError(f"{name} is {_shown(value)}; pass {remedy}")
+        raise OptionError(f"{name} is {shown(value)}; pass {remedy}")
 
 
 def function(name: str, value: Any) -> None:
     """Refuse what cannot be called."""
     if not callable(value):
-        raise OptionError(f"{name} is {_shown(value)}; pass a function")
+        raise OptionError(f"{name} is {shown(value)}; pass a function")
 
 
 def path_text(name: str, value: Any) -> str:
@@ -115,10 +132,20 @@ def path_text(name: str, value: Any) -> str:
     try:
         return os.fsdecode(value)
     except TypeError:
-        raise OptionError(f"{name} is {_shown(value)}; pass the path of a file") from None
+        raise OptionError(f"{name} is {shown(value)}; pass the path of a file") from None
 
 
-def _shown(value: Any) -> str:
+def path(name: str, value: Any) -> None:
+    """Refuse what names no file: the empty text would be the working directory."""
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise OptionError(f"{name} is {shown(value)}; pass a path, as text or as a path object")
+
+
+def shown(value: Any) -> str:
     """The value in a message: no multi-line array, and no million of elements."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+    try:
+        line = " ".join(repr(value).split())
+    except ValueError:  # Python writes out no int of more than 4,300 digits
+        line = f"{type(value).__name__} of many digits"
+    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"

@@ -86,7 +86,7 @@ class CompressingSession(GraphSession):
         """
         from .codec.container import from_bytes
 
-        arguments.instance("data", data, (bytes, bytearray, memoryview), "the bytes of a .vaez file")  # type: ignore[arg-type]
+        arguments.instance("data", data, (bytes, bytearray, memoryview), "the bytes of a .vaez file")
         with self._reader(*from_bytes(bytes(data)), allow_torn) as reader:
             return reader.all_rows()
 

@@ -7,10 +7,11 @@ work, and one set of methods serves all. A call of the class takes 3 us longer.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import MISSING, FrozenInstanceError, dataclass, fields
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
 
-__all__ = ["described", "one_line", "record"]
+__all__ = ["described", "field_types", "one_line", "record"]
 
 _LONGEST, _LONGEST_VALUE = 300, 60
 """Characters of a ``repr``: more fills a screen, and the arrays of a batch fill many."""
@@ -31,6 +32,13 @@ else:
             return made
 
         return decorate
+
+
+@functools.cache
+def field_types(cls: type) -> dict[str, Any]:
+    """Resolved annotations of a dataclass's fields, in order."""
+    hints = get_type_hints(cls)
+    return {field.name: hints[field.name] for field in fields(cls)}
 
 
 def _init(self: Any, *values: Any, **named: Any) -> None:

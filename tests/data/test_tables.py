@@ -254,7 +254,7 @@ def test_whole_numbers_above_two_to_the_24_are_kept_apart(tmp_path: Path) -> Non
         ({"delimiter": "xx"}, "one character"),
         ({"delimiter": ",", "decimal": ","}, "both"),
         ({"skip_lines": -1}, "starts at 0"),
-        ({"subtract": {"a": float("nan")}}, "no finite number"),
+        ({"subtract": {"a": float("nan")}}, "pass a finite number"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(options: dict[str, Any], said: str) -> None:

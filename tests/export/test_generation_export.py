@@ -153,6 +153,19 @@ def test_codes_are_counted_where_rows_are_given_and_not_sampled_where_none_are(
     assert verify(tmp_path / "b.vaeb").ok
 
 
+@pytest.mark.parametrize("kind", [np.ndarray, list])
+def test_probabilities_of_codes_are_the_prior_of_a_vq_model(tmp_path: Path, rows: np.ndarray, kind: type) -> None:
+    table = np.full((1, 8), 1e-12)
+    table[0, [2, 5]] = 0.5
+    config = ExportConfig(layout="features", allow_poor_fit=True)
+    prior = table if kind is np.ndarray else table.tolist()
+    export_for_generation(Quantised(), tmp_path / "a.vaeb", rows=rows[:50], prior=prior, config=config)
+    with load(tmp_path / "a.vaeb", device="cpu") as vae:
+        drawn = vae.sample(40, seed=0)
+        wanted = {vae.decode(np.array([[a, b, c]])).tobytes() for a in (2, 5) for b in (2, 5) for c in (2, 5)}
+    assert {row[None].tobytes() for row in drawn} <= wanted
+
+
 class _Pictures(nn.Module):
     """Mean and logvar are the two halves of one tensor; sizes are multiples of 4."""
 

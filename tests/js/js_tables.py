@@ -18,8 +18,9 @@ from vae_edge_runtime.format import limits, onnx_flow, onnx_ops, onnx_ranges, on
 from vae_edge_runtime.format.heads import HEADS
 from vae_edge_runtime.format.manifest import Manifest
 from vae_edge_runtime.format.specs import ELEMENT_SIZE_BYTES
-from vae_edge_runtime.format.strict_json import field_types, is_optional
+from vae_edge_runtime.format.strict_json import is_optional
 from vae_edge_runtime.format.upgrade import UPGRADES
+from vae_edge_runtime.record import field_types
 
 ROOT = Path(__file__).parents[2]
 SCHEMA, TARGET = ROOT / "docs" / "manifest.schema.json", ROOT / "runtime" / "js" / "src" / "tables.js"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vae_edge_runtime.by_annotation import checked
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.text import counted
 
@@ -22,6 +23,7 @@ from .tables import read_table
 SUFFIXES = (".npy", ".npz", *TABLES)
 
 
+@checked
 def read(
     path: str | os.PathLike[str],
     *,
@@ -91,7 +93,7 @@ def read(
         if stride is not None:
             raise DataError("stride is the step of a window: give a window too")
     else:
-        rows = _cut(rows, path, window, stride or 1)
+        rows = _cut(rows, path, window, 1 if stride is None else stride)
     return _without_missing(rows) if options.drop_missing else rows
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from vae_edge_runtime.by_annotation import check_fields
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.scoring.columns import lessened as lessened
 from vae_edge_runtime.scoring.columns import split_lessened as split_lessened
@@ -45,6 +45,7 @@ class TableOptions:
     drop_missing: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.decimal not in (None, ".", ","):
             raise OptionError(f"decimal is {self.decimal!r}; valid are '.' and ','")
         if self.delimiter is not None:
@@ -56,8 +57,6 @@ class TableOptions:
         for name in ("skip_lines", "skip_footer"):
             if getattr(self, name) < 0:
                 raise OptionError(f"{name} is {getattr(self, name)}; it starts at 0")
-        if wrong := [name for name, value in self.subtract.items() if not math.isfinite(value)]:
-            raise OptionError(f"subtract {wrong[0]!r}: {self.subtract[wrong[0]]} is no finite number")
 
     @property
     def given(self) -> bool:

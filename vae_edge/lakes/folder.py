@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from vae_edge.data import Dataset
 from vae_edge.data.files import NoRows
+from vae_edge_runtime.by_annotation import checked
 from vae_edge_runtime.errors import DataError, InputError, OptionError
 from vae_edge_runtime.scoring.results import Scores
 from vae_edge_runtime.scoring.score_table import Columns, score_columns
@@ -68,9 +70,10 @@ def check_folders(source: Path, target: Path, tables: Tables, *, force: bool) ->
         )
 
 
+@checked
 def score_folder(
-    source: Path,
-    target: Path,
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
     tables: Tables,
     *,
     read: Callable[[Path], Dataset],
@@ -95,7 +98,7 @@ def score_folder(
         StorageError: an output could not be written; the earlier ones stand. BackendError: the engine failed.
     """
     for name in tables.names:
-        path, output = source / name, target / name
+        path, output = Path(source, name), Path(target, name)
         before, why, counted = read_record(output), "", 0
         try:
             content = content_of(path)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vae_edge.data.folders import SUFFIXES as PICTURES
 from vae_edge.data.limits import check_limit
+from vae_edge_runtime.by_annotation import checked
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.text import counted
 
@@ -51,8 +52,10 @@ class Tables:
             yield f"  left out {len(self.links):,} links to folders, such as {self.links[0]}: name their target instead"
 
 
-def is_folder_of_tables(path: Path) -> bool:
+@checked
+def is_folder_of_tables(path: str | os.PathLike[str]) -> bool:
     """Whether it is a folder with tables below it, and without pictures."""
+    path = Path(path)
     if not path.is_dir():
         return False
     seen = False

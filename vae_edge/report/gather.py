@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_edge.evaluation import metrics
-from vae_edge_runtime import VAE, Scores
-from vae_edge_runtime.errors import CalibrationError
+from vae_edge_runtime import VAE, Scores, arguments
+from vae_edge_runtime.by_annotation import checked
+from vae_edge_runtime.errors import CalibrationError, InputError
+from vae_edge_runtime.text import counted
 
 F64 = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -126,7 +129,12 @@ class Findings:
         return np.asarray(scored[np.argsort(-self.score[scored], kind="stable")])
 
     def borderline(self, count: int) -> list[int]:
-        """The scored rows whose scores are nearest to the threshold, by the ratio of both where it is positive."""
+        """The scored rows whose scores are nearest to the threshold, by the ratio of both where it is positive.
+
+        Args:
+            count: of them, at most.
+        """
+        arguments.whole_number("count", count, low=0, high=sys.maxsize)
         if self.threshold is None:
             return []
         scored = np.flatnonzero(self.ok)
@@ -134,6 +142,7 @@ class Findings:
         return [int(i) for i in scored[np.argsort(distance, kind="stable")][:count]]
 
 
+@checked
 def find(
     vae: VAE,
     x: NDArray[Any],
@@ -156,7 +165,13 @@ def find(
         labels: (n,), True for anomalies. kinds: (n,) names of kinds of anomaly.
         score: rows and condition to scores, in place of ``vae.score``.
         progress: called with the number of rows scored since the last call.
+
+    Raises:
+        InputError: there are no rows, or what stands beside them is not one per row. Further errors as ``VAE.score``.
     """
+    if not len(x):
+        raise InputError("x has no rows: a report is about rows")
+    check_beside(len(x), row_ids=row_ids, condition=condition, labels=labels, kinds=kinds)
     decides = vae.heads[0] if head is None else head
     score = score or (lambda rows, given: vae.score(rows, condition=given, heads=(decides,)))
     parts = []
@@ -188,6 +203,17 @@ def find(
         speed=_speed(vae, x, condition),
         drift=None if p_value is None else _drift(p_value[normal]),
     )
+
+
+def check_beside(rows: int, **beside: Any) -> None:
+    """Refuse what stands beside rows and is not one per row; None stands for nothing.
+
+    Raises:
+        InputError: the message names it.
+    """
+    for name, values in beside.items():
+        if values is not None and len(values) != rows:
+            raise InputError(f"{name} has {len(values)} for {counted(rows, 'row')}: pass one per row")
 
 
 def _of(values: NDArray[Any] | None, chosen: NDArray[np.bool_]) -> NDArray[Any] | None:

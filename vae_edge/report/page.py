@@ -20,12 +20,13 @@ from vae_edge.maps.places import is_picture, places_of
 from vae_edge.maps.regions import picture_regions
 from vae_edge.maps.scale import scale_of
 from vae_edge_runtime import VAE
+from vae_edge_runtime.by_annotation import checked
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.scoring.anatomy import element_shares, top_shares
 from vae_edge_runtime.text import printable
 
 from . import charts
-from .gather import Findings, Rate
+from .gather import Findings, Rate, check_beside
 from .wording import Texts, read_texts
 
 MOST_BYTES = 5_000_000
@@ -34,6 +35,7 @@ _LONGEST_SIDE = 512
 _CHANNELS, _ROWS_NAMED, _TOP_NAMES = 4, 12, 3
 
 
+@checked
 def render(
     vae: VAE,
     x: NDArray[Any],
@@ -56,8 +58,10 @@ def render(
         pictures: most of each kind: worst, borderline, best. now: the time on the page.
 
     Raises:
+        InputError: ``found`` is about other rows than ``x``.
         MissingDependency: Jinja2 (or, for pictures, Pillow) is not installed.
     """
+    check_beside(len(found.ok), x=x, condition=condition, other=None if other is None else other[1].ok)
     jinja = require("jinja2", extra="report", why=_WHY)
     t = texts or read_texts()
     environment = jinja.Environment(autoescape=True, undefined=jinja.StrictUndefined, trim_blocks=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from vae_edge_export.config import ExportConfig
 from vae_edge_export.doors import raw_rows, refuse_constant
 from vae_edge_export.graphs.modules import DataUnits
 from vae_edge_export.rows import check_finite, check_raw_rows, check_unit_interval, model_shape
-from vae_edge_runtime import arguments
+from vae_edge_runtime.by_annotation import checked
 from vae_edge_runtime.errors import DataError, InputError, OptionError
 
 from . import run_files, run_folder
@@ -38,11 +39,12 @@ _MAX_GRADIENT_NORM = 100.0
 """In nats per row; only a runaway step is longer."""
 
 
+@checked
 def train(
     config: TrainConfig,
     x: Any,
     *,
-    out: str | Path,
+    out: str | os.PathLike[str],
     resume: bool = False,
     force: bool = False,
     progress: Callable[[EpochReport], None] | None = None,
@@ -69,12 +71,7 @@ def train(
         DataError: nothing to resume, or the loss became NaN or infinite.
         StorageError: the folder cannot be written to.
     """
-    arguments.instance("config", config, TrainConfig, "a TrainConfig")
-    if progress is not None:
-        arguments.function("progress", progress)
-    for name, flag in (("resume", resume), ("force", force)):
-        arguments.flag(name, flag)
-    folder = Path(arguments.path_text("out", out))
+    folder = Path(out)
     if resume and force:
         raise OptionError("resume goes on with a run, force starts over: pass one of them")
     _refuse_run(folder, resume=resume, force=force)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from vae_edge.models import ModelConfig, build
-from vae_edge_runtime import arguments
+from vae_edge_runtime.by_annotation import checked
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.storage.files import write_atomic
 from vae_edge_runtime.text import json_value
@@ -41,7 +42,8 @@ class Run:
     export_options: dict[str, Any]
 
 
-def load_run(folder: str | Path) -> Run:
+@checked
+def load_run(folder: str | os.PathLike[str]) -> Run:
     """Read a run folder that ``train`` has written.
 
     Args:
@@ -51,7 +53,7 @@ def load_run(folder: str | Path) -> Run:
         DataError: it is no run folder, or its files do not fit together.
         OptionError: ``folder`` is no path.
     """
-    folder = Path(arguments.path_text("folder", folder))
+    folder = Path(folder)
     config = read_config(folder)
     with torch.random.fork_rng(devices=[]):  # build draws weights that are replaced at once
         model = build(config.model)

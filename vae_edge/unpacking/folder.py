@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vae_edge_runtime import VAE, Bundle, load
 from vae_edge_runtime.arguments import path_text
 from vae_edge_runtime.backends.integers import add_exactly
+from vae_edge_runtime.by_annotation import checked
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError, ParityFailed
 from vae_edge_runtime.format.onnx_scan import scan
@@ -55,6 +56,7 @@ class Unpacked:
         return {name: getattr(self, name) for name in names}
 
 
+@checked
 def unpack(
     path: str | os.PathLike[str], folder: str | os.PathLike[str], *, variant: str = "auto", input_form: str = "bundle"
 ) -> Unpacked:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from vae_edge_runtime import arguments
+from vae_edge_runtime.by_annotation import checked
 from vae_edge_runtime.errors import OptionError, StorageError
 from vae_edge_runtime.stdio import write
 from vae_edge_runtime.text import json_value
@@ -174,8 +174,9 @@ class EventsFile:
         before.close()
 
 
+@checked
 @contextlib.contextmanager
-def appended(path: Path) -> Iterator[tuple[Callable[[str], None], int]]:
+def appended(path: str | os.PathLike[str]) -> Iterator[tuple[Callable[[str], None], int]]:
     """How to append a line, and how many bytes of a half-written last event were cut off the file.
 
     Raises:
@@ -186,14 +187,17 @@ def appended(path: Path) -> Iterator[tuple[Callable[[str], None], int]]:
         yield file.append, file.cut
 
 
+@checked
 @contextlib.contextmanager
-def events_file(path: Path, *, rotate_bytes: int | None = None, keep: int = 5) -> Iterator[EventsFile]:
+def events_file(
+    path: str | os.PathLike[str], *, rotate_bytes: int | None = None, keep: int = 5
+) -> Iterator[EventsFile]:
     """A file of events, closed at the end.
 
     Raises:
         OptionError, StorageError: as ``appended``.
     """
-    path = Path(arguments.path_text("the file of events", path))
+    path = Path(path)
     try:
         file = EventsFile(path, rotate_bytes=rotate_bytes, keep=keep)
     except OSError as error:

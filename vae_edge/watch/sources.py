@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from vae_edge.data.misfit import lacking, refuse_table, taken
 from vae_edge.data.options import TableOptions, in_model_order, split_lessened
 from vae_edge.data.report import some
 from vae_edge_runtime import arguments
+from vae_edge_runtime.by_annotation import checked
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError, OptionError
 from vae_edge_runtime.format.specs import InputSpec
@@ -57,8 +59,9 @@ class Source:
     lost: str = ""
 
 
+@checked
 def open_source(
-    name: str,
+    name: str | os.PathLike[str],
     spec: InputSpec,
     *,
     follow: bool = False,
@@ -89,16 +92,9 @@ def open_source(
         OptionError: it cannot be followed, or not be resumed.
         MissingDependency: Pillow, pyarrow or OpenCV is needed and not installed.
     """
-    arguments.instance("source", name, str, "a file, a folder, camera:0, or -")
-    arguments.instance("spec", spec, InputSpec, "manifest.input of a bundle")
-    arguments.flag("follow", follow)
-    columns = arguments.words("columns", columns)
-    if time_column is not None:
-        arguments.instance("time_column", time_column, str, "the name of a column")
-    if size is not None:
-        arguments.instance("size", size, tuple, "(height, width)")
-        for axis in size:
-            arguments.whole_number("size", axis, low=1, high=_MOST_PIXELS)
+    name = os.fspath(name)
+    for axis in size or ():
+        arguments.whole_number("size", axis, low=1, high=_MOST_PIXELS)
     camera = name.removeprefix("camera:")
     if camera != name:
         if not camera.isdigit():

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from vae_edge_runtime.by_annotation import check_fields
 from vae_edge_runtime.errors import AdaptError
 from vae_edge_runtime.format.specs import PriorKind
 
@@ -37,6 +38,9 @@ class Prior:
     means: NDArray[Any] | None = None
     stds: NDArray[Any] | None = None
     table: NDArray[Any] | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True, eq=False)

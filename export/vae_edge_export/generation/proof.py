@@ -121,17 +121,17 @@ def _prior(
     built: BuiltGraphs, reference: Reference, given: ExportRows | None, wish: PriorChoice, evidence: list[str]
 ) -> BundlePrior:
     """The prior as ``export`` chooses it; a decoder alone is drawn from N(0, I); nothing is fitted without rows."""
-    own = built.vae.prior
+    own, asked = built.vae.prior, isinstance(wish, str) and wish == "fitted"  # an array is equal to no word
     if "encode" not in built.modules:
-        if wish == "fitted":
+        if asked:
             raise OptionError("a prior is fitted to codes of rows, and a decoder alone has no encoder: pass a Prior")
         if wish is None and own is None:
             wish = Prior("standard_normal", "N(0, I), assumed: a decoder alone does not say its prior")
             evidence.append("samples are drawn from N(0, I): where the decoder was trained on another, pass prior=")
         return choose_prior(built.vae, wish, lambda: np.zeros((1, *built.latent.shape), np.float32))
-    fitted = wish == "fitted" or (wish is None and own is None and built.vae.kind != "gaussian")
+    fitted = asked or (wish is None and own is None and built.vae.kind != "gaussian")
     if fitted and given is None:
-        if wish == "fitted":
+        if asked:
             raise OptionError("a prior is fitted to codes of rows: pass rows")
         spec = PriorSpec("none", "it was exported without rows that a prior could be fitted to", 0, None)
         evidence.append(f"cannot be sampled: {spec.source}")

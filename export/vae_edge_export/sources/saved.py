@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vae_edge_runtime import arguments
+from vae_edge_runtime.by_annotation import checked
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError, OptionError
 from vae_edge_runtime.storage.files import read_regular
 from vae_edge_runtime.text import json_value
 
 
-def open_saved(kind: str, path: str, *, trust_pickle: bool = False) -> Any:
+@checked
+def open_saved(kind: str, path: str | os.PathLike[str], *, trust_pickle: bool = False) -> Any:
     """A model, ready for ``export``.
 
     Args:
@@ -24,9 +28,10 @@ def open_saved(kind: str, path: str, *, trust_pickle: bool = False) -> Any:
         trust_pickle: allow formats that can run code when they are opened.
 
     Raises:
-        OptionError: a pickle that is not trusted. DataError: it cannot be read.
+        OptionError: a pickle that is not trusted, or no such kind. DataError: it cannot be read.
         MissingDependency: the library is not installed.
     """
+    arguments.choice("kind", kind, KINDS)
     place = Path(path)
     if not place.exists():
         raise DataError(f"{place} does not exist")

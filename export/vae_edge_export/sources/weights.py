@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vae_edge_runtime.by_annotation import checked
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError, OptionError
 
@@ -26,6 +27,7 @@ _NO_WEIGHTS = {
 PICKLES = (".pt", ".pth", ".ckpt", ".bin")
 
 
+@checked
 def load_weights(
     model: nn.Module, path: str | os.PathLike[str], *, trust_pickle: bool = False, key: str | None = None
 ) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from io import FileIO
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from .. import arguments
 from ..errors import (
     BundleCorrupt,
     BundleError,
@@ -101,7 +102,7 @@ class Bundle:
             BundleCorrupt: size or SHA-256 differs from the manifest's.
             SessionClosed: after ``close``.
         """
-        data = self._archive.read(member)
+        data = self._archive.read(arguments.text("member", member))
         if member != manifest_module.MEMBER:
             self._check_hash(member, [data])
         return data
@@ -138,8 +139,12 @@ class Bundle:
 
         Raises:
             GraphRefused: the graph asks for more than the limits at this size.
+            OptionError: the bundle has no such graph, it takes rows of one size, or that is no height and width.
         """
-        key = variant, graph, tuple(size)
+        if self.manifest.free_size is None:
+            raise OptionError(f"{self.path} takes rows of one size: row_bytes has the bytes of each graph")
+        height, width = arguments.pair("size", size)
+        key = variant, graph, (height, width)
         if key not in self._row_bytes_at:
             if len(self._row_bytes_at) >= _MOST_SIZES:
                 self._row_bytes_at.clear()
@@ -147,7 +152,7 @@ class Bundle:
             from .sizes import dimensions_at
 
             joined = b"".join(self._checked_pieces(self._graph_spec(variant, graph)))
-            dimensions = dimensions_at(size, self.manifest.input, self.manifest.latent.shape)
+            dimensions = dimensions_at((height, width), self.manifest.input, self.manifest.latent.shape)
             self._row_bytes_at[key] = scan(joined, sizes=[dimensions]).row_bytes
         return self._row_bytes_at[key]
 
@@ -158,6 +163,7 @@ class Bundle:
             OptionError: the bundle has no such variant.
         """
         names = sorted(self.manifest.variants)
+        arguments.text("variant", wish)
         if wish == "auto":
             return "fp32" if "fp32" in names else names[0]
         if wish not in names:
@@ -173,6 +179,8 @@ class Bundle:
         Raises:
             ProviderUnavailable: the engine is too old; the message says what to install.
         """
+        arguments.text("name", name)
+        arguments.text("version", version)
         wanted = self.manifest.requires.onnxruntime
         if name == "onnxruntime" and version_numbers(version) < version_numbers(wanted):
             raise ProviderUnavailable(
@@ -207,6 +215,8 @@ class Bundle:
 
     def _graph_spec(self, variant: str, graph: str) -> GraphSpec:
         variants = self.manifest.variants
+        arguments.text("variant", variant)
+        arguments.text("graph", graph)
         if variant not in variants:
             raise OptionError(f"variant is {variant!r}; this bundle has {', '.join(sorted(variants))}")
         if graph not in variants[variant].graphs:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
+from .. import arguments
 from ..errors import BundleError
 from ..record import record
 from ..statistics.mahalanobis import statistics_bytes
@@ -271,7 +272,8 @@ class Manifest:
         return names
 
     def variant_bytes(self, name: str) -> int:
-        """Bytes of the graphs and weights of one variant in the bundle."""
+        """Bytes of the graphs and weights of one variant in the bundle; OptionError where there is no such variant."""
+        arguments.choice("variant", name, tuple(self.variants))
         parts = {part for graph in self.variants[name].graphs.values() for part in graph.parts}
         return sum(self.members[part].size_bytes for part in parts)
 

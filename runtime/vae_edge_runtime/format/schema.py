@@ -13,8 +13,9 @@ import types
 import typing
 from typing import Any
 
+from ..record import field_types
 from .manifest import SCHEMA_VERSION, Manifest
-from .strict_json import field_types, is_optional
+from .strict_json import is_optional
 
 _SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean"}
 

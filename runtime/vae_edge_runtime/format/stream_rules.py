@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +33,7 @@ class GuardSpec:
     constant: tuple[bool, ...]
 
     def __post_init__(self) -> None:
+        _check_types(self)
         check(len(self.low) == len(self.high) == len(self.constant) >= 1, "low, high and constant differ in length")
         check(all(a <= b for a, b in zip(self.low, self.high, strict=True)), "a low is above its high")
         check(self.margin >= 0 and min(self.stuck_rows, self.saturated_rows) >= 0, "a limit is negative")
@@ -55,6 +58,7 @@ class AlarmSpec:
     cool_down: int
 
     def __post_init__(self) -> None:
+        _check_types(self)
         check(1 <= self.raise_after <= self.of <= 1 << 16, "raise_after and of disagree")
         check(self.clear_after >= 1 and self.cool_down >= 0, "clear_after or cool_down is out of range")
         check(0 < self.clear_rate < 1, "clear_rate is not inside (0, 1)")
@@ -66,6 +70,20 @@ class StreamSpec:
 
     guard: GuardSpec
     alarm: AlarmSpec
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+
+
+def _check_types(rules: Any) -> None:
+    """Rules are written by hand, too; those out of a manifest pass at once.
+
+    Raises:
+        OptionError: a value of another type than its field's.
+    """
+    from ..by_annotation import check_fields  # not at the top: an import of the runtime makes no rules
+
+    check_fields(rules)
 
 
 def fit_guard(x: NDArray[np.generic], spec: InputSpec, *, margin: float, stuck_rows: int, saturated_rows: int,

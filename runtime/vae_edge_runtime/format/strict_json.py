@@ -18,7 +18,9 @@ import types
 import typing
 from typing import Any, TypeVar
 
+from .. import arguments
 from ..errors import BundleInvalid, CalibrationError
+from ..record import field_types
 from .limits import MAX_JSON_DEPTH, MAX_JSON_NUMBER, MAX_MANIFEST_BYTES
 
 T = TypeVar("T")
@@ -32,11 +34,13 @@ def parse(raw: bytes, *, member: str) -> Any:
     Raises:
         BundleInvalid: not UTF-8, not JSON, over 4 MiB, nested over 16 deep, a duplicate
             key, NaN, or a number that overflows a float.
+        OptionError: ``raw`` is something else than bytes.
     """
 
     def refuse(problem: str) -> BundleInvalid:
         return BundleInvalid(problem, member=member)
 
+    arguments.instance("raw", raw, bytes, "bytes of JSON")
     if len(raw) > MAX_BYTES:
         raise refuse(f"JSON of {len(raw)} bytes; the limit is {MAX_BYTES}")
     depth = deepest = 0
@@ -128,13 +132,6 @@ def is_optional(field: dataclasses.Field[Any]) -> bool:
 @functools.cache
 def _optional_keys(cls: type) -> frozenset[str]:
     return frozenset(field.name for field in dataclasses.fields(cls) if is_optional(field))
-
-
-@functools.cache
-def field_types(cls: type) -> dict[str, Any]:
-    """Resolved annotations of a dataclass's fields, in order."""
-    hints = typing.get_type_hints(cls)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
 def build(cls: type[T], value: Any, *, member: str, where: str = "") -> T:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import arguments
 from ..format.manifest import Manifest
 from ..format.specs import InputSpec, LatentSpec
 from ..record import record
@@ -49,11 +51,20 @@ class Anatomy:
         """The elements of one row that contribute most: (name, share of the sum of positive shares).
 
         Names are those of the features; of an image "row,column", elsewhere the index.
+
+        Raises:
+            OptionError: there is no such row.
         """
+        self._check(row, count)
         return top_shares(self.features[row], self.names, count)
 
     def to_dict(self, row: int, count: int = 3) -> dict[str, Any]:
-        """One row in plain values, for JSON; None instead of NaN."""
+        """One row in plain values, for JSON; None instead of NaN.
+
+        Raises:
+            OptionError: there is no such row.
+        """
+        self._check(row, count)
         from .plain import plain  # not at the top: a screen needs none of it
 
         latents = None if self.latents is None else self.latents[row].reshape(-1)
@@ -70,6 +81,10 @@ class Anatomy:
             "draws": self.draws,
         }
         return {name: plain(value) for name, value in values.items()}
+
+    def _check(self, row: int, count: int) -> None:
+        arguments.whole_number("row", row, low=-len(self.scores), high=len(self.scores) - 1)
+        arguments.whole_number("count", count, low=0, high=sys.maxsize)
 
     def _repr_html_(self) -> str:
         """Scores, strongest elements and maps for a notebook."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import arguments
 from ..errors import CalibrationError, OptionError, PairMismatch
 from ..format.specs import element_count
 from ..record import record
@@ -122,7 +123,7 @@ class HeadScores:
         """
         from ..statistics.multiplicity import benjamini_hochberg  # not at the top: few callers judge batches
 
-        return benjamini_hochberg(self.p_value, false_discovery_rate)
+        return benjamini_hochberg(self.p_value, arguments.number("false_discovery_rate", false_discovery_rate))
 
     def to_dict(self) -> dict[str, Any]:
         """Columns of plain values, for JSON; None where a row was not scored, or the bundle has no calibration."""
@@ -169,10 +170,10 @@ class Scores(HeadScores):
         Raises:
             OptionError: the head was not asked for.
         """
-        if head not in self.heads:
+        if arguments.text("head", head) not in self.heads:
             raise OptionError(f"head {head!r} was not asked for: call score(x, heads={head!r})")
         own = self.heads[head]
-        used = own.threshold if threshold is None else threshold
+        used = own.threshold if threshold is None else arguments.number("threshold", threshold)
         others = {name: scores for name, scores in self.heads.items() if name != head}
         warning = own.warning if threshold is None else None
         heads = {head: HeadScores(own.score, used, own._sketch, warning=warning), **others}
@@ -209,7 +210,7 @@ class Scores(HeadScores):
         """
         from .plain import scores_columns
 
-        return scores_columns(self, maps=maps)
+        return scores_columns(self, maps=arguments.flag("maps", maps))
 
     def _repr_html_(self) -> str:
         """A table for a notebook."""
@@ -248,7 +249,7 @@ class Posterior:
         Raises:
             PairMismatch: the decoder belongs to another encoder.
         """
-        if self.pair_id != pair_id:
+        if self.pair_id != arguments.text("pair_id", pair_id):
             raise PairMismatch(
                 f"this posterior was encoded by model {self.pair_id}, this decoder belongs to {pair_id}: decode it "
                 "with the bundle that encoded it"
@@ -279,5 +280,6 @@ class Posterior:
     @np.errstate(over="ignore", invalid="ignore")
     def sample(self, *, seed: int, temperature: float = 1.0) -> F32:
         """One latent per row, (n, *latent_shape) float32: mean + temperature * std * noise(seed)."""
+        temperature = arguments.number("temperature", temperature)
         noise = standard_normal(self.mean.size, seed=seed).reshape(self.mean.shape)
         return np.asarray(self.mean + np.float32(temperature) * self.std * noise, dtype=np.float32)

@@ -9,11 +9,13 @@ calibration score, k = ceil((n + 1)(1 - a)); ``score > threshold`` then implies 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BundleInvalid, CalibrationError, OptionError
+from .. import arguments
+from ..errors import BundleInvalid, CalibrationError, InputError, OptionError
 from ..record import record
 
 F32 = NDArray[np.float32]
@@ -35,10 +37,15 @@ def samples_needed(false_positive_rate: float) -> int:
     >>> samples_needed(0.01), samples_needed(0.001)
     (99, 999)
     """
-    number = isinstance(false_positive_rate, (float, int, np.number)) and not isinstance(false_positive_rate, bool)
-    if not number or not 0.0 < false_positive_rate < 1.0:  # a comparison with NaN is False
+    if not 0.0 < _rate(false_positive_rate) < 1.0:  # a comparison with NaN is False
         raise OptionError(f"false_positive_rate is {false_positive_rate!r}: pass a number inside (0, 1)")
     return max(1, whole_inverse(false_positive_rate) - 1)
+
+
+def _rate(value: Any) -> Any:
+    if not isinstance(value, (float, int, np.number)) or isinstance(value, bool):
+        raise OptionError(f"false_positive_rate is {arguments.shown(value)}: pass a number inside (0, 1)")
+    return value
 
 
 def whole_inverse(rate: float) -> int:
@@ -80,9 +87,13 @@ class ScoreSketch:
     n: int
 
     def __post_init__(self) -> None:
-        v, above = self.values, self.above
+        for name in ("values", "above"):
+            arguments.instance(name, getattr(self, name), np.ndarray, "an array")
+        v, above = _numbers(self.values), _numbers(self.above)
+        arguments.whole_number("n", self.n)
         good = (
-            0 < len(v) == len(above) <= self.n
+            v.ndim == above.ndim == 1
+            and 0 < len(v) == len(above) <= self.n
             and bool(np.isfinite(v).all())
             and bool((np.diff(v) > 0).all())
             and bool((np.diff(above.astype(np.int64)) < 0).all())
@@ -97,9 +108,9 @@ class ScoreSketch:
         """Summarise the scores of normal rows.
 
         Raises:
-            CalibrationError: no scores, or one that is not finite.
+            CalibrationError: no scores, or one that is not finite. InputError: ``scores`` are no numbers.
         """
-        scores = np.sort(np.asarray(scores, dtype=np.float32))
+        scores = np.sort(_numbers(scores).astype(np.float32).reshape(-1))
         if scores.size == 0 or not np.isfinite(scores).all():
             raise CalibrationError("calibration needs at least one row, and a finite score for every row")
         values, first = np.unique(scores, return_index=True)
@@ -115,6 +126,7 @@ class ScoreSketch:
 
         Between two stored values the larger count is used, so a p-value is never too small.
         """
+        scores = _numbers(scores)
         # The largest stored value below s bounds #{cal >= s} from above, exactly so in the tail.
         below = np.searchsorted(self.values, scores, side="left") - 1
         count = np.where(below < 0, self.n, self.above[np.maximum(below, 0)].astype(np.int64))
@@ -127,7 +139,7 @@ class ScoreSketch:
             CalibrationError: the rate is outside (0, 1), or too small for n; ``needed`` says
                 how many rows would do.
         """
-        if not 0.0 < false_positive_rate < 1.0:
+        if not 0.0 < _rate(false_positive_rate) < 1.0:
             raise CalibrationError(f"a false-positive rate of {false_positive_rate} is not inside (0, 1)")
         k = math.ceil((self.n + 1) * (1.0 - false_positive_rate) - 1e-9)
         if k > self.n:
@@ -152,6 +164,19 @@ class ScoreSketch:
         Raises:
             BundleInvalid: values out of order, not finite, or counts that do not fit ``n``.
         """
-        half = len(raw) // 8 * 4
+        arguments.instance("raw", raw, (bytes, bytearray, memoryview), "bytes")
+        if len(raw) % 8:
+            raise BundleInvalid(f"a calibration sketch has {len(raw)} bytes, which are no pairs of 4 and 4")
+        half = len(raw) // 2
         values = np.frombuffer(raw[:half], dtype="<f4").astype(np.float32)
         return cls(values, np.frombuffer(raw[half:], dtype="<u4").astype(np.uint32), n)
+
+
+def _numbers(scores: Any) -> NDArray[Any]:
+    """Raises:
+    InputError: they are no numbers.
+    """
+    array = np.asarray(scores)
+    if array.dtype.kind not in "fiu":
+        raise InputError(f"scores are {array.dtype}; pass an array of numbers")
+    return array

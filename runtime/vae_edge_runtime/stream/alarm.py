@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from .. import arguments
+from ..errors import InputError
 from ..format.stream_rules import AlarmSpec
 
 AlarmState = Literal["off", "raised", "on", "cleared"]
@@ -15,6 +17,7 @@ class Alarm:
     """One alarm; ``step`` is called once per decision, in order."""
 
     def __init__(self, spec: AlarmSpec) -> None:
+        arguments.instance("spec", spec, AlarmSpec, "an AlarmSpec")
         self._spec = spec
         self._recent: deque[bool] = deque(maxlen=spec.of)
         self._on = False
@@ -24,9 +27,13 @@ class Alarm:
         """What the alarm does at this decision.
 
         Args:
-            is_anomaly: None where there was no score: such a decision neither raises nor clears.
+            is_anomaly: True or False; None where there was no score: such a decision neither raises nor clears.
             p_value: against the calibration rows; None: a decision is clear where it is no anomaly.
         """
+        if is_anomaly is not None:
+            arguments.flag("is_anomaly", is_anomaly)
+        if p_value is not None:
+            arguments.number("p_value", p_value)
         if is_anomaly is None:
             return "on" if self._on else "off"
         if self._on:
@@ -54,8 +61,16 @@ class Alarm:
         """Go on where ``state`` was taken. Of another model only an alarm that is on, or that cools down, is kept.
 
         The rules may have changed since: more decisions than they look at are forgotten.
+
+        Raises:
+            InputError: it is no state.
         """
-        self._on, self._cooling = bool(state["on"]), int(state["cooling"])
-        self._clear = int(state["clear"]) if same_model else 0
+        arguments.flag("same_model", same_model)
+        try:
+            self._on, self._cooling = bool(state["on"]), int(state["cooling"])
+            self._clear = int(state["clear"]) if same_model else 0
+            recent = [bool(decision) for decision in state["recent"]] if same_model else []
+        except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
+            raise InputError(f"the state of an alarm cannot be taken up: {error}") from error
         self._recent.clear()
-        self._recent.extend(map(bool, state["recent"] if same_model else ()))
+        self._recent.extend(recent)

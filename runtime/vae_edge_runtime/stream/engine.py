@@ -6,11 +6,12 @@ import math
 import time as clocks
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import arguments
 from ..errors import InputError, VaeEdgeError
 from ..format.manifest import Calibration, Manifest
 from ..format.stream_rules import StreamSpec
@@ -36,6 +37,7 @@ _QUEUE_BYTES = 256 << 20
 _END = object()
 
 
+@runtime_checkable
 class Scoring(Protocol):
     """What a stream needs of a session."""
 
@@ -169,6 +171,7 @@ class Stream:
 
         Raises:
             InputError: it is no state, or that of rows or windows of another kind.
+            OptionError: another argument is none.
 
         Example:
             >>> stream = vae.stream(rows)
@@ -176,6 +179,9 @@ class Stream:
             >>> next(iter(stream)).index
             1029
         """
+        arguments.flag("same_model", same_model)
+        arguments.flag("same_clock", same_clock)
+        arguments.text("lost", lost)
         try:
             if state["version"] != plain_state.VERSION:
                 raise ValueError(f"it has version {state['version']!r:.20}, this runtime reads {plain_state.VERSION}")

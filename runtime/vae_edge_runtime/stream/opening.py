@@ -30,6 +30,7 @@ def open_stream(vae: Scoring, source: Iterable[Any], **options: Any) -> Stream:
         ...     [event.index for event in events]
         [0, 1, 2]
     """
+    arguments.instance("vae", vae, Scoring, "a session: load(...)")
     chosen, manifest = StreamOptions.named(options), vae.manifest
     length = manifest.input.shape[0] if manifest.input.layout == "time_features" else 1
     stride = length if chosen.stride is None else chosen.stride

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any, Literal
 
 from .. import arguments
+from ..by_annotation import check_fields
 from ..errors import OptionError
 from ..format.stream_rules import AlarmSpec, GuardSpec
 from ..record import record
@@ -37,23 +38,14 @@ class StreamOptions:
     together_s: float = 0.05
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.stride is not None:
             arguments.whole_number("stride", self.stride, low=1, high=MAX_STRIDE)
-        arguments.words("heads", self.heads)
         for name, low in (("queue_rows", 1), ("batch", 1), ("top", 0)):
             arguments.whole_number(name, getattr(self, name), low=low)
-        for name in ("live", "drift"):
-            arguments.flag(name, getattr(self, name))
-        arguments.choice("impute", self.impute, ("off", "auto"))
-        arguments.choice("maps", self.maps, ("off", "anomalies", "all"))
         arguments.number("together_s", self.together_s, low=0, note=" seconds")
         if self.stale_s is not None and not arguments.number("stale_s", self.stale_s, low=0, note=" seconds"):
             raise OptionError("stale_s is 0; pass the seconds of silence that are an event, or None for no such event")
-        for name, kind in (("guard", GuardSpec), ("alarm", AlarmSpec)):
-            if getattr(self, name) is not None:
-                arguments.instance(name, getattr(self, name), kind, f"a {kind.__name__}, or None for the bundle's")
-        if self.clock is not None:
-            arguments.function("clock", self.clock)
 
     @classmethod
     def named(cls, options: dict[str, Any]) -> StreamOptions:
@@ -62,6 +54,7 @@ class StreamOptions:
         Raises:
             OptionError: a name or a value is not a valid one.
         """
+        arguments.instance("options", options, dict, "a dict of options by name")
         valid = [field.name for field in fields(cls)]
         if unknown := [name for name in options if name not in valid]:
             raise OptionError(f"a stream has no option {unknown[0]!r}; valid are {', '.join(valid)}")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import arguments
 from ..errors import InputError
 from ..format.specs import InputSpec
 from ..scoring.resolution import round_to_float32
@@ -31,6 +32,10 @@ class Rows:
     time: NDArray[np.float64] | None = None
     labels: Sequence[str] = ()
     missing: NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.labels, (str, bytes)) or not hasattr(self.labels, "__len__"):
+            raise InputError(f"labels is {arguments.shown(self.labels)}; pass a list with one label per row")
 
     def __len__(self) -> int:
         return len(self.values)

@@ -23,7 +23,7 @@ from vae_edge_runtime.format.likelihoods import LIKELIHOODS
 from vae_edge_runtime.format.manifest import Variant
 from vae_edge_runtime.format.schema import manifest_schema
 from vae_edge_runtime.format.specs import ScoreSpec
-from vae_edge_runtime.format.strict_json import field_types
+from vae_edge_runtime.record import field_types
 from vae_edge_runtime.scoring.heads import FROM_P_VALUES, FROM_STATISTICS
 
 DOCS = Path(__file__).parents[3] / "docs"
