@@ -60,9 +60,19 @@ NOT_HERE = (
     ),
 )
 """Tests of the runtime that run on this machine's own architecture only."""
+TOO_LONG = tuple(
+    f"--deselect=tests/runtime/stream/{test}"
+    for test in (
+        "test_stream_engine.py::test_decisions_do_not_depend_on_how_the_stream_is_cut",
+        "test_stream_engine.py::test_memory_does_not_grow_with_the_stream",
+        "test_stream_state.py::test_a_stream_cut_at_every_row_says_what_the_whole_one_says",
+    )
+)
+"""Nine minutes of Python under emulation, about bookkeeping that no processor changes."""
+IN_OTHER_SHARD = ("--ignore=tests/runtime/stream", "--ignore=tests/runtime/format")
 SHARDS = (
-    ["tests/runtime", "--ignore=tests/runtime/stream", "--ignore=tests/runtime/backends/tensorrt", *NOT_HERE],
-    ["tests/runtime/stream"],
+    ["tests/runtime", "--ignore=tests/runtime/backends/tensorrt", *IN_OTHER_SHARD, *NOT_HERE],
+    ["tests/runtime/stream", "tests/runtime/format", *TOO_LONG],
 )
 """Run side by side: an emulated process starts no emulated child, so pytest cannot share them out itself."""
 
