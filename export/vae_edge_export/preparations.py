@@ -21,6 +21,11 @@ _SMALLEST_SIDE = 8
 """Of what is taken for a picture: three sensors over eight steps are as small as that."""
 
 
+def channels_first(x: Tensor, layout: Layout) -> Tensor:
+    """Rows of a raw layout in the layout of models, and in its order in memory: a model may call ``view`` on them."""
+    return x.permute(0, 3, 1, 2).contiguous() if layout == "nhwc" else x
+
+
 @dataclass(frozen=True, eq=False)
 class Preparation:
     """x_model = (x - offset) / scale.
@@ -38,8 +43,7 @@ class Preparation:
         """Raw rows (n, *row_shape) in model units and model layout, float32."""
         shape = (-1, 1, 1) if layout in ("nchw", "nhwc") else (-1,)
         offset, scale = (torch.tensor(v, dtype=torch.float32).reshape(shape) for v in (self.offset, self.scale))
-        x = x.to(torch.float32)
-        return (x.permute(0, 3, 1, 2) if layout == "nhwc" else x).sub(offset).div(scale)
+        return channels_first(x.to(torch.float32), layout).sub(offset).div(scale)
 
 
 def usual_preparations(x: Array, layout: Layout) -> Iterator[Preparation]:
@@ -128,7 +132,7 @@ def other_axes(x: Array, layout: Layout, run: Callable[[Tensor], Any]) -> str:
         layout = "any"  # they were said to have channels first
     tries: list[tuple[Tensor, str]] = []
     if channel_axis(x.shape[1:], layout) == "nhwc":
-        tries.append((rows.permute(0, 3, 1, 2), "their channels before height and width: pass --layout nhwc"))
+        tries.append((channels_first(rows, "nhwc"), "their channels before height and width: pass --layout nhwc"))
     if layout == "any" and x.ndim == 3:
         tries.append((rows.unsqueeze(1), "an axis for their one channel: in NumPy rows[:, None], with --layout nchw"))
     for turned, words in tries:

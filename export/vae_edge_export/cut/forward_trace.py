@@ -165,7 +165,15 @@ def _traced(whole: WholeForward, rows: tuple[Tensor, ...]) -> fx.GraphModule:
         graph_module: fx.GraphModule = program.run_decompositions({}).module(check_guards=False)
     _register_constants(graph_module)
     _without_broadcasts(graph_module.graph)
+    _without_views(graph_module.graph)
     return graph_module
+
+
+def _without_views(graph: fx.Graph) -> None:
+    """A view asks for the memory order of the traced rows; halves are run on tensors of other orders."""
+    for node in graph.nodes:
+        if node.target is torch.ops.aten.view.default:
+            node.target = torch.ops.aten.reshape.default
 
 
 def _without_broadcasts(graph: fx.Graph) -> None:

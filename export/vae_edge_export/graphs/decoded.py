@@ -46,5 +46,5 @@ def _decoded(recipe: Recipe, module: Any, feeds: tuple[Tensor, ...]) -> Any:
     """What ``decode`` gives for the first tensor ``encode`` gives, or for all of a hierarchical model."""
     encoded = read_encoded(recipe.encode(module, *(feed.clone() for feed in feeds)))
     tensors = tensors_of(encoded)
-    latent: Any = [mean for mean, _ in encoded.pairs] if len(encoded.pairs) > 1 else tensors[0]
+    latent: Any = [mean for mean, _ in encoded.pairs] if len(encoded.pairs) > 1 else tensors[0].contiguous()
     return recipe.decode(module, latent, *feeds[1:])

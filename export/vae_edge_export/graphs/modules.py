@@ -15,6 +15,7 @@ from vae_edge_runtime.format.specs import InputSpec, Layout, ScoreSpec
 
 from ..config import ExportConfig
 from ..halves.vae import AdaptedVae
+from ..preparations import channels_first
 from ..rows import model_shape
 from .beside import Beside
 from .head_formulas import CONSTANTS, FORMULAS, SAMPLED_FORMULAS, Draws, Terms
@@ -50,8 +51,7 @@ class DataUnits(nn.Module):
     def to_model(self, x: Tensor) -> Tensor:
         """Raw (n, *row_shape) uint8 or float32 to model units."""
         x = x.to(self.offset.dtype)
-        if self.layout == "nhwc":
-            x = x.permute(0, 3, 1, 2)
+        x = channels_first(x, self.layout)
         # What changes nothing is not written into the graph: engines run it over every element.
         x = x - self.offset if self.shifts else x
         return x / self.scale if self.scales else x

@@ -78,7 +78,7 @@ class AdaptedVae:
 
     def decode(self, module: nn.Module, z: Tensor, *condition: Tensor) -> tuple[Tensor, Tensor | None]:
         """Latents or indices to (x_hat, spread or None), both (n, *input_shape) in model units."""
-        latent: Any = z
+        latent: Any = z.contiguous()  # a mean may be a slice of what encode gave, and decode may call view on it
         if self.groups:
             ends = [element_count(group) for group in self.groups]
             parts = torch.split(z, ends, dim=1)

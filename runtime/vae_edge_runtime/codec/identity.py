@@ -67,6 +67,24 @@ class Identity:
     step: float
     variant: str
 
+    def steps_of(self, score: NDArray[np.float32], threshold: float | None) -> NDArray[np.int64]:
+        """Scores as whole numbers of steps: the nearest that is decided as the score itself is.
+
+        Args:
+            score: (n,), finite. threshold: of the head that decides; None: nothing is decided.
+        """
+        exact = (score.astype(np.float64) - self.middle) / self.step
+        steps = np.clip(np.rint(exact), -(1 << 40), 1 << 40).astype(np.int64)
+        if threshold is None:
+            return steps
+        limit = np.float64(threshold)
+        decided: NDArray[np.int64] = steps + (score > limit) - (self.score_of(steps) > limit).astype(np.int64)
+        return decided
+
+    def score_of(self, steps: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What ``steps_of`` made steps of, as a reader sees it."""
+        return (self.middle + steps.astype(np.float64) * self.step).astype(np.float32)
+
 
 def section(manifest: Manifest) -> Compression:
     """The manifest's section.

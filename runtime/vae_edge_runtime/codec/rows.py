@@ -140,18 +140,19 @@ class RowCodec:
             codec = self._mode(modes[0])
             coded = codec.coded(x, self._latents(codec, x, None), None)
             if coded.fits[0]:
-                data = encode_row([*self._head(int(modes[0]), score), *codec.packet(coded)])
+                threshold = None if scores is None else scores.threshold
+                data = encode_row([*self._head(int(modes[0]), score, threshold), *codec.packet(coded)])
         if data is None:
             data = _RAW_PACKET + zlib.compress(status.tobytes() + little(score) + little(x), 9)
         return data + struct.pack("<H", binascii.crc_hqx(data, self._packet_seed))
 
-    def _head(self, mode: int, score: NDArray[np.float32]) -> list[tuple[int, int, int]]:
+    def _head(self, mode: int, score: NDArray[np.float32], threshold: float | None) -> list[tuple[int, int, int]]:
         """The symbols before those of the row."""
         freq = (TOTAL - _RAW_SHARE) // len(self.section.modes)
         scored = bool(np.isfinite(score[0]))
         symbols = [(mode * freq, freq, PRECISION), (int(scored), 1, 1)]
         if scored and self.identity.step:
-            symbols += number_symbols(zigzag(self._score_steps(score))[0])
+            symbols += number_symbols(zigzag(self.identity.steps_of(score, threshold))[0])
         elif scored:
             bits = int(score.view(np.uint32)[0])
             symbols += [(bits & 0xFFFF, 1, 16), (bits >> 16, 1, 16)]
@@ -219,7 +220,7 @@ class RowCodec:
 
     def _sent_score(self, decoder: RowDecoder) -> NDArray[np.float32]:
         if self.identity.step:
-            return np.array([self.identity.middle + decoder.number() * self.identity.step], np.float32)
+            return self.identity.score_of(np.array([decoder.number()]))
         return np.array([decoder.whole(32)], np.uint32).view(np.float32)
 
     def nothing(self) -> Decompressed:
@@ -307,11 +308,7 @@ class RowCodec:
         sent = scores.score[status == Status.OK]
         if not self.identity.step:
             return b"\2" + little(sent)
-        return b"\1" + zlib.compress(varints(self._score_steps(sent)), 9)
-
-    def _score_steps(self, score: NDArray[np.float32]) -> NDArray[np.int64]:
-        steps = np.rint((score.astype(np.float64) - self.identity.middle) / self.identity.step)
-        return np.clip(steps, -(1 << 40), 1 << 40).astype(np.int64)
+        return b"\1" + zlib.compress(varints(self.identity.steps_of(sent, scores.threshold)), 9)
 
     def _read_scores(self, data: bytes, status: NDArray[np.uint8]) -> NDArray[np.float32]:
         score, ok = np.full(len(status), np.nan, np.float32), status == Status.OK
@@ -319,7 +316,7 @@ class RowCodec:
             return score
         if data[:1] == b"\1" and self.identity.step:
             plain = inflated(data[1:], len(status), _SCORE_BYTES, exactly=False)
-            values: Any = self.identity.middle + np.array(read_varints(plain), np.float64) * self.identity.step
+            values: Any = self.identity.score_of(np.array(read_varints(plain)))
         elif data[:1] == b"\2" and len(data) % 4 == 1:
             values = np.frombuffer(data, "<f4", offset=1)
         else:

@@ -86,6 +86,30 @@ def test_scores_are_sent_where_asked_for(vae: VAE) -> None:
     assert np.isfinite(vae.decompress(vae.compress(X, bound="0.3", scores=True)).score).all()
 
 
+def rows_about_the_threshold(vae: VAE) -> np.ndarray:
+    """64 rows with scores within a step of the threshold, on either side."""
+    threshold, step = vae.score(X).threshold, vae._codec().identity.step
+    assert threshold is not None
+    noise = np.random.default_rng(0).normal(size=X.shape[1:])
+    tried = np.round(X[:1] + np.linspace(0.0, 2.0, 8192)[:, None, None] * noise, 2).astype(np.float32)
+    near = tried[np.abs(vae.score(tried).score - threshold) < step]
+    return near[:: len(near) // 64][:64]
+
+
+def test_a_sent_score_is_decided_as_the_score_was(vae: VAE) -> None:
+    rows = rows_about_the_threshold(vae)
+    scores = vae.score(rows)
+    assert 0 < scores.is_anomaly.sum() < len(rows)
+    for options in ({"bound": "0.3", "scores": True}, {"bound": "0.05", "triage": True}):
+        back = vae.decompress(vae.compress(rows, **options))
+        np.testing.assert_array_equal(back.score > scores.threshold, scores.is_anomaly)
+        np.testing.assert_array_equal(
+            back.p_value <= scores.p_value.max(where=scores.is_anomaly, initial=0), scores.is_anomaly
+        )
+        one = [vae.unpack(vae.packet(row, **options)).score[0] for row in rows]
+        np.testing.assert_array_equal(one, back.score)
+
+
 @pytest.mark.parametrize("options", [{"bound": "0.3"}, {"bound": 0.05}, {"exact": True}, {"latents": True}])
 def test_a_packet_gives_the_row_that_a_block_gives(vae: VAE, options: dict[str, Any]) -> None:
     whole = vae.decompress(vae.compress(X, **options)).rows
