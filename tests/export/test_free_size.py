@@ -10,13 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from absurd import ABSURD
 from strangers import Painter
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from vae_edge_export import ExportConfig, ExportReport, export
 from vae_edge_runtime import VAE, load, verify
-from vae_edge_runtime.errors import AdaptError, BundleInvalid, InputError, OptionError, ProviderUnavailable
+from vae_edge_runtime.errors import (
+    AdaptError,
+    BundleInvalid,
+    InputError,
+    OptionError,
+    ProviderUnavailable,
+    VaeEdgeError,
+)
 from vae_edge_runtime.format.manifest import Manifest
 
 Array = np.ndarray[Any, Any]
@@ -93,6 +101,16 @@ def test_many_rows_of_a_large_size_are_cut_into_runs(vae: VAE, monkeypatch: pyte
                                                                          run(graph, feeds, names))[1])  # fmt: skip
     np.testing.assert_allclose(vae.encode(x).mean, whole, atol=1e-6)
     assert runs == [3, 3, 1]
+
+
+@pytest.mark.parametrize("value", ABSURD)
+def test_memory_at_an_absurd_size_or_of_an_absurd_graph_is_an_error_of_ours(vae: VAE, value: str) -> None:
+    in_order: dict[str, Any] = {"variant": "fp32", "graph": "encode", "size": (32, 32)}
+    for argument in in_order:
+        with pytest.raises(VaeEdgeError):
+            vae._bundle.row_bytes_at(**(in_order | {argument: ABSURD[value]}))
+    with pytest.raises(VaeEdgeError):
+        vae._bundle.row_bytes_at("fp32", "encode", (ABSURD[value], 32))
 
 
 def test_samples_take_a_size_and_keep_their_seed(vae: VAE) -> None:

@@ -143,7 +143,7 @@ class Bundle:
         """
         if self.manifest.free_size is None:
             raise OptionError(f"{self.path} takes rows of one size: row_bytes has the bytes of each graph")
-        height, width = arguments.pair("size", size)
+        spec, (height, width) = self._graph_spec(variant, graph), arguments.pair("size", size)
         key = variant, graph, (height, width)
         if key not in self._row_bytes_at:
             if len(self._row_bytes_at) >= _MOST_SIZES:
@@ -151,7 +151,7 @@ class Bundle:
             from .onnx_scan import scan
             from .sizes import dimensions_at
 
-            joined = b"".join(self._checked_pieces(self._graph_spec(variant, graph)))
+            joined = b"".join(self._checked_pieces(spec))
             dimensions = dimensions_at((height, width), self.manifest.input, self.manifest.latent.shape)
             self._row_bytes_at[key] = scan(joined, sizes=[dimensions]).row_bytes
         return self._row_bytes_at[key]
