@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -119,10 +117,9 @@ class GraphSession:
             )
         else:
             self._backend = open_backend(device, load, file=file, **how)
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._idle = threading.Condition(self._lock)
-        self._running, self._closed = 0, False
+        from .backends.calls import Calls  # not at the top: whoever only opens bundles pays for no engine
+
+        self._calls = Calls(self._backend)
         try:
             running = self._backend.describe()
             bundle.check_engine(running.backend, running.engine_version)
@@ -203,11 +200,8 @@ class GraphSession:
             32
         """
         arguments.instance("name", name, str, "the name of a member")
-        self._enter()
-        try:
+        with self._calls:
             return self._bundle.read(name)
-        finally:
-            self._leave()
 
     def check_prior(self) -> None:
         """Read the numbers of the prior.
@@ -219,11 +213,9 @@ class GraphSession:
 
     def close(self) -> None:
         """Free the engine and the file, after the calls that run now; twice is no error."""
-        if os.getpid() != self._pid:
-            return  # the engine's threads live in the parent; nothing of ours to free here
-        with self._idle:
-            self._closed = True
-            self._idle.wait_for(lambda: self._running == 0)
+        self._calls.close(self._free)
+
+    def _free(self) -> None:
         self._backend.close()
         self._bundle.close()
 
@@ -236,12 +228,12 @@ class GraphSession:
         self.close()
 
     def __reduce__(self) -> tuple[Callable[..., GraphSession], tuple[Any, ...]]:
-        if self._closed:
+        if self._calls.closed:
             raise SessionClosed("this session is closed and cannot be pickled: pickle the path, and call load() there")
         return _opened_again, (type(self), self._bundle.absolute_path, self._bundle.bundle_id, self._options)
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else str(self.info)
+        state = "closed" if self._calls.closed else str(self.info)
         return one_line(f"<{type(self).__name__} {self.manifest.model.name} {state}>")
 
     def _prior_numbers(self) -> bytes:
@@ -320,21 +312,6 @@ class GraphSession:
         """Of a latent and of the row decoded from it, whichever is larger; 8 bytes an element at most."""
         return 8 * max(map(element_count, (self.manifest.latent.shape, self.manifest.output.shape)))
 
-    def _enter(self) -> None:
-        """Count a call that ``close`` waits for; every one is followed by ``_leave``."""
-        if os.getpid() != self._pid:
-            raise SessionClosed("this session belongs to the parent process: call load() again after a fork")
-        with self._lock:
-            if self._closed:
-                raise SessionClosed("this session is closed: call load() again")
-            self._running += 1
-
-    def _leave(self) -> None:
-        with self._lock:
-            self._running -= 1
-            if self._closed:
-                self._idle.notify_all()
-
     def _graph(self, graph: str) -> GraphSpec:
         """A graph of the variant that runs; raises NotExported where the bundle was exported without it."""
         if graph in self._variant.graphs:
@@ -347,8 +324,7 @@ class GraphSession:
         """Run in bounded pieces; 0 rows give empty arrays without the engine."""
         spec = self._graph(graph)
         n = len(next(iter(feeds.values())))
-        self._enter()
-        try:
+        with self._calls:
             if self.manifest.free_size is not None and graph in ("encode", "decode"):
                 from .free_size.rows import shapes_and_bytes
 
@@ -362,13 +338,12 @@ class GraphSession:
             shapes = shapes or {tensor.name: tensor.shape for tensor in spec.outputs}
             wholes = [np.empty((n, *shapes[name]), dtype=spec.output(name).dtype) for name in names]
             for start in range(0, n, most):
+                self._calls.pause()
                 rows = slice(start, start + most)
                 part = self._backend.run(graph, {name: x[rows] for name, x in feeds.items()}, names)
                 for whole, piece in zip(wholes, part, strict=True):
                     whole[rows] = piece
             return wholes
-        finally:
-            self._leave()
 
     def _rows_per_run(self, graph: str) -> int:
         """Rows given to the engine at once, from what one needs inside the graph; known once the graph is loaded."""

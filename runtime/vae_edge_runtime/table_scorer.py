@@ -40,8 +40,6 @@ class _Sessions:
 
 
 _sessions = _Sessions()
-_of_parents: list[_Sessions] = []
-"""After a fork: kept, as an engine that a child destroys waits for threads that only its parent has."""
 
 
 class _Feature(NamedTuple):
@@ -174,8 +172,7 @@ class Scorer:
     def _session(self) -> VAE:
         global _sessions
         if _sessions.pid != os.getpid():
-            _of_parents.append(_sessions)  # its lock may be held for ever, too
-            _sessions = _Sessions()
+            _sessions = _Sessions()  # the lock of the parent's may be held for ever
         sessions = _sessions
         with sessions.lock:
             vae = sessions.opened.get(self._key())

@@ -36,6 +36,7 @@ TESTING = (
 NOT_HERE = (
     "--ignore=tests/runtime/backends/test_isolated.py",  # starts Pythons, and an emulated one starts none
     "--ignore=tests/runtime/backends/test_forking.py",  # forks beside threads, which the emulator does not stand
+    "--ignore=tests/runtime/backends/test_calls.py",  # starts Pythons
     *(
         f"--deselect=tests/runtime/{test}"
         for test in (

@@ -128,6 +128,7 @@ def test_commands_that_score_say_in_one_line_how_to_export_for_that(
         ((), "--for generation"),
         (("--shape", "1,4,4", "--calibration", "rows.npy"), "--shape and --latent-shape are for --for generation"),
         (("--for", "generation", "--shape", "1,x"), "no whole number"),
+        (("--for", "generation", "--latent-shape", "8000000000000"), "a row has at most"),
     ],
 )
 def test_options_that_do_not_fit_the_purpose_are_refused(

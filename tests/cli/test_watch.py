@@ -322,3 +322,6 @@ def test_explain_takes_the_highest_score_apart(pump: Path, cli: Cli, tmp_path: P
     assert text.code == 0, text.err
     assert text.out.startswith("row 0..19: ok, score")
     assert cli("explain", pump / "pump.vaeb", pump / "live.csv", "--columns", "a,b,c", "--row", "x").code == 2
+    np.save(tmp_path / "none.npy", np.zeros((0, 20, 3), np.float32))
+    done = cli("explain", pump / "pump.vaeb", tmp_path / "none.npy", "--row", "0")
+    assert (done.code, "there is no row '0': the file holds none" in done.err) == (2, True), done.err

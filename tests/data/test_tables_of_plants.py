@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from vae_edge.data import TableOptions, read
+from vae_edge.data.files import NoRows
 from vae_edge_runtime import DataError
 from vae_edge_runtime.text import counted
 
@@ -48,6 +49,14 @@ def test_what_stands_after_the_table_is_named_with_its_option(
     found = read(path, table=TableOptions(skip_footer=lines))
     assert len(found.x) == len(ROWS)
     assert (f"{counted(lines, 'line')} at the end", "as --skip-footer says") in found.report.rows_left_out
+
+
+@pytest.mark.parametrize("lines", [20, 10**20])
+def test_a_footer_that_is_the_whole_table_leaves_no_rows(tmp_path: Path, lines: int) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join([",".join(NAMES), *(",".join(map(str, row)) for row in ROWS)]), encoding="utf-8")
+    with pytest.raises(NoRows, match=rf"no rows before the last {lines} lines \(--skip-footer\)"):
+        read(path, table=TableOptions(skip_footer=lines))
 
 
 def test_a_word_in_the_middle_is_no_footer(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def _show(report: GenerationReport) -> None:
 
 
 def _shape(option: str, text: str | None) -> tuple[int, ...] | None:
-    return None if text is None else _options.whole_numbers(option, text, low=1)
+    return None if text is None else _options.row_shape(option, text)
 
 
 def _was_given(context: typer.Context, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from vae_edge_runtime.device.devices import help_text
 from vae_edge_runtime.errors import OptionError
+from vae_edge_runtime.format.limits import MAX_ELEMENTS
 from vae_edge_runtime.format.stream_rules import AlarmSpec
 
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .vaeb file.", show_default=False)]
@@ -172,6 +174,23 @@ def whole_numbers(what: str, text: str | None, *, low: int = 0) -> tuple[int, ..
         OptionError: a part is no whole number, or below ``low``.
     """
     return tuple(_whole(what, part, low) for part in split_names(text))
+
+
+def row_shape(option: str, text: str) -> tuple[int, ...]:
+    """``1,28,28`` to (1, 28, 28).
+
+    Raises:
+        OptionError: it is no shape, or that of more values than a graph may make of one row.
+    """
+    try:
+        shape = whole_numbers(option, text, low=1)
+    except OptionError as error:
+        raise OptionError(f"{error}; write the sizes of one row, such as 1,28,28") from None
+    if not shape:
+        raise OptionError(f"{option} is empty; write the sizes of one row, such as 1,28,28")
+    if math.prod(shape) > MAX_ELEMENTS:
+        raise OptionError(f"{option} {text:.40} is of {math.prod(shape):,} values; a row has at most {MAX_ELEMENTS:,}")
+    return shape
 
 
 def thread_counts(text: str | None, *, low: int = 0) -> tuple[int | None, ...]:

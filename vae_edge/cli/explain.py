@@ -71,6 +71,8 @@ def run(
 def _index(row_ids: Sequence[str], wanted: str | None) -> int | None:
     if wanted is None:
         return None
+    if not row_ids:
+        raise OptionError(f"there is no row {wanted!r}: the file holds none")
     if wanted not in row_ids:
         raise OptionError(f"there is no row {wanted!r}; they are called {row_ids[0]} to {row_ids[-1]}")
     return row_ids.index(wanted)

@@ -73,7 +73,7 @@ def run(
         )
         rows, condition = rows[:_ROWS], None if condition is None else condition[:_ROWS]
     else:
-        rows = np.random.default_rng(0).random((_ROWS, *_shape(shape or ""))).astype(np.float32)
+        rows = np.random.default_rng(0).random((_ROWS, *_options.row_shape("--shape", shape or ""))).astype(np.float32)
         options = {key: value for key, value in options.items() if key not in ("layout", "offset", "scale", "names")}
     inspection = inspect_model(
         opened.model,
@@ -90,16 +90,6 @@ def run(
         _show(inspection)
     if not inspection.ok:
         raise typer.Exit(1)
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    try:
-        shape = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        shape = ()
-    if not shape or min(shape) < 1:
-        raise OptionError(f"shape is {text!r}; write the sizes of one row, such as 1,28,28")
-    return shape
 
 
 def _show(inspection: Inspection) -> None:

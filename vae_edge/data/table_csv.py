@@ -121,7 +121,7 @@ class CsvTable:
         """Columns by their place.
 
         Raises:
-            DataError: a line has another number of cells, or the table is above a limit.
+            DataError: a line has another number of cells, or the table is above a limit. NoRows: there are none.
         """
         width = len(self.names)
         troubles: dict[int, Trouble] = {}
@@ -149,7 +149,10 @@ class CsvTable:
                     troubles[i] = Trouble(columns[i][bad], f"line {block[bad][0]}")
                     first_bad[i] = count - len(block) + bad
             blocks.append(values)
-        x = np.concatenate(blocks) if blocks else np.empty((0, len(indices)))
+        if not blocks:
+            where = f" before the last {self._footer} lines (--skip-footer)" if self._footer else ""
+            raise NoRows(f"{self.path} holds no rows{where}")
+        x = np.concatenate(blocks)
         empty = empty_at_end if width > 1 else 0
         for i, trouble in troubles.items():
             troubles[i] = trouble._replace(remedy=_footer_remedy(count - first_bad[i], count, empty))

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vae_edge_runtime.errors import DataError
+
+_CLOCK = re.compile(
+    r"(?P<minute>\d{4}-\d\d-\d\d[T ]\d\d:\d\d):(?P<second>\d\d)(?:[.,](?P<fraction>\d+))?"
+    r"(?:[Zz]|(?P<hours>[+-]\d\d)(?::?(?P<minutes>\d\d))?)?",
+    re.ASCII,
+)
+"""With seconds and what may follow them; any other form is left to Python."""
 
 
 class Times:
@@ -71,9 +79,16 @@ def _read(text: str) -> tuple[float, str]:
 
 
 def _iso_seconds(text: str) -> float:
+    # fromisoformat of Python 3.10 knows fractions of 3 and 6 digits alone, no Z, and no zone of hours alone.
+    text, beside = text.strip(), 0.0
+    if found := _CLOCK.fullmatch(text):
+        second, beside = found["second"], float(f"0.{found['fraction'] or 0}")
+        if second == "60":  # a leap second, which has the seconds of the one after it
+            second, beside = "59", 1.0
+        zone = f"{found['hours']}:{found['minutes'] or '00'}" if found["hours"] else "+00:00"
+        text = f"{found['minute']}:{second}{zone}"
     try:
-        # fromisoformat of Python 3.10 does not know Z.
-        moment = datetime.datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+        moment = datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
         return float("nan")
-    return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)).timestamp()
+    return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)).timestamp() + beside

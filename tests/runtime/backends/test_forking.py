@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -123,3 +125,36 @@ def test_children_of_a_process_that_computes_with_openvino_open_sessions_of_thei
         wanted = vae.score(x).score
         with busy(lambda: vae.score(x)):
             assert [forked(own) for _ in range(8)] == [0] * 8
+
+
+INHERITED = """
+import os, signal, sys, warnings
+import numpy as np
+from vae_edge_runtime import load
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of a fork beside threads
+path, device, how = sys.argv[1:]
+x = np.zeros((4, 6), np.float32)
+vae = load(path, device=device, threads=4)
+wanted = vae.score(x).score.tolist()
+child = os.fork()
+if child:
+    signal.alarm(60)  # a child that hangs is an error of this process, too
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), vae.score(x).score.tolist() == wanted)
+elif how == "loads anew":
+    vae = load(path, device=device, threads=4)
+    sys.exit(0 if vae.score(x).score.tolist() == wanted else 1)
+elif how == "closes":
+    vae.close()
+    del vae
+# how == "ends": the interpreter of the child ends with the session of its parent
+"""
+
+
+@pytest.mark.parametrize("how", ["ends", "closes", "loads anew"])
+@pytest.mark.parametrize("device", ["cpu", "openvino"])
+def test_a_child_outlives_the_engine_that_it_inherited(device: str, how: str) -> None:
+    pytest.importorskip({"cpu": "onnxruntime"}.get(device, device))
+    done = subprocess.run(
+        [sys.executable, "-c", INHERITED, str(TABLE), device, how], capture_output=True, text=True, timeout=100
+    )
+    assert (done.stdout.split(), done.stderr) == (["0", "True"], "")
