@@ -27,7 +27,7 @@ MADE_BY_US = frozenset(
     {"VAE", "Anatomy", "Bundle", "Decompressed", "Event", "Fault", "GoldenCheck", "HeadScores", "Manifest", "Posterior"}
     | {"Recalibration", "Scores", "SessionInfo", "Status", "Stream", "ThresholdChange", "Verification"}
 )
-BESIDE = {"AlarmSpec", "GuardSpec", "StreamSpec"}
+BESIDE = {"AlarmSpec", "GuardSpec"}
 """Of ``VAE.stream``, which are no part of a package's ``__all__``."""
 ELSEWHERE = {"Bundle.row_bytes_at"}
 """Of a bundle of free size: ``tests/export/test_free_size.py``."""
@@ -95,7 +95,6 @@ def calls(vae: VAE) -> dict[str, Call]:
         "open_stream": (lambda **o: list(open_stream(**o)), {"vae": FakeSession(), "source": STEPS}),
         "AlarmSpec": (AlarmSpec, {name: getattr(ALARM, name) for name in AlarmSpec.__dataclass_fields__}),
         "GuardSpec": (GuardSpec, {name: getattr(GUARD, name) for name in GuardSpec.__dataclass_fields__}),
-        "StreamSpec": (StreamSpec, {"guard": GUARD, "alarm": ALARM}),
     }
 
 
@@ -122,7 +121,6 @@ def test_a_result_or_an_error_of_ours(calls: dict[str, Call]) -> None:
         ("GuardSpec", "low", 0.5, "low is 0.5; pass a list: low=[0.5]"),
         ("GuardSpec", "high", (1.0, "x", 1.0), "high[1] is 'x'; pass a finite number"),
         ("GuardSpec", "constant", (0, 0, 0), "constant[0] is 0; pass True or False"),
-        ("StreamSpec", "alarm", None, "alarm is None; pass an AlarmSpec"),
         ("StreamOptions", "maps", "some", "maps is 'some'; valid are off, anomalies, all"),
         ("Bundle.read", "member", 3, "member is 3; pass text"),
         ("Bundle.graph", "variant", None, "variant is None; pass text"),

@@ -71,9 +71,6 @@ class StreamSpec:
     guard: GuardSpec
     alarm: AlarmSpec
 
-    def __post_init__(self) -> None:
-        _check_types(self)
-
 
 def _check_types(rules: Any) -> None:
     """Rules are written by hand, too; those out of a manifest pass at once.

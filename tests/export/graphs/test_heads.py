@@ -217,7 +217,7 @@ def test_the_anatomy_adds_up(vae: VAE, rows: np.ndarray) -> None:
         (("elbo", "elbo"), "named twice"),
         (("elbo", "fisher"), "at least two other heads"),
         (("elbo", "kl", "fisher"), "at least two other heads"),
-        (("elbo", "depth"), "head is 'depth'; valid are elbo, "),
+        (("elbo", "depth"), r"heads\[1\] is 'depth'; valid are elbo, "),
     ],
 )
 def test_heads_that_cannot_be_are_refused(heads: tuple[str, ...], problem: str) -> None:
