@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import arguments
 from ..errors import CalibrationError, OptionError, PairMismatch
 from ..format.specs import element_count
 from ..record import record
@@ -167,8 +168,10 @@ class Scores(HeadScores):
             threshold: in the unit of the head, instead of the calibrated one.
 
         Raises:
-            OptionError: the head was not asked for.
+            OptionError: the head was not asked for, or the threshold is no finite number.
         """
+        if threshold is not None:
+            threshold = arguments.number("threshold", threshold, note=", in the unit of the score")
         if head not in self.heads:
             raise OptionError(f"head {head!r} was not asked for: call score(x, heads={head!r})")
         own = self.heads[head]
