@@ -15,7 +15,7 @@ from . import arguments
 from .backends.opening import open_backend
 from .device.devices import find_device
 from .device.tuned import find_choice
-from .errors import InputError, OptionError, ProviderUnavailable, SessionClosed
+from .errors import GraphRefused, InputError, OptionError, ProviderUnavailable, SessionClosed
 from .format.bundle import Bundle, reopened
 from .format.manifest import GraphSpec, Variant
 from .format.specs import LatentSpec, TensorSpec, element_count
@@ -24,6 +24,7 @@ from .sampling.prior import check_prior
 from .scoring.inputs import check_condition, check_rows, checked_rows, feeds_beside
 from .scoring.results import SessionInfo
 from .scoring.scorer import Scorer
+from .text import counted
 
 if TYPE_CHECKING:
     from .backends.base import Backend
@@ -181,7 +182,7 @@ class GraphSession:
         }
         if len({len(x) for x in checked.values()}) != 1:
             raise InputError(f"{graph} takes {', '.join(checked)}, each with the same number of rows")
-        return self._run(graph, checked, names)
+        return self._run(graph, checked, names) if names else []  # some engines take no name for all of them
 
     def read_member(self, name: str) -> bytes:
         """Verified bytes of one member of the bundle, such as a golden vector.
@@ -210,6 +211,14 @@ class GraphSession:
             BundleInvalid: they cannot be drawn from.
         """
         self._prior_numbers()
+
+    def check_calibration(self) -> None:
+        """Read what every head was fitted to.
+
+        Raises:
+            BundleInvalid: it is damaged, or a threshold does not stand for the rate that is said of it.
+        """
+        _ = self._scorer.fitted
 
     def close(self) -> None:
         """Free the engine and the file, after the calls that run now; twice is no error."""
@@ -333,17 +342,30 @@ class GraphSession:
                 most = rows_within(BYTES_PER_RUN, row_bytes)
             else:
                 shapes, most = None, self._rows_per_run(graph) if n > 1 else 1
-            if 0 < n <= most:
-                return self._backend.run(graph, feeds, names)
             shapes = shapes or {tensor.name: tensor.shape for tensor in spec.outputs}
+            if 0 < n <= most:
+                return self._run_once(graph, feeds, names, shapes)
             wholes = [np.empty((n, *shapes[name]), dtype=spec.output(name).dtype) for name in names]
             for start in range(0, n, most):
                 self._calls.pause()
                 rows = slice(start, start + most)
-                part = self._backend.run(graph, {name: x[rows] for name, x in feeds.items()}, names)
+                part = self._run_once(graph, {name: x[rows] for name, x in feeds.items()}, names, shapes)
                 for whole, piece in zip(wholes, part, strict=True):
                     whole[rows] = piece
             return wholes
+
+    def _run_once(
+        self, graph: str, feeds: Mapping[str, Any], names: Sequence[str], shapes: Mapping[str, tuple[int, ...]]
+    ) -> list[NDArray[Any]]:
+        """A run of the engine, whose outputs have a row for each row: nothing but a run shows what a graph does."""
+        rows, outputs = len(next(iter(feeds.values()))), self._backend.run(graph, feeds, names)
+        for name, array in zip(names, outputs, strict=True):
+            if array.shape != (rows, *shapes[name]):
+                raise GraphRefused(
+                    f"graph '{graph}' gave {name} of shape {array.shape} for {counted(rows, 'row')}, and the manifest "
+                    f"says {(rows, *shapes[name])}"
+                )
+        return outputs
 
     def _rows_per_run(self, graph: str) -> int:
         """Rows given to the engine at once, from what one needs inside the graph; known once the graph is loaded."""

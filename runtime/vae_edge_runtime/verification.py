@@ -157,6 +157,7 @@ def verify(
         ) as vae:  # fmt: skip
             checks += _golden_checks(vae, name)
             vae.check_prior()
+            vae.check_calibration()
             info = vae.info
     return Verification(
         members=len(bundle.manifest.members) + 1,

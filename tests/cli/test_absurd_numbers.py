@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from codec_bundles import CORPUS
+from codec_bundles import CORPUS, window_bundle
 from shell import Cli
 
 from vae_edge.cli import score
@@ -57,6 +57,37 @@ def test_a_rate_that_no_number_of_rows_can_back_is_refused_in_one_line(
     )
     assert (done.code, f"a false-positive rate of {float(rate):g}" in done.err) == (2, True), done.err
     assert not new.exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("score {table} t.npy --threshold nan", "threshold is nan; pass a finite number"),
+        ("score {table} t.npy --head kl --threshold inf", "threshold is inf; pass a finite number"),
+        ("report {table} t.npy --class-column kind -o r.html", "--class-column names kinds of labelled anomalies"),
+        ("train mlp --data t.npy --overlap 4 -o run", "--overlap is of tiles"),
+        ("train mlp --data t.npy --free-bits 1e308 -o run", "all numbers of float32"),
+        ("train mlp --data t.npy --beta 1e39 -o run", "all numbers of float32"),
+        ("tune {table} --rounds 99999999999999999999 --dry-run", "100000"),
+        ("bench {table} --rounds 99999999999999999999", "100000"),
+    ],
+)
+def test_an_option_that_can_mean_nothing_is_refused_and_not_ignored(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("t.npy", np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32))
+    done = cli(*line.format(table=TABLE).split())
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert not list(tmp_path.glob("r*"))
+
+
+@pytest.mark.parametrize("path", ["", "/", ".."])
+def test_what_is_no_name_of_a_file_is_refused(cli: Cli, tmp_path: Path, path: str) -> None:
+    np.savetxt(tmp_path / "t.csv", np.zeros((3, 5)), delimiter=",", header="a,b,c,d,e", comments="")
+    done = cli("watch", window_bundle(), tmp_path / "t.csv", "--latents", f"--compress={path}")
+    assert (done.code, "is no regular file" in done.err) == (2, True), done.err
 
 
 def test_too_little_memory_is_no_bug(

@@ -336,6 +336,11 @@ def test_32_threads_on_one_session_give_the_serial_scores(vae: VAE) -> None:
         np.testing.assert_array_equal(scores, expected)
 
 
+@pytest.mark.parametrize("n", [3, 65])
+def test_no_name_of_an_output_is_no_output(vae: VAE, n: int) -> None:
+    assert vae.run_graph("encode", {"x": np.zeros((n, FEATURES), np.float32)}, []) == []
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_is_refused(vae: VAE) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_bundle import TinyBundle
+from onnx import helper
+from tiny_bundle import FEATURES, GRAPHS, TinyBundle, model
 
-from vae_edge_runtime import BundleCorrupt, verify
+from vae_edge_runtime import BundleCorrupt, BundleInvalid, GraphRefused, load, verify
 from vae_edge_runtime.verification import max_errors
 
 
@@ -39,6 +40,71 @@ def test_a_flipped_weight_is_refused_by_name(tiny: TinyBundle) -> None:
     raw[raw.index(tiny.members["fp32/decoder.weights"]) + 30] ^= 4
     path.write_bytes(raw)
     with pytest.raises(BundleCorrupt, match=r"fp32/decoder\.weights"):
+        verify(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("threshold", 1e30), ("threshold", -1e300), ("threshold", 0.0), ("false_positive_rate", 0.4), ("n", 10**6)],
+)
+def test_a_threshold_that_its_calibration_scores_do_not_give_is_refused(
+    tiny: TinyBundle, field: str, value: float
+) -> None:
+    plain = tiny.plain
+    plain["variants"]["fp32"]["calibration"][field] = value
+    path = tiny.write(plain)
+    for call in (verify, load):
+        with pytest.raises(BundleInvalid, match=r"head 'elbo': a threshold of .* is not what the calibration scores"):
+            call(path, device="cpu")
+
+
+@pytest.mark.parametrize(("rate", "said"), [(0.1, None), (0.3, "false-positive rate of 0.3")])
+def test_a_threshold_of_the_model_has_the_rate_that_its_scores_show(
+    tiny: TinyBundle, rate: float, said: str | None
+) -> None:
+    plain = tiny.plain
+    calibration = plain["variants"]["fp32"]["calibration"]
+    scores = np.frombuffer(tiny.members[calibration["member"]][:80], "<f4")
+    calibration |= {"source": "model", "threshold": float(scores[18:].mean()), "false_positive_rate": rate * 20 / 21}
+    path = tiny.write(plain)
+    if said is None:
+        assert verify(path).ok
+        return
+    with pytest.raises(BundleInvalid, match="a threshold of"):
+        verify(path)
+
+
+def test_what_only_further_heads_read_is_verified_too(tmp_path: Path) -> None:
+    tiny = TinyBundle(tmp_path / "head.vaeb")
+    plain = tiny.replace_member("fp32/calibration-kl.bin", tiny.members["fp32/calibration.bin"])
+    plain["score"]["heads"] = ["elbo", "kl"]
+    variant = plain["variants"]["fp32"]
+    variant["channels"] = {"kl": {**variant["calibration"], "member": "fp32/calibration-kl.bin", "threshold": 1e9}}
+    with pytest.raises(BundleInvalid, match="head 'kl': a threshold of"):
+        verify(tiny.write(plain))
+
+
+@pytest.mark.parametrize("shape", [(1,), (-1, 1)], ids=["one row for all", "an axis more"])
+def test_outputs_of_another_shape_than_the_manifest_says_are_no_scores(
+    tiny: TinyBundle, shape: tuple[int, ...]
+) -> None:
+    """Of 64 rows one score was spread over all of them, without a word."""
+    nodes, inputs, outputs, _ = GRAPHS["score"]
+    *others, total = nodes
+    constant = helper.make_node("Constant", [], ["wanted"], value_ints=list(shape))
+    if shape == (1,):
+        ends = [helper.make_node("ReduceMax", ["all"], ["peak"], keepdims=0)]
+        ends.append(helper.make_node("Reshape", ["peak", "wanted"], ["score"]))
+    else:
+        ends = [helper.make_node("Reshape", ["all", "wanted"], ["score"])]
+    spoilt = [*others, helper.make_node(total.op_type, list(total.input), ["all"]), constant, *ends]
+    plain = tiny.replace_member("fp32/score.onnx", model(spoilt, inputs, outputs).SerializeToString())
+    path = tiny.write(plain)
+    with load(path, device="cpu") as vae:
+        for n in (2, 64, 65):
+            with pytest.raises(GraphRefused, match=r"graph 'score' gave score of shape .* and the manifest says"):
+                vae.score(np.zeros((n, FEATURES), np.float32))
+    with pytest.raises(GraphRefused, match="and the manifest says"):
         verify(path)
 
 

@@ -51,7 +51,7 @@ def run(
     ] = None,
     task: Annotated[str, typer.Option(help="What one call does: score, encode or sample.")] = "score",
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="Of 6 calls per cell; default 20.", show_default=False)
+        int | None, typer.Option(min=1, max=100_000, help="Of 6 calls per cell; default 20.", show_default=False)
     ] = None,
     seconds: Annotated[
         float | None,

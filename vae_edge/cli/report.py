@@ -73,6 +73,8 @@ def run(
         truth: Truth | None = None
         if labels is not None or label_column is not None or normal is not None or rows.labels is not None:
             truth = truth_of(rows, path, labels, label_column, class_column, normal, cut, stride or 1)
+        elif class_column is not None:
+            raise OptionError("--class-column names kinds of labelled anomalies: pass --labels or --label-column, too")
         known: dict[str, Any] = {"condition": rows.condition}
         if truth is not None:
             known |= {"labels": truth.labels, "kinds": truth.classes}

@@ -130,6 +130,8 @@ def run(
         raise OptionError(f"loss is {loss!r}; valid are {', '.join(_LOSSES)}")
     if variance is not None and loss != "gaussian" and (loss is not None or kind != "conv"):
         raise OptionError(f"--variance is for --loss gaussian; the loss is {loss or 'mse'}")
+    if overlap and tile is None:
+        raise OptionError("--overlap is of tiles: say how large a --tile is, too")
     require("torch", extra="export", why="training")
     from vae_edge.models import ModelConfig
     from vae_edge.training import TrainConfig, train

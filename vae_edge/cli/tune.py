@@ -42,7 +42,9 @@ def run(
         typer.Option(help="Comma separated; auto: the engine's choice; default: 1 and all cores.", show_default=False),
     ] = None,
     batches: Annotated[str, typer.Option(help="Rows per call, comma separated; most rows per second wins.")] = "1",
-    rounds: Annotated[int, typer.Option(min=12, help="Of 6 calls per candidate; half choose, half report.")] = 36,
+    rounds: Annotated[
+        int, typer.Option(min=12, max=100_000, help="Of 6 calls per candidate; half choose, half report.")
+    ] = 36,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Keep nothing.")] = False,
     forget: Annotated[bool, typer.Option("--forget", help="Only remove what an earlier run kept.")] = False,
     window: _options.Window = None,

@@ -19,6 +19,8 @@ _SMALLEST_FOR_SSIM = 11
 _LARGEST = (1 << 63) - 1
 """Of whole numbers: torch's generators take seeds of 64 bits."""
 
+_FLOAT32 = 3.4e38
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -88,8 +90,8 @@ class TrainConfig:
             raise OptionError(f"perceptual is {self.perceptual}; it is a weight from 0, and finite")
         if self.perceptual and min(self.model.input_shape[1:]) < _SMALLEST_FOR_SSIM:
             raise OptionError(f"perceptual compares windows of 11 x 11 pixels; pictures are {self.model.input_shape}")
-        if not (0 < self.learning_rate < math.inf and 0 <= self.beta < math.inf and 0 <= self.free_bits < math.inf):
-            raise OptionError("learning_rate must be positive, beta and free_bits not negative, all finite")
+        if not (self.learning_rate > 0 and 0 <= self.beta <= _FLOAT32 and 0 <= self.free_bits <= _FLOAT32):
+            raise OptionError("learning_rate must be positive, beta and free_bits not negative, all numbers of float32")
         if not 0 < self.validation < 1:
             raise OptionError(f"validation is {self.validation}; it is a fraction between 0 and 1")
         if self.model.kind == "conv" and self.batch_size < 2:

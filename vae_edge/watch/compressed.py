@@ -52,7 +52,7 @@ class CompressedFile:
             DataError: ``saved`` is of another file, or the file has fewer rows than it says.
         """
         spec = vae.manifest.input
-        self._path, self._waiting_path = path, path.with_name(f"{path.name}.waiting")
+        self._path, self._waiting_path = path, path.parent / f"{path.name}.waiting"
         self._length = spec.shape[0] if spec.layout == "time_features" else 1
         self._row_shape = spec.shape[1:] if self._length > 1 else spec.shape
         self._partial: NDArray[Any] = np.zeros((0, *self._row_shape), spec.dtype)

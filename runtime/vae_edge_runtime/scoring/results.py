@@ -168,12 +168,14 @@ class Scores(HeadScores):
             threshold: in the unit of the head, instead of the calibrated one.
 
         Raises:
-            OptionError: the head was not asked for.
+            OptionError: the head was not asked for, or the threshold is no finite number.
         """
+        if threshold is not None:
+            threshold = arguments.number("threshold", threshold, note=", in the unit of the score")
         if arguments.text("head", head) not in self.heads:
             raise OptionError(f"head {head!r} was not asked for: call score(x, heads={head!r})")
         own = self.heads[head]
-        used = own.threshold if threshold is None else arguments.number("threshold", threshold)
+        used = own.threshold if threshold is None else threshold
         others = {name: scores for name, scores in self.heads.items() if name != head}
         warning = own.warning if threshold is None else None
         heads = {head: HeadScores(own.score, used, own._sketch, warning=warning), **others}

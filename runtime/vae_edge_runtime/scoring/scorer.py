@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CalibrationError, OptionError
+from ..errors import BundleInvalid, CalibrationError, OptionError
 from ..format.heads import HEADS
 from ..format.manifest import Calibration, Manifest, Variant
 from ..statistics.conformal import ScoreSketch
@@ -61,7 +61,13 @@ class Scorer:
 
     def _sketch(self, head: str) -> ScoreSketch:
         calibration = self.calibrations[head]
-        return ScoreSketch.from_bytes(self._read(calibration.member), n=calibration.n)
+        sketch = ScoreSketch.from_bytes(self._read(calibration.member), n=calibration.n)
+        if not _stands_for_its_rate(calibration, sketch):
+            raise BundleInvalid(
+                f"head '{head}': a threshold of {calibration.threshold:g} is not what the calibration scores beside it "
+                f"give for a false-positive rate of {calibration.false_positive_rate:g}"
+            )
+        return sketch
 
     @cached_property
     def fitted(self) -> Fitted:
@@ -158,6 +164,21 @@ class Scorer:
                 "use method='conformal', or recalibrate with more rows"
             )
         return tail.threshold(rate)
+
+
+@np.errstate(over="ignore")  # a threshold of a stranger may be no float32
+def _stands_for_its_rate(calibration: Calibration, sketch: ScoreSketch) -> bool:
+    """Whether the threshold follows from the scores as ``calibrate`` took it."""
+    rate, threshold = calibration.false_positive_rate, calibration.threshold
+    if calibration.source == "model":
+        above = np.nextafter(np.array([threshold], np.float32), np.float32(np.inf))
+        return math.isclose(rate, sketch.p_values(above)[0], rel_tol=1e-6)
+    tail = calibration.tail if calibration.source == "tail" else None
+    try:
+        wanted = sketch.threshold(rate) if tail is None else tail.threshold(rate)
+    except CalibrationError:
+        return False
+    return math.isclose(threshold, wanted, rel_tol=1e-6)
 
 
 def blank_bad_rows(outputs: Sequence[NDArray[Any]], status: NDArray[np.uint8]) -> None:
