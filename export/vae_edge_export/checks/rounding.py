@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from vae_edge_runtime.verification import max_errors
@@ -24,6 +26,17 @@ def own_loss(single: NDArray[Any], exact: NDArray[Any]) -> float:
     Indices and uint8 have none: another index is another answer, however near the choice was.
     """
     return max_errors(single, exact)[1] if exact.dtype.kind == "f" else 0.0
+
+
+def last_bits_moved(feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The same feeds in float64, with each value of the first of them, the rows, rounded up or down by one 2^24th.
+
+    How far an output moves with them is how far rounding at the first operation alone may carry it.
+    """
+    name, *_ = feeds
+    rows = feeds[name].astype(np.float64)
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=rows.shape)
+    return {**feeds, name: rows * (1 + signs * 2.0**-24)}
 
 
 def allowed_relative(rtol: float, own: float) -> float:

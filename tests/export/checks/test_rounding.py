@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vae_edge_export import ExportConfig, export
 from vae_edge_export.checks import decisions, parity
-from vae_edge_export.checks.rounding import allowed_relative, own_loss
+from vae_edge_export.checks.rounding import allowed_relative, last_bits_moved, own_loss
 from vae_edge_runtime import ParityFailed, VerdictFailed, verify
 from vae_edge_runtime.verification import max_errors
 
@@ -128,3 +128,20 @@ def test_only_an_ill_conditioned_output_is_given_room() -> None:
 def test_another_index_is_never_rounding() -> None:
     assert own_loss(np.array([1, 2]), np.array([1, 3])) == 0.0
     assert own_loss(np.array([0, 9], np.uint8), np.array([0, 11], np.uint8)) == 0.0
+
+
+def test_last_bits_show_how_far_rounding_carries_where_a_norm_stands_on_a_flat_row() -> None:
+    rows = np.float32(0.7) + np.float32(1e-6) * np.arange(64, dtype=np.float32).reshape(1, 64)
+    feeds = {"x": rows, "condition": np.ones((1, 2), np.float32)}
+    moved = last_bits_moved(feeds)
+    assert moved["condition"] is feeds["condition"]
+    assert 0 < np.abs(moved["x"] / rows.astype(np.float64) - 1).max() <= 1.0001 * 2.0**-24
+
+    def norm(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return np.asarray((x - x.mean()) / np.sqrt(x.var() + 1e-12))
+
+    exact, single = norm(rows.astype(np.float64)), norm(rows)
+    engine = norm(rows[:, ::-1].copy())[:, ::-1]  # the same sums in another order
+    carried = max_errors(norm(moved["x"]), exact)[1]
+    assert max(max_errors(single, exact)[1], max_errors(engine, exact)[1]) < allowed_relative(1e-4, carried) < 0.1
+    assert max_errors(1.1 * exact, exact)[1] > allowed_relative(1e-4, carried)
