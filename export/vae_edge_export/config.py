@@ -202,6 +202,8 @@ class ExportConfig:
         for what, text in texts.items():
             if isinstance(text, str) and (bad := not_text(text)):
                 raise OptionError(f"{what} holds the character {bad!a}, which is not text: write it in other letters")
+        if twice := [name for i, name in enumerate(self.names) if name in self.names[:i]]:
+            raise OptionError(f"names holds {twice[0]!r} twice: a column of a table is found by its name")
         if isinstance(self.name, str) and not self.name.strip():
             raise OptionError("name is empty: say what the model is called")
 
