@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -191,6 +192,9 @@ class ExportConfig:
         for what, text in texts.items():
             if bad := not_text(text):
                 raise OptionError(f"{what} holds the character {bad!a}, which is not text: write it in other letters")
+        if len(set(self.names)) < len(self.names):
+            twice = Counter(self.names).most_common(1)[0][0]
+            raise OptionError(f"names holds {twice!r} twice: a column of a table is found by its name")
         if not self.name.strip():
             raise OptionError("name is empty: say what the model is called")
 

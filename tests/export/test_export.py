@@ -312,3 +312,8 @@ def test_progress_names_every_stage_in_order(tmp_path: Path, rows: np.ndarray, m
     assert stages == list(report.seconds)
     assert stages[0] == "check data"
     assert stages[-1] == "pack"
+
+
+def test_two_columns_of_one_name_are_refused_before_any_work() -> None:
+    with pytest.raises(OptionError, match="names holds 'a' twice"):
+        ExportConfig(layout="features", names=("a", "b", "a"))
