@@ -63,6 +63,8 @@ def test_inspect_exits_with_1_and_the_remedy_where_something_is_in_the_way(cli: 
         ((), "say what a row is"),
         (("--shape", "a"), "write the sizes of one row"),
         (("--shape", "0,3"), "write the sizes"),
+        (("--shape", "6", "--offset", "inf"), "--offset is of rows in a file"),
+        (("--shape", "6", "--layout", "nhwc"), "--layout is of rows in a file"),
         (("--shape", "9" * 20), "write the sizes"),
         (("--shape", "99999999999,99999999999"), "a row has at most 268,435,456"),
     ],

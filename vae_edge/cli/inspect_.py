@@ -58,6 +58,13 @@ def run(
     """
     if (shape is None) == (calibration is None):
         raise OptionError("say what a row is: --shape 1,28,28 for random rows, or --calibration PATH for real ones")
+    of_a_file = {"offset": offset, "scale": scale, "layout": layout, "window": window, "stride": stride,
+                 "columns": columns, "image-size": image_size}  # fmt: skip
+    if calibration is None and (ignored := [name for name, value in of_a_file.items() if value is not None]):
+        raise OptionError(
+            f"--{ignored[0]} is of rows in a file, and --shape tries random ones in model units: leave it out, "
+            "or pass --calibration"
+        )
     opened = _source.open_source(source, weights, trust_pickle=trust_pickle, weights_key=weights_key)
     from vae_edge_export import ExportConfig, inspect_model
 
