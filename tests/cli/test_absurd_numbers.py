@@ -70,6 +70,8 @@ def test_a_rate_that_no_number_of_rows_can_back_is_refused_in_one_line(
         ("train mlp --data t.npy --beta 1e39 -o run", "all numbers of float32"),
         ("tune {table} --rounds 99999999999999999999 --dry-run", "100000"),
         ("bench {table} --rounds 99999999999999999999", "100000"),
+        ("bench {table} --seconds inf", "86400"),
+        ("bench {table} --starts 99999999999", "1000"),
     ],
 )
 def test_an_option_that_can_mean_nothing_is_refused_and_not_ignored(

@@ -55,9 +55,9 @@ def run(
     ] = None,
     seconds: Annotated[
         float | None,
-        typer.Option(min=0, help="Instead: as many rounds as fit, of all cells together.", show_default=False),
+        typer.Option(min=0, max=86_400, help="Instead: as many rounds as fit, of all cells.", show_default=False),
     ] = None,
-    starts: Annotated[int, typer.Option(min=0, help="Cold starts per variant and device; 0: none.")] = 3,
+    starts: Annotated[int, typer.Option(min=0, max=1000, help="Cold starts per variant and device; 0: none.")] = 3,
     split: Annotated[
         bool, typer.Option("--split", help="Also time copies and compute on a GPU apart; device tensorrt.")
     ] = False,
