@@ -51,7 +51,7 @@ def test_what_stands_after_the_table_is_named_with_its_option(
     assert (f"{counted(lines, 'line')} at the end", "as --skip-footer says") in found.report.rows_left_out
 
 
-@pytest.mark.parametrize("lines", [20, 10**20])
+@pytest.mark.parametrize("lines", [20, 10**15])
 def test_a_footer_that_is_the_whole_table_leaves_no_rows(tmp_path: Path, lines: int) -> None:
     path = tmp_path / "t.csv"
     path.write_text("\n".join([",".join(NAMES), *(",".join(map(str, row)) for row in ROWS)]), encoding="utf-8")

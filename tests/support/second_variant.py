@@ -9,6 +9,8 @@ import onnx
 from onnx import numpy_helper
 from tiny_bundle import DECODE_WEIGHTS, WEIGHTS, TinyBundle, member_spec
 
+from vae_edge_runtime import ScoreSketch
+
 
 def add_variant(tiny: TinyBundle, name: str, *, factor: float, threshold: float | None = None) -> None:
     """Add variant ``name``, its decoder's matrix ``factor`` times that of fp32, with fp32's threshold or another."""
@@ -26,10 +28,14 @@ def add_variant(tiny: TinyBundle, name: str, *, factor: float, threshold: float 
         joined = b"".join(tiny.members[p] for p in parts)
         graphs[graph] = dataclasses.replace(spec, parts=parts, **dataclasses.asdict(member_spec(joined)))
     assert fp32.calibration
-    calibration = dataclasses.replace(fp32.calibration, threshold=threshold or fp32.calibration.threshold)
-    variant = dataclasses.replace(
-        fp32, graphs=graphs, calibration=calibration
-    )  # its weights are fp32, whatever its name
+    calibration = fp32.calibration
+    if threshold is not None:  # of the model: the rate is what the calibration scores show
+        sketch = ScoreSketch.from_bytes(tiny.members[calibration.member], n=calibration.n)
+        above = np.nextafter(np.array([threshold], np.float32), np.float32(np.inf))
+        rate = float(sketch.p_values(above)[0])
+        calibration = dataclasses.replace(calibration, threshold=threshold, source="model", false_positive_rate=rate)
+    # Its weights are fp32, whatever its name.
+    variant = dataclasses.replace(fp32, graphs=graphs, calibration=calibration)
     golden = tiny.manifest.golden
     tiny.manifest = dataclasses.replace(
         tiny.manifest,

@@ -184,7 +184,7 @@ def test_parquet_nulls_are_missing_and_timestamps_are_times(tmp_path: Path) -> N
     fine = table.set_column(0, "t", arrow.array([1, None, 3], arrow.timestamp("ns")))  # finer than datetime
     parquet.write_table(fine, tmp_path / "fine.parquet")
     fine_rows = read(open_source(str(tmp_path / "fine.parquet"), SPEC, time_column="t").rows)
-    np.testing.assert_array_equal(fine_rows.time, [0.0, np.nan, 0.0])
+    np.testing.assert_array_equal(fine_rows.time, [1e-9, np.nan, 3e-9])
     assert fine_rows.labels[2] == "1970-01-01T00:00:00.000000003"
     with pytest.raises(DataError, match="lacks the column 'q'"):
         read(open_source(str(tmp_path / "rows.parquet"), SPEC, columns=("a", "q")).rows)
