@@ -195,3 +195,29 @@ def test_what_is_renamed_is_seen_at_once_and_a_folder_that_rests_is_not_read_aga
     before = len(reads)
     beside.inodes()
     assert len(reads) == before + 1
+
+
+@pytest.mark.parametrize("copied", ["", "a,b\n1,0\n"], ids=["begun", "whole"])
+def test_a_copy_that_was_in_the_making_at_a_restart_is_read_before_what_follows(tmp_path: Path, copied: str) -> None:
+    path = tmp_path / "live.csv"
+    path.write_text("a,b\n")
+    before = Reader(path)
+    assert before.read() == []
+    position = before.source.position()
+    before.source.close()
+    write(path, 1)
+    path.with_name("live.csv.1").write_text(copied)
+    after = Reader(path, position)  # the file is not cut yet, and the copy is no file of its own
+    path.with_name("live.csv.1").write_text("a,b\n1,0\n")
+    write(path, 2)  # into the same inode
+    assert after.read() == [1, 2]
+
+
+def test_a_header_that_was_copied_and_cut_behind_the_reader_is_no_place_to_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "live.csv"
+    path.write_text("a,b\n")
+    reader = Reader(path)
+    assert reader.read() == []
+    path.with_name("live.csv.1").write_text("a,b\n1,0\n")
+    write(path, 2)
+    assert reader.read() == [1, 2]

@@ -122,6 +122,7 @@ class Followed:
         if file is not None and self._was_copied(file):
             file.close()
             file = None
+        self._beside = frozenset()  # nothing was read yet: a copy that is in the making now will be asked about again
         if file is None:
             copy, following = self._copy_with(place)
             file = None if copy is None else self._opened(copy)
@@ -170,6 +171,8 @@ class Followed:
     def _more(self) -> bytes | None:
         """New bytes; none where there are none; None where the file was cut, and what follows is queued."""
         assert self._file is not None
+        if self._cut and self._queue:  # what the file holds now comes in its turn
+            return b""
         behind = self._tail[-_TELLING:]
         at = self._offset + len(self._rest)
         self._file.seek(at - len(behind))
