@@ -135,7 +135,9 @@ def test_last_bits_show_how_far_rounding_carries_where_a_norm_stands_on_a_flat_r
     feeds = {"x": rows, "condition": np.ones((1, 2), np.float32)}
     moved = last_bits_moved(feeds)
     assert moved["condition"] is feeds["condition"]
-    assert 0 < np.abs(moved["x"] / rows.astype(np.float64) - 1).max() <= 1.0001 * 2.0**-24
+    assert 0 < np.abs(moved["x"] / rows.astype(np.float64) - 1).max() <= 1.0001 * 2.0**-23
+    codes = np.arange(-300, 300, dtype=np.float32)
+    np.testing.assert_array_equal(np.trunc(last_bits_moved({"x": codes})["x"]), codes)
 
     def norm(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return np.asarray((x - x.mean()) / np.sqrt(x.var() + 1e-12))
