@@ -79,6 +79,7 @@ def calls(vae: VAE) -> dict[str, Call]:
         "ScoreSketch": (ScoreSketch, sketch),
         "ScoreSketch.fit": (ScoreSketch.fit, {"scores": SCORES}),
         "ScoreSketch.p_values": (SKETCH.p_values, {"scores": SCORES}),
+        "ScoreSketch.rate_above": (SKETCH.rate_above, {"threshold": 1.0}),
         "ScoreSketch.threshold": (SKETCH.threshold, {"false_positive_rate": 0.1}),
         "ScoreSketch.from_bytes": (ScoreSketch.from_bytes, {"raw": SKETCH.to_bytes(), "n": SKETCH.n}),
         "Scorer": (Scorer, table | load_options | {"bundle": vae.info.path, "prefix": "", "heads": ()}),

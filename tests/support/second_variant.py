@@ -31,9 +31,8 @@ def add_variant(tiny: TinyBundle, name: str, *, factor: float, threshold: float 
     calibration = fp32.calibration
     if threshold is not None:  # of the model: the rate is what the calibration scores show
         sketch = ScoreSketch.from_bytes(tiny.members[calibration.member], n=calibration.n)
-        above = np.nextafter(np.array([threshold], np.float32), np.float32(np.inf))
-        rate = float(sketch.p_values(above)[0])
-        calibration = dataclasses.replace(calibration, threshold=threshold, source="model", false_positive_rate=rate)
+        own = {"threshold": threshold, "source": "model", "false_positive_rate": sketch.rate_above(threshold)}
+        calibration = dataclasses.replace(calibration, **own)
     # Its weights are fp32, whatever its name.
     variant = dataclasses.replace(fp32, graphs=graphs, calibration=calibration)
     golden = tiny.manifest.golden

@@ -114,9 +114,7 @@ def _calibration(
         )
 
     if threshold is not None:
-        # The p-value just above the threshold: the rate these rows show for it.
-        above = np.nextafter(np.array([threshold], np.float32), np.float32(np.inf))
-        return entry("model", float(sketch.p_values(above)[0]), threshold), None
+        return entry("model", sketch.rate_above(threshold), threshold), None
     if method == "tail" and tail is not None:
         try:
             return entry("tail", rate, tail.threshold(rate)), None

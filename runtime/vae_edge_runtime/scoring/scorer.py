@@ -166,13 +166,11 @@ class Scorer:
         return tail.threshold(rate)
 
 
-@np.errstate(over="ignore")  # a threshold of a stranger may be no float32
 def _stands_for_its_rate(calibration: Calibration, sketch: ScoreSketch) -> bool:
     """Whether the threshold follows from the scores as ``calibrate`` took it."""
     rate, threshold = calibration.false_positive_rate, calibration.threshold
     if calibration.source == "model":
-        above = np.nextafter(np.array([threshold], np.float32), np.float32(np.inf))
-        return math.isclose(rate, sketch.p_values(above)[0], rel_tol=1e-6)
+        return math.isclose(rate, sketch.rate_above(threshold), rel_tol=1e-6)
     tail = calibration.tail if calibration.source == "tail" else None
     try:
         wanted = sketch.threshold(rate) if tail is None else tail.threshold(rate)

@@ -132,6 +132,17 @@ class ScoreSketch:
         count = np.where(below < 0, self.n, self.above[np.maximum(below, 0)].astype(np.int64))
         return np.where(np.isnan(scores), np.nan, (1.0 + count) / (self.n + 1.0))
 
+    def rate_above(self, threshold: float) -> float:
+        """The false-positive rate that the calibration scores show for a threshold: the p-value just above it.
+
+        Args:
+            threshold: in the unit of the score.
+        """
+        arguments.number("threshold", threshold)
+        with np.errstate(over="ignore"):  # a threshold of a stranger may be no float32
+            above = np.nextafter(np.array([threshold], np.float32), np.float32(np.inf))
+        return float(self.p_values(above)[0])
+
     def threshold(self, false_positive_rate: float) -> float:
         """The score above which a row is called an anomaly at this false-positive rate.
 
