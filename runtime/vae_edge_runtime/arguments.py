@@ -102,9 +102,8 @@ def numbers(name: str, value: Any) -> tuple[float, ...]:
 
 def pair(name: str, value: Any) -> tuple[int, int]:
     """A height and a width."""
-    parts = listed(value) or ()
-    if isinstance(value, (tuple, list)) and len(parts) == 2:
-        return whole_number(f"{name}[0]", parts[0], low=1), whole_number(f"{name}[1]", parts[1], low=1)
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        return whole_number(f"{name}[0]", value[0], low=1), whole_number(f"{name}[1]", value[1], low=1)
     raise OptionError(f"{name} is {shown(value)}; pass (height, width)")
 
 

@@ -79,6 +79,10 @@ class Cells:
         """Whether a cell stands for no value in this file."""
         return cell.strip().lower() in self._missing
 
+    def all_numbers(self, cells: Sequence[str]) -> bool:
+        """Whether each is a number or missing, so that they may be a row."""
+        return all(self.number(cell) is not None or self.is_missing(cell) for cell in cells)
+
     def learn(self, cells: Sequence[str]) -> None:
         """Find the decimal mark in cells of all columns, before any of them is read.
 

@@ -66,9 +66,9 @@ def is_header(
     """
     if features and {cell.strip() for cell in first}.issuperset(features):
         return True
-    values = [cells.number(cell) for cell in first]
-    if any(value is None and not cells.is_missing(cell) for value, cell in zip(values, first, strict=True)):
+    if not cells.all_numbers(first):
         return True
+    values = [cells.number(cell) for cell in first]
     if first and first[0].strip() == "" and rest and rest[0][0].strip() != "":
         values = values[1:]  # the nameless column of an index
     if len(values) < 2 or any(value is None for value in values):

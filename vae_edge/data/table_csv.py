@@ -74,12 +74,12 @@ class CsvTable:
         first, *rest = rows
         self._cells.learn([cell for row in rest or rows for cell in row])
         comment = self._comment_before(len(first))
-        numeric = all(self._cells.number(cell) is not None or self._cells.is_missing(cell) for cell in first)
         if header is not None:
             self.has_header = header
+        elif comment and self._cells.all_numbers(first):
+            self.has_header = False
         else:
-            named = not (comment and numeric)
-            self.has_header = named and is_header(first, rest, self.path, self._cells, features)
+            self.has_header = is_header(first, rest, self.path, self._cells, features)
         self._first_row = 0
         if not self.has_header and comment and header is None:
             self.names, self.header = comment, "names from the comment before the first row"

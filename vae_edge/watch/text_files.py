@@ -108,7 +108,7 @@ class CsvLines:
             )
         cells = [(number, row) for number, row in cells if row]
         if self._columns is None and cells:
-            header = cells[0][1]
+            header = [name.strip() for name in cells[0][1]]
             if self._is_header(header, [row for _, row in cells[1:]]):
                 self._header, cells = header, cells[1:]
             else:
@@ -138,11 +138,12 @@ class CsvLines:
         """A logger that starts again in the same file writes its header again."""
         if not self._header:
             return cells
-        names = [name.strip() for name in self._header]
-        rows = [(number, row) for number, row in cells if [cell.strip() for cell in row] != names]
-        if len(rows) < len(cells):
-            kept = {number for number, _ in rows}
-            self._say_once(next(number for number, _ in cells if number not in kept), "repeats the header")
+        rows = []
+        for number, row in cells:
+            if [cell.strip() for cell in row] == self._header:
+                self._say_once(number, "repeats the header")
+            else:
+                rows.append((number, row))
         return rows
 
     def _say_once(self, line: int, what: str) -> None:
@@ -157,8 +158,7 @@ class CsvLines:
         if self._table.header is not None:
             return self._table.header
         known = Cells(self._where, self._table.decimal, self._table.missing)
-        numbers = all(known.number(cell.strip()) is not None or known.is_missing(cell) for cell in cells)
-        if numbers and self._header is not None:
+        if self._header is not None and known.all_numbers(cells):
             return sorted(cells) == sorted(self._header)
         return is_header(cells, rest, self._where, known, self._names)
 
