@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from vae_edge_runtime import arguments
-from vae_edge_runtime.by_annotation import check_fields
+from vae_edge_runtime.arguments.by_annotation import check_fields
 from vae_edge_runtime.compression_tables import parse_modes
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.format.figures import Compression, ModelFit, Parity, Verdict

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vae_edge_runtime.by_annotation import check_fields
+from vae_edge_runtime.arguments.by_annotation import check_fields
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.format.figures import Fidelity
 

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.utils.flop_counter import FlopCounterMode
 
-from vae_edge_runtime.by_annotation import checked
+from vae_edge_runtime.arguments.by_annotation import checked
 from vae_edge_runtime.errors import VaeEdgeError
 
 from .adapters import Decode, Encode

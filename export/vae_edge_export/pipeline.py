@@ -12,8 +12,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from vae_edge_runtime.arguments.by_annotation import checked
 from vae_edge_runtime.backends.base import Backend
-from vae_edge_runtime.by_annotation import checked
 from vae_edge_runtime.format.figures import ModelFit
 from vae_edge_runtime.storage.files import refuse_existing, write_atomic
 

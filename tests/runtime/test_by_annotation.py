@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vae_edge_runtime import OptionError
-from vae_edge_runtime.by_annotation import check_fields, checked, fitted
+from vae_edge_runtime.arguments.by_annotation import check_fields, checked, fitted
 
 PATH = str | os.PathLike[str]
 

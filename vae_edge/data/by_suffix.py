@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vae_edge_runtime.by_annotation import checked
+from vae_edge_runtime.arguments.by_annotation import checked
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.text import counted
 

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vae_edge_runtime.by_annotation import check_fields
+from vae_edge_runtime.arguments.by_annotation import check_fields
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.scoring.columns import lessened as lessened
 from vae_edge_runtime.scoring.columns import split_lessened as split_lessened

@@ -13,7 +13,7 @@ import numpy as np
 
 from vae_edge.data import Dataset
 from vae_edge.data.files import NoRows
-from vae_edge_runtime.by_annotation import checked
+from vae_edge_runtime.arguments.by_annotation import checked
 from vae_edge_runtime.errors import DataError, InputError, OptionError
 from vae_edge_runtime.scoring.results import Scores
 from vae_edge_runtime.scoring.score_table import Columns, score_columns

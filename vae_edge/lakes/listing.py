@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vae_edge.data.folders import SUFFIXES as PICTURES
 from vae_edge.data.limits import check_limit
-from vae_edge_runtime.by_annotation import checked
+from vae_edge_runtime.arguments.by_annotation import checked
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.text import counted
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vae_edge.evaluation import metrics
 from vae_edge_runtime import VAE, Scores, arguments
-from vae_edge_runtime.by_annotation import checked
+from vae_edge_runtime.arguments.by_annotation import checked
 from vae_edge_runtime.errors import CalibrationError, InputError
 from vae_edge_runtime.text import counted
 

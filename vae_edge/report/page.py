@@ -20,7 +20,7 @@ from vae_edge.maps.places import is_picture, places_of
 from vae_edge.maps.regions import picture_regions
 from vae_edge.maps.scale import scale_of
 from vae_edge_runtime import VAE
-from vae_edge_runtime.by_annotation import checked
+from vae_edge_runtime.arguments.by_annotation import checked
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.scoring.anatomy import element_shares, top_shares
 from vae_edge_runtime.text import printable

@@ -22,7 +22,7 @@ from vae_edge_export.config import ExportConfig
 from vae_edge_export.doors import raw_rows, refuse_constant
 from vae_edge_export.graphs.modules import DataUnits
 from vae_edge_export.rows import check_finite, check_raw_rows, check_unit_interval, model_shape
-from vae_edge_runtime.by_annotation import checked
+from vae_edge_runtime.arguments.by_annotation import checked
 from vae_edge_runtime.errors import DataError, InputError, OptionError
 
 from . import run_files, run_folder

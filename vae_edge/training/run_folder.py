@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from vae_edge.models import ModelConfig, build
-from vae_edge_runtime.by_annotation import checked
+from vae_edge_runtime.arguments.by_annotation import checked
 from vae_edge_runtime.errors import DataError
 from vae_edge_runtime.storage.files import write_atomic
 from vae_edge_runtime.text import json_value

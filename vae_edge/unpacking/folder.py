@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from vae_edge_runtime import VAE, Bundle, load
 from vae_edge_runtime.arguments import path_text
+from vae_edge_runtime.arguments.by_annotation import checked
 from vae_edge_runtime.backends.integers import add_exactly
-from vae_edge_runtime.by_annotation import checked
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import OptionError, ParityFailed
 from vae_edge_runtime.format.onnx_scan import scan

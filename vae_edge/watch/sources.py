@@ -21,7 +21,7 @@ from vae_edge.data.misfit import lacking, refuse_table, taken
 from vae_edge.data.options import TableOptions, in_model_order, split_lessened
 from vae_edge.data.report import some
 from vae_edge_runtime import arguments
-from vae_edge_runtime.by_annotation import checked
+from vae_edge_runtime.arguments.by_annotation import checked
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError, OptionError
 from vae_edge_runtime.format.specs import InputSpec

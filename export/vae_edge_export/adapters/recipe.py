@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from vae_edge_runtime.by_annotation import check_fields
+from vae_edge_runtime.arguments.by_annotation import check_fields
 from vae_edge_runtime.errors import AdaptError
 from vae_edge_runtime.format.specs import PriorKind
 

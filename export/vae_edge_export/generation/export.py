@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_edge_runtime.by_annotation import checked
+from vae_edge_runtime.arguments.by_annotation import checked
 from vae_edge_runtime.errors import OptionError
 from vae_edge_runtime.format.figures import ModelFit, Parity, SampleFigures
 from vae_edge_runtime.format.manifest import Purpose, Variant

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_edge_runtime import arguments
-from vae_edge_runtime.by_annotation import checked
+from vae_edge_runtime.arguments.by_annotation import checked
 from vae_edge_runtime.dependencies import require
 from vae_edge_runtime.errors import DataError, OptionError
 from vae_edge_runtime.storage.files import read_regular

@@ -78,7 +78,7 @@ def _check_types(rules: Any) -> None:
     Raises:
         OptionError: a value of another type than its field's.
     """
-    from ..by_annotation import check_fields  # not at the top: an import of the runtime makes no rules
+    from ..arguments.by_annotation import check_fields  # not at the top: an import of the runtime makes no rules
 
     check_fields(rules)
 

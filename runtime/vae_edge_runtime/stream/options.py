@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any, Literal
 
 from .. import arguments
-from ..by_annotation import check_fields
+from ..arguments.by_annotation import check_fields
 from ..errors import OptionError
 from ..format.stream_rules import AlarmSpec, GuardSpec
 from ..record import record

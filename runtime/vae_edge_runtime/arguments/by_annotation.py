@@ -19,9 +19,9 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 
-from . import arguments
-from .errors import OptionError
-from .record import field_types
+from .. import arguments
+from ..errors import OptionError
+from ..record import field_types
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import OptionError
+from ..errors import OptionError
 
 _SHOWN = 60
 """Characters of a refused value in a message."""
