@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_edge_runtime import VAE, Bundle, load
-from vae_edge_runtime.arguments import path_text
 from vae_edge_runtime.arguments.by_annotation import checked
 from vae_edge_runtime.backends.integers import add_exactly
 from vae_edge_runtime.dependencies import require
@@ -108,10 +107,7 @@ def unpack(
 
 
 def _free_folder(folder: str | os.PathLike[str]) -> Path:
-    name = path_text("the folder to write", folder)
-    if not name or "\0" in name:
-        raise OptionError(f"the folder to write is called {name!r}; name a folder without NUL characters")
-    target = Path(name)
+    target = Path(folder)
     if target.exists() and not target.is_dir():
         raise OptionError(f"{target} is a file; name a folder that does not exist yet")
     if target.is_dir() and any(target.iterdir()):
