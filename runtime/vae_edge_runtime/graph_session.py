@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .backends.base import Backend
 
 Session = TypeVar("Session", bound="GraphSession")
+Shapes = Mapping[str, tuple[int, ...]]
 
 ROWS_PER_RUN = 64
 """Rows given to the engine at once, at most: memory does not grow with n."""
@@ -102,6 +103,7 @@ class GraphSession:
             self._tuned = choice.why
         self._variant_name = bundle.choose_variant(variant)
         self._variant: Variant = bundle.manifest.variants[self._variant_name]
+        self._shapes = {name: {t.name: t.shape for t in spec.outputs} for name, spec in self._variant.graphs.items()}
         self._scorer = Scorer(bundle.manifest, self._variant, bundle.read)
         self._prior: bytes | None = None
         load, file = partial(bundle.graph, self._variant_name), partial(bundle.graph_file, self._variant_name)
@@ -341,24 +343,24 @@ class GraphSession:
                 shapes, row_bytes = shapes_and_bytes(self._bundle, self._variant_name, graph, feeds, limit)
                 most = rows_within(BYTES_PER_RUN, row_bytes)
             else:
-                shapes, most = None, self._rows_per_run(graph) if n > 1 else 1
-            shapes = shapes or {tensor.name: tensor.shape for tensor in spec.outputs}
+                shapes, most = self._shapes[graph], self._rows_per_run(graph) if n > 1 else 1
             if 0 < n <= most:
-                return self._run_once(graph, feeds, names, shapes)
+                return self._run_once(graph, feeds, n, names, shapes)
             wholes = [np.empty((n, *shapes[name]), dtype=spec.output(name).dtype) for name in names]
             for start in range(0, n, most):
                 self._calls.pause()
-                rows = slice(start, start + most)
-                part = self._run_once(graph, {name: x[rows] for name, x in feeds.items()}, names, shapes)
+                rows = slice(start, min(start + most, n))
+                some = {name: x[rows] for name, x in feeds.items()}
+                part = self._run_once(graph, some, rows.stop - start, names, shapes)
                 for whole, piece in zip(wholes, part, strict=True):
                     whole[rows] = piece
             return wholes
 
     def _run_once(
-        self, graph: str, feeds: Mapping[str, Any], names: Sequence[str], shapes: Mapping[str, tuple[int, ...]]
+        self, graph: str, feeds: Mapping[str, Any], rows: int, names: Sequence[str], shapes: Shapes
     ) -> list[NDArray[Any]]:
         """A run of the engine, whose outputs have a row for each row: nothing but a run shows what a graph does."""
-        rows, outputs = len(next(iter(feeds.values()))), self._backend.run(graph, feeds, names)
+        outputs = self._backend.run(graph, feeds, names)
         for name, array in zip(names, outputs, strict=True):
             if array.shape != (rows, *shapes[name]):
                 raise GraphRefused(

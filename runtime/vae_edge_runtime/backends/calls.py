@@ -38,7 +38,8 @@ class Calls:
         """``backend`` is kept for ever in a child of a fork."""
         self.closed = False
         self._backend, self._pid = backend, os.getpid()
-        self._idle = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
         self._running, self._last_thread = 0, 0
         _OPEN.add(self)
         _watch_the_process()
@@ -51,14 +52,15 @@ class Calls:
         """
         if os.getpid() != self._pid:
             raise SessionClosed("this session belongs to the parent process: call load() again after a fork")
-        with self._idle:
+        with self._lock:
             if self.closed:
                 raise SessionClosed("this session is closed: call load() again")
             self._running += 1
-        self.pause()
+        if self._last_thread:
+            self.pause()
 
     def __exit__(self, *_: object) -> None:
-        with self._idle:
+        with self._lock:
             self._running -= 1
             if self.closed or self._last_thread:
                 self._idle.notify_all()
